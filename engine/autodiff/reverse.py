@@ -1,0 +1,107 @@
+"""Reverse mode: from roots and their seeds, add the nodes that compute cotangents of targets.
+
+The graph is walked once backwards, over only those nodes that lie between the targets and the roots. What the rules
+emit are ordinary nodes in the same graph, so that gradients can be differentiated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from engine.graph import Node, Tensor, builder
+from engine.op import convert
+from engine.ops.reduction import sum_to
+
+
+def backward(roots: Sequence[tuple[Tensor, Tensor]], targets: Sequence[Tensor]) -> list[Tensor | None]:
+    """Return the gradient of each target: of sum(<seed, root>) over `roots`, pairs of root and seed of its shape.
+
+    A gradient has its target's shape and dtype; it is None where no root depends on the target.
+    """
+    wanted = set(targets)
+    order = _between(wanted, [root for root, _ in roots])
+    on_path = set(order)
+    cotangents: dict[Tensor, Tensor] = {}
+    for root, seed in roots:
+        _accumulate(cotangents, root, seed)
+    active = builder()
+    origin = active.origin
+    try:
+        for node in reversed(order):
+            active.origin = node.origin
+            _pull_back(node, cotangents, wanted, on_path)
+    finally:
+        active.origin = origin
+    return [cotangents.get(target) for target in targets]
+
+
+def ancestors(tensors: Iterable[Tensor]) -> list[Node]:
+    """Return the nodes that `tensors` depend on, their own included, in the graph's order."""
+    seen: set[Node] = set()
+    stack = [tensor.node for tensor in tensors]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend([tensor.node for tensor in node.inputs])
+    return sorted(seen, key=_index)
+
+
+def _index(node: Node) -> int:
+    return node.index
+
+
+def _between(targets: set[Tensor], roots: Sequence[Tensor]) -> list[Node]:
+    """Return the nodes on recorded paths from the targets to the roots, in the graph's order."""
+    seen: set[Node] = set()
+    stack = [root.node for root in roots if root.requires_grad]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend([tensor.node for tensor in node.inputs if tensor.requires_grad])
+    reached: set[Node] = set()
+    for node in sorted(seen, key=_index):
+        if any(tensor in targets or tensor.node in reached for tensor in node.inputs if tensor.requires_grad):
+            reached.add(node)
+    return sorted(reached, key=_index)
+
+
+def _pull_back(node: Node, cotangents: dict[Tensor, Tensor], wanted: set[Tensor], on_path: set[Node]) -> None:
+    """Add the cotangents that flow from a node's results to its inputs."""
+    grads = [cotangents.get(result) for result in node.outputs]
+    if all(grad is None for grad in grads):
+        return
+    needed = [
+        position
+        for position, tensor in enumerate(node.inputs)
+        if tensor.requires_grad and (tensor in wanted or tensor.node in on_path)
+    ]
+    for position, cotangent in _cotangents(node, grads, needed):
+        _accumulate(cotangents, node.inputs[position], cotangent)
+
+
+def _cotangents(node: Node, grads: list[Tensor | None], needed: list[int]) -> Iterable[tuple[int, Tensor]]:
+    primitive = node.primitive
+    grad, out = (grads[0], node.outputs[0]) if len(grads) == 1 and not primitive.several else (grads, node.outputs)
+    if primitive.joint is not None:
+        every = primitive.joint(grad, out, *node.inputs, **node.params)
+        found = [(position, every[position]) for position in needed]
+    else:
+        found = []
+        for position in needed:
+            rule = primitive.rules.get(position)
+            if rule is None:
+                raise NotImplementedError(f"{primitive.name} has no gradient rule for input {position}")
+            found.append((position, rule(grad, out, *node.inputs, **node.params)))
+    return [(position, cotangent) for position, cotangent in found if cotangent is not None]
+
+
+def _accumulate(cotangents: dict[Tensor, Tensor], tensor: Tensor, cotangent: Tensor) -> None:
+    """Add a cotangent to the tensor's, reduced to the shape that was broadcast."""
+    if cotangent.shape != tensor.shape:
+        cotangent = sum_to(cotangent, tensor.shape)
+    if cotangent.dtype is not tensor.dtype:
+        cotangent = convert(cotangent, dtype=tensor.dtype)
+    known = cotangents.get(tensor)
+    cotangents[tensor] = cotangent if known is None else known + cotangent

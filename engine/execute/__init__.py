@@ -1,0 +1,1 @@
+"""What runs a plan. NumPy is the executor; others would stand beside it."""

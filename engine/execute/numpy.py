@@ -1,0 +1,72 @@
+"""Run a plan's steps with NumPy, one after the other, on the thread that calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from engine.errors import DeadlineExceeded, OpError, ValueFault
+from engine.graph import Node
+from engine.plan import Plan, Source, Step
+
+
+def run(
+    plan: Plan, values: Mapping[Source, Any], *, deadline: float | None = None, detect_anomaly: bool = False
+) -> list[Any]:
+    """Return the plan's outputs as arrays.
+
+    `values` has an array for every input. `deadline` is a moment of `time.monotonic()`, looked at between steps.
+    Raises ValueFault where an op refuses a value, or, with `detect_anomaly`, where a result stops being finite.
+    """
+    memory = list(plan.memory)
+    for source, slot in plan.inputs:
+        memory[slot] = values[source]
+    step: Step | None = None
+    try:
+        with np.errstate(all="ignore"):
+            for step in plan.steps:
+                if deadline is not None and time.monotonic() > deadline:
+                    raise DeadlineExceeded("the deadline passed while the graph ran")
+                arguments = [memory[slot] for slot in step.args]
+                result = step.kernel(*arguments)
+                if detect_anomaly:
+                    _refuse_anomaly(step.node, arguments, result)
+                if isinstance(step.results, int):
+                    memory[step.results] = result
+                else:
+                    for slot, value in zip(step.results, result, strict=True):
+                        memory[slot] = value
+                for slot in step.dead:
+                    memory[slot] = None
+    except OpError as error:
+        raise ValueFault(error.code, error.detail, error.hint, path_of(step.node) if step else ()) from error
+    return [np.asarray(memory[slot]) for slot in plan.outputs]
+
+
+def path_of(node: Node) -> tuple[str | int, ...]:
+    """Return where the request names the op that the node came from."""
+    return () if node.origin is None else ("graph", "ops", node.origin)
+
+
+def _refuse_anomaly(node: Node, arguments: list[Any], result: Any) -> None:
+    results = result if node.primitive.several else (result,)
+    if all(map(_finite, results)) or not all(map(_finite, arguments)):
+        return
+    raise OpError(
+        "not_finite",
+        f"a value stops being finite in {node.primitive.name.strip('_')}, computed for this op "
+        f"from inputs in {', '.join(map(_range, arguments))}",
+        "Look at the inputs of this op: a logarithm, root or quotient at 0, or an overflow; clamp or rescale them.",
+    )
+
+
+def _finite(array: Any) -> bool:
+    return bool(np.isfinite(array).all())
+
+
+def _range(array: Any) -> str:
+    array = np.asarray(array)
+    return f"[{array.min()}, {array.max()}]" if array.size else "an empty tensor"

@@ -1,0 +1,231 @@
+"""The typed graph: tensors without values, the nodes that compute them, and the builder that makes nodes.
+
+Nodes are hash-consed: the same primitive on the same tensors with the same parameters is one node, so common
+subexpressions, also those between a computation and its derivatives, are merged as they are built. The builder keeps
+nodes in the order in which they were made, which is a topological order; every pass over the graph is a loop over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import OpError
+from engine.types import DType, Number, Shape, float64, numel
+
+if TYPE_CHECKING:
+    from engine.op import Primitive
+    from engine.program import Limits
+
+OPERATORS: dict[str, Callable[..., Tensor]] = {}
+"""The ops behind Python's operators, by op name; `engine.op` fills it as ops register."""
+
+
+class Tensor:
+    """One result of a node: a dtype, a shape, and no values.
+
+    Python's arithmetic and comparison operators call the ops of their names, so that formulas read as such. `==` keeps
+    Python's meaning (identity); the op is `eq`.
+    """
+
+    __slots__ = ("dtype", "node", "position", "requires_grad", "shape")
+
+    def __init__(self, node: Node, position: int, dtype: DType, shape: Shape, requires_grad: bool) -> None:
+        self.node, self.position = node, position
+        self.dtype, self.shape, self.requires_grad = dtype, shape, requires_grad
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def numel(self) -> int:
+        """The number of elements."""
+        return numel(self.shape)
+
+    def __repr__(self) -> str:
+        return f"<{self.node.primitive.name} {self.dtype}{list(self.shape)}>"
+
+    def __add__(self, other: Tensor | Number) -> Tensor:
+        return OPERATORS["add"](self, other)
+
+    def __radd__(self, other: Number) -> Tensor:
+        return OPERATORS["add"](other, self)
+
+    def __sub__(self, other: Tensor | Number) -> Tensor:
+        return OPERATORS["sub"](self, other)
+
+    def __rsub__(self, other: Number) -> Tensor:
+        return OPERATORS["sub"](other, self)
+
+    def __mul__(self, other: Tensor | Number) -> Tensor:
+        return OPERATORS["mul"](self, other)
+
+    def __rmul__(self, other: Number) -> Tensor:
+        return OPERATORS["mul"](other, self)
+
+    def __truediv__(self, other: Tensor | Number) -> Tensor:
+        return OPERATORS["div"](self, other)
+
+    def __rtruediv__(self, other: Number) -> Tensor:
+        return OPERATORS["div"](other, self)
+
+    def __pow__(self, other: Tensor | Number) -> Tensor:
+        return OPERATORS["pow"](self, other)
+
+    def __matmul__(self, other: Tensor) -> Tensor:
+        return OPERATORS["matmul"](self, other)
+
+    def __neg__(self) -> Tensor:
+        return OPERATORS["neg"](self)
+
+    def __abs__(self) -> Tensor:
+        return OPERATORS["abs"](self)
+
+    def __lt__(self, other: Tensor | Number) -> Tensor:
+        return OPERATORS["lt"](self, other)
+
+    def __le__(self, other: Tensor | Number) -> Tensor:
+        return OPERATORS["le"](self, other)
+
+    def __gt__(self, other: Tensor | Number) -> Tensor:
+        return OPERATORS["gt"](self, other)
+
+    def __ge__(self, other: Tensor | Number) -> Tensor:
+        return OPERATORS["ge"](self, other)
+
+
+class Node:
+    """A primitive applied to tensors. `index` is its place in the order, `origin` the user's op that it came from."""
+
+    __slots__ = ("index", "inputs", "origin", "outputs", "params", "primitive")
+
+    def __init__(
+        self, index: int, primitive: Primitive, inputs: tuple[Tensor, ...], params: dict[str, Any], origin: int | None
+    ) -> None:
+        self.index, self.primitive, self.inputs, self.params = index, primitive, inputs, params
+        self.origin = origin
+        self.outputs: tuple[Tensor, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<{self.index}: {self.primitive.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """What a primitive's type rule says of one result."""
+
+    dtype: DType
+    shape: Shape
+
+
+_FLOAT_KEYS = (float, complex)
+
+
+def _hashable(value: Any) -> Any:
+    """Return a key that tells 1 from 1.0 from True and 0.0 from -0.0, which compare equal."""
+    if type(value) in _FLOAT_KEYS or type(value) is bool:
+        return (type(value), repr(value))
+    if type(value) is tuple:
+        return tuple(map(_hashable, value))
+    return value
+
+
+class Builder:
+    """Makes nodes: types them, holds them against the limits, and merges equal ones.
+
+    `default_dtype` is what floating results of integers and numbers have (PyTorch's default dtype). `origin` is the
+    user's op that is being built, or None; new nodes remember it.
+    """
+
+    __slots__ = ("_known", "_limits", "_streams", "default_dtype", "nodes", "origin")
+
+    def __init__(self, limits: Limits, default_dtype: DType = float64) -> None:
+        self.nodes: list[Node] = []
+        self.default_dtype = default_dtype
+        self.origin: int | None = None
+        self._known: dict[Any, Node] = {}
+        self._limits = limits
+        self._streams = 0
+
+    def apply(
+        self, primitive: Primitive, inputs: tuple[Tensor, ...], params: dict[str, Any], types: tuple[Type, ...]
+    ) -> Node:
+        """Return the node of `primitive` on `inputs`: the known one if there is one. Raises OpError over a limit."""
+        key = (primitive, inputs, tuple(map(_hashable, params.values())) if params else ())
+        node = self._known.get(key)
+        if node is None:
+            node = self._known[key] = self._new(primitive, inputs, params, types)
+        return node
+
+    def next_stream(self) -> int:
+        """Return a number that no earlier random node has: random draws are never merged."""
+        self._streams += 1
+        return self._streams
+
+    def _new(
+        self, primitive: Primitive, inputs: tuple[Tensor, ...], params: dict[str, Any], types: tuple[Type, ...]
+    ) -> Node:
+        if len(self.nodes) >= self._limits.nodes:
+            raise OpError(
+                "too_many_nodes",
+                f"the computation takes more than {self._limits.nodes} primitive operations",
+                "Split the graph, or ask the operator of the server for a higher limit.",
+            )
+        for result in types:
+            self._check(result.shape)
+        node = Node(len(self.nodes), primitive, inputs, params, self.origin)
+        requires = primitive.differentiable and any(tensor.requires_grad for tensor in inputs)
+        node.outputs = tuple(
+            Tensor(node, position, result.dtype, result.shape, requires and result.dtype.is_differentiable)
+            for position, result in enumerate(types)
+        )
+        self.nodes.append(node)
+        return node
+
+    def _check(self, shape: Shape) -> None:
+        if len(shape) > self._limits.rank:
+            raise OpError(
+                "rank_limit",
+                f"a tensor of {len(shape)} dimensions is over the limit of {self._limits.rank}",
+                "Merge dimensions with reshape or flatten.",
+            )
+        if numel(shape) > self._limits.elements:
+            raise OpError(
+                "elements_limit",
+                f"a tensor of shape {list(shape)} has {numel(shape)} elements, "
+                f"over the limit of {self._limits.elements}",
+                "Use smaller tensors, or ask the operator of the server for a higher limit.",
+            )
+
+
+_current: ContextVar[Builder] = ContextVar("builder")
+
+
+def builder() -> Builder:
+    """Return the builder that ops add their nodes to."""
+    return _current.get()
+
+
+@contextmanager
+def building(active: Builder) -> Iterator[Builder]:
+    """Make `active` the builder of every op called inside the `with` block."""
+    token = _current.set(active)
+    try:
+        yield active
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def origin(active: Builder, index: int | None) -> Iterator[None]:
+    """Mark the nodes made inside the `with` block as coming from the user's op `index`."""
+    before, active.origin = active.origin, index
+    try:
+        yield
+    finally:
+        active.origin = before

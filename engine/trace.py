@@ -1,0 +1,321 @@
+"""From a user's program to the typed graph: names are resolved, calls put in order, arguments bound, every op typed.
+
+All faults that can be told apart are collected and raised together; a call that depends on a faulty one is passed over.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.errors import Fault, GraphError, OpError, Path, did_you_mean
+from engine.graph import Builder, Tensor, building
+from engine.op import REGISTRY, Op, leaf
+from engine.ops.autograd import detached
+from engine.program import Argument, Call, Leaf, Limits, Program, Ref
+from engine.signature import Parameter, offered_dtype
+from engine.types import float64
+
+Bound = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TracedCall:
+    """A call with its bound arguments and its results: a tensor for each name of `names` (None is a skipped one)."""
+
+    call: Call
+    op: Op
+    arguments: Mapping[str, Any]
+    names: tuple[str | None, ...]
+    results: tuple[Tensor, ...]
+
+
+@dataclass(slots=True)
+class Trace:
+    """A typed program: its builder, every named tensor, the leaves as given, and the calls in the order they run."""
+
+    program: Program
+    builder: Builder
+    names: dict[str, Tensor] = field(default_factory=dict)
+    calls: list[TracedCall] = field(default_factory=list)
+
+    def unconsumed(self) -> list[str]:
+        """Return the names of the outputs that no op consumes, in order."""
+        consumed = {ref.name for call in self.program.ops for _, ref in references(call)}
+        return [name for traced in self.calls for name in traced.names if name is not None and name not in consumed]
+
+
+def trace(program: Program, limits: Limits) -> Trace:
+    """Return the typed program. Raises GraphError with every fault found."""
+    faults: list[Fault] = []
+    traced = Trace(program, Builder(limits, program.dtype if program.dtype.is_floating else float64))
+    with building(traced.builder):
+        for name, given in program.tensors.items():
+            _trace_leaf(traced, name, given, faults)
+        producers = _producers(program, faults)
+        order = _order(program, producers, faults)
+        for index in order:
+            _trace_call(traced, index, faults)
+    if faults:
+        raise GraphError(faults)
+    return traced
+
+
+def _trace_leaf(traced: Trace, name: str, given: Leaf, faults: list[Fault]) -> None:
+    path: Path = ("graph", "tensors", name)
+    if given.requires_grad and not given.dtype.is_differentiable:
+        faults.append(
+            Fault(
+                (*path, "requires_grad"),
+                "dtype",
+                f"a tensor of dtype {given.dtype} cannot require grad",
+                "Give it a floating dtype, or leave requires_grad out.",
+            )
+        )
+    try:
+        offered_dtype(given.dtype)
+        traced.names[name] = leaf(("tensors", name), given.dtype, given.shape, given.requires_grad)
+    except OpError as error:
+        faults.append(Fault(path, error.code, error.detail, error.hint))
+
+
+def references(call: Call) -> Iterator[tuple[Path, Ref]]:
+    """Yield every name that a call's inputs refer to, with its path inside the call."""
+    items: Iterator[tuple[str | int, Argument]]
+    items = iter(call.inputs.items()) if isinstance(call.inputs, Mapping) else iter(enumerate(call.inputs))
+    for key, argument in items:
+        if isinstance(argument, Ref):
+            yield ("inputs", key), argument
+        elif isinstance(argument, tuple):
+            for position, item in enumerate(argument):
+                if isinstance(item, Ref):
+                    yield ("inputs", key, position), item
+
+
+def output_names(call: Call) -> tuple[str | None, ...]:
+    """Return the names that a call gives its results."""
+    return (call.output,) if isinstance(call.output, str) else call.output
+
+
+def _producers(program: Program, faults: list[Fault]) -> dict[str, int]:
+    """Return which call makes each name; report names that are made twice."""
+    producers: dict[str, int] = {}
+    for index, call in enumerate(program.ops):
+        for position, name in enumerate(output_names(call)):
+            if name is None:
+                continue
+            if name in producers or name in program.tensors:
+                other = f"op {producers[name]}" if name in producers else "a tensor"
+                path: Path = ("graph", "ops", index, "output")
+                faults.append(
+                    Fault(
+                        path if isinstance(call.output, str) else (*path, position),
+                        "duplicate_name",
+                        f"the name {name!r} is already that of {other}",
+                        "Tensors and outputs share one space of names; choose another.",
+                    )
+                )
+            else:
+                producers[name] = index
+    return producers
+
+
+def _order(program: Program, producers: Mapping[str, int], faults: list[Fault]) -> list[int]:
+    """Return the calls' indices, each behind what it needs, otherwise as given; report unknown names and cycles."""
+    waiting: list[int] = []
+    users: dict[int, list[int]] = {}
+    for index, call in enumerate(program.ops):
+        needs = set()
+        for path, ref in references(call):
+            if ref.name in producers:
+                needs.add(producers[ref.name])
+            elif ref.name not in program.tensors:
+                known = [*program.tensors, *producers]
+                faults.append(
+                    Fault(
+                        ("graph", "ops", index, *path),
+                        "unknown_tensor",
+                        f"op {index} ({call.op}) uses {ref.name!r}, which is no tensor and no op's output",
+                        did_you_mean(ref.name, known) or "Add it to tensors, or name an op's output so.",
+                    )
+                )
+        waiting.append(len(needs))
+        for need in needs:
+            users.setdefault(need, []).append(index)
+    ready = [index for index, count in enumerate(waiting) if not count]
+    order: list[int] = []
+    while ready:
+        index = heapq.heappop(ready)
+        order.append(index)
+        for user in users.get(index, ()):
+            waiting[user] -= 1
+            if not waiting[user]:
+                heapq.heappush(ready, user)
+    if len(order) < len(program.ops):
+        faults.append(_cycle(program, producers, set(range(len(program.ops))) - set(order)))
+    return order
+
+
+def _cycle(program: Program, producers: Mapping[str, int], stuck: set[int]) -> Fault:
+    """Return the fault that names a cycle among the calls that never became ready."""
+    index = min(stuck)
+    seen: dict[int, int] = {}
+    way: list[tuple[int, str]] = []
+    while index not in seen:
+        seen[index] = len(way)
+        needed = next(ref.name for _, ref in references(program.ops[index]) if producers.get(ref.name) in stuck)
+        way.append((index, needed))
+        index = producers[needed]
+    cycle = way[seen[index] :]
+    names = [needed for _, needed in reversed(cycle)]
+    first = cycle[0][0]
+    return Fault(
+        ("graph", "ops", first),
+        "cycle",
+        f"the ops depend on each other in a cycle: {' -> '.join([*names, names[0]])}",
+        "A graph has no cycles: give one of these outputs a name of its own, or unroll the loop.",
+    )
+
+
+def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
+    call = traced.program.ops[index]
+    path: Path = ("graph", "ops", index)
+    op = REGISTRY.get(call.op)
+    if op is None:
+        hint = did_you_mean(call.op, REGISTRY) or "GET /v1/ops lists the ops."
+        faults.append(Fault((*path, "op"), "unknown_op", f"there is no op {call.op!r}", hint))
+        return
+    if any(ref.name not in traced.names for _, ref in references(call)):
+        return  # what it needs is at fault, and reported
+    binding = _Binding(traced, op, call, path)
+    arguments = binding.bind()
+    if binding.faults:
+        faults.extend(binding.faults)
+        return
+    traced.builder.origin = index
+    try:
+        positional, named = op.signature.call(arguments)
+        made = op.function(*positional, **named)
+        results = tuple(made) if isinstance(made, tuple | list) else (made,)
+        if call.no_grad:
+            results = tuple(map(detached, results))
+        names = _named(call, isinstance(made, tuple | list), len(results))
+    except OpError as error:
+        place = (*path, *binding.place(error.argument))
+        faults.append(Fault(place, error.code, f"{call.op}: {error.detail}", error.hint))
+        return
+    finally:
+        traced.builder.origin = None
+    traced.names.update({name: result for name, result in zip(names, results, strict=True) if name is not None})
+    traced.calls.append(TracedCall(call, op, arguments, names, results))
+
+
+def _named(call: Call, several: bool, count: int) -> tuple[str | None, ...]:
+    """Return the names of a call's results. Raises OpError where they are not as many as the results."""
+    names = output_names(call)
+    if several and isinstance(call.output, str):
+        raise OpError(
+            "output_count",
+            f"the op has {count} results, and output is one name",
+            f"Give output a list of {count} names; null skips one.",
+            "output",
+        )
+    if len(names) != count:
+        raise OpError(
+            "output_count",
+            f"the op has {count} {'results' if count != 1 else 'result'}, and output names {len(names)}",
+            f"Give output {'a list of ' if several else ''}{count} {'names; null skips one' if several else 'name'}.",
+            "output",
+        )
+    return names
+
+
+class _Binding:
+    """The arguments of one call on their way to its op's parameters, with the place each came from."""
+
+    def __init__(self, traced: Trace, op: Op, call: Call, path: Path) -> None:
+        self.names, self.op, self.call, self.path = traced.names, op, call, path
+        self.faults: list[Fault] = []
+        self.places: dict[str, Path] = {"output": ("output",)}
+
+    def place(self, argument: str | None) -> Path:
+        """Return where the request gives the argument, as a path inside the call."""
+        return self.places.get(argument, ()) if argument else ()
+
+    def bind(self) -> Bound:
+        """Return arguments by parameter; what is wrong is in `faults`."""
+        given: dict[str, Any] = {}
+        if isinstance(self.call.inputs, Mapping):
+            for name, argument in self.call.inputs.items():
+                self._take(given, name, argument, ("inputs", name), attribute=False)
+        else:
+            self._positional(given, self.call.inputs)
+        for name, argument in self.call.attributes.items():
+            self._take(given, name, argument, ("attributes", name), attribute=True)
+        for parameter in self.op.signature.parameters:
+            if parameter.required and parameter.name not in given and parameter.name not in self.places:
+                self._fault(
+                    (),
+                    "missing_argument",
+                    f"{self.op.name} needs {parameter.name!r}, {parameter.describe()}",
+                    f"Its signature is {self.op.name}{self.op.signature.text}.",
+                )
+        return given
+
+    def _positional(self, given: Bound, inputs: Sequence[Argument]) -> None:
+        free = [parameter for parameter in self.op.signature.parameters if parameter.positional]
+        for position, argument in enumerate(inputs):
+            parameter = free[position] if position < len(free) else None
+            if parameter is not None and parameter.variadic:
+                self._variadic(given, parameter, inputs[position:], position)
+                return
+            if parameter is None:
+                self._fault(
+                    ("inputs", position),
+                    "too_many_arguments",
+                    f"{self.op.name} takes {len(free)} positional arguments, and inputs has {len(inputs)}",
+                    f"Its signature is {self.op.name}{self.op.signature.text}.",
+                )
+                return
+            self._take(given, parameter.name, argument, ("inputs", position), attribute=False)
+
+    def _variadic(self, given: Bound, parameter: Parameter, rest: Sequence[Argument], position: int) -> None:
+        """Take the remaining inputs, or one list that stands for them."""
+        whole = rest[0] if len(rest) == 1 and isinstance(rest[0], tuple) else tuple(rest)
+        self._take(given, parameter.name, whole, ("inputs", position), attribute=False)
+
+    def _take(self, given: Bound, name: str, argument: Argument, place: Path, *, attribute: bool) -> None:
+        parameter = self.op.signature.named(name)
+        if parameter is None:
+            known = [parameter.name for parameter in self.op.signature.parameters]
+            hint = did_you_mean(name, known) or f"Its signature is {self.op.name}{self.op.signature.text}."
+            self._fault(place, "unknown_parameter", f"{self.op.name} has no parameter {name!r}", hint)
+            return
+        if name in self.places:
+            self._fault(place, "repeated_argument", f"{name!r} is given twice", "Give it once.")
+            return
+        self.places[name] = place
+        if attribute and isinstance(argument, str) and parameter.takes_tensors and str not in parameter.takes:
+            self._fault(
+                place,
+                "tensor_in_attributes",
+                f"{name!r} takes {parameter.describe()}, and attributes hold no tensors",
+                "Give it in inputs: by position, or write inputs as an object of parameter names.",
+            )
+            return
+        try:
+            given[name] = parameter.accept(self._resolved(argument))
+        except OpError as error:
+            self._fault(place, error.code, f"{self.op.name}: {error.detail}", error.hint)
+
+    def _resolved(self, argument: Argument) -> Any:
+        if isinstance(argument, Ref):
+            return self.names[argument.name]
+        if isinstance(argument, tuple):
+            return tuple(self._resolved(item) for item in argument)
+        return argument
+
+    def _fault(self, place: Path, code: str, detail: str, hint: str) -> None:
+        self.faults.append(Fault((*self.path, *place), code, detail, hint))

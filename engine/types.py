@@ -1,0 +1,219 @@
+"""Dtypes, shapes, promotion and broadcasting: what is known of a tensor before any value is.
+
+Everything here is decided on types alone, by PyTorch's rules, and called by ops while a graph is typed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from engine.errors import OpError
+
+Shape = tuple[int, ...]
+Number = bool | int | float | complex
+
+
+class Category(IntEnum):
+    """The categories of PyTorch's promotion, in rising order."""
+
+    BOOL = 0
+    INTEGER = 1
+    FLOAT = 2
+    COMPLEX = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DType:
+    """An element type. There is one object for each, so that `is` compares them."""
+
+    name: str
+    category: Category
+    numpy: np.dtype
+    itemsize: int
+
+    @property
+    def is_floating(self) -> bool:
+        """Whether the elements are real floating-point numbers."""
+        return self.category is Category.FLOAT
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether the elements are complex numbers."""
+        return self.category is Category.COMPLEX
+
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether a tensor of this dtype can require a gradient."""
+        return self.category >= Category.FLOAT
+
+    @property
+    def is_integral(self) -> bool:
+        """Whether the elements are integers (`bool` is not, as in PyTorch's arithmetic)."""
+        return self.category is Category.INTEGER
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _dtype(name: str, category: Category) -> DType:
+    return DType(name, category, np.dtype(name), np.dtype(name).itemsize)
+
+
+bool_ = _dtype("bool", Category.BOOL)
+uint8 = _dtype("uint8", Category.INTEGER)
+int8 = _dtype("int8", Category.INTEGER)
+int16 = _dtype("int16", Category.INTEGER)
+int32 = _dtype("int32", Category.INTEGER)
+int64 = _dtype("int64", Category.INTEGER)
+float16 = _dtype("float16", Category.FLOAT)
+float32 = _dtype("float32", Category.FLOAT)
+float64 = _dtype("float64", Category.FLOAT)
+complex64 = _dtype("complex64", Category.COMPLEX)
+complex128 = _dtype("complex128", Category.COMPLEX)
+
+DTYPES: dict[str, DType] = {
+    dtype.name: dtype
+    for dtype in (bool_, uint8, int8, int16, int32, int64, float16, float32, float64, complex64, complex128)
+}
+
+_TO_COMPLEX = {float16: complex64, float32: complex64, float64: complex128}
+_TO_REAL = {complex64: float32, complex128: float64}
+
+
+def complex_of(dtype: DType) -> DType:
+    """Return the complex dtype whose parts hold `dtype` (float16 has none of its own: complex64)."""
+    return _TO_COMPLEX.get(dtype, dtype)
+
+
+def real_of(dtype: DType) -> DType:
+    """Return the dtype of a complex dtype's parts; others are returned as they are."""
+    return _TO_REAL.get(dtype, dtype)
+
+
+def _promote(a: DType, b: DType) -> DType:
+    if a is b:
+        return a
+    low, high = sorted((a, b), key=lambda dtype: (dtype.category, dtype.itemsize))
+    if low.category is high.category:
+        if low is uint8:  # beside int8 neither holds the other; wider signed ones hold it
+            return int16 if high is int8 else high
+        if high is uint8:
+            return int16
+        return high
+    if high.is_complex and low.is_floating:
+        return _promote(complex_of(low), high)
+    return high
+
+
+_PROMOTED = {(a, b): _promote(a, b) for a in DTYPES.values() for b in DTYPES.values()}
+
+
+def promote(a: DType, b: DType) -> DType:
+    """Return the dtype that two tensors of the same standing promote to. Source: torch.promote_types."""
+    return _PROMOTED[a, b]
+
+
+def number_dtype(value: Number, default: DType) -> DType:
+    """Return the dtype a Python number has of its own, `default` being the graph's floating dtype."""
+    if isinstance(value, bool):
+        return bool_
+    if isinstance(value, int):
+        return int64
+    return complex_of(default) if isinstance(value, complex) else default
+
+
+def _combine(strong: DType | None, weak: DType | None) -> DType | None:
+    """Let a weaker operand matter only where its category is higher. Source: c10's combine_categories."""
+    if strong is None or weak is None:
+        return strong or weak
+    if strong.category >= weak.category:
+        return strong
+    if strong.is_floating and weak.is_complex:
+        return complex_of(strong)
+    return promote(strong, weak)
+
+
+def result_type(tensors: Iterable[tuple[DType, Shape]], numbers: Iterable[Number], default: DType) -> DType:
+    """Return the dtype of an operation's result.
+
+    Tensors with dimensions outweigh 0-d tensors, which outweigh numbers: a weaker operand counts only if its
+    category is higher. Source: torch.result_type.
+    """
+    dimensioned: DType | None = None
+    scalar: DType | None = None
+    for dtype, shape in tensors:
+        if shape:
+            dimensioned = dtype if dimensioned is None else promote(dimensioned, dtype)
+        else:
+            scalar = dtype if scalar is None else promote(scalar, dtype)
+    weak: DType | None = None
+    for number in numbers:
+        dtype = number_dtype(number, default)
+        weak = dtype if weak is None else promote(weak, dtype)
+    result = _combine(dimensioned, _combine(scalar, weak))
+    if result is None:
+        raise OpError("missing_argument", "an operation needs at least one operand")
+    return result
+
+
+def numel(shape: Shape) -> int:
+    """Return how many elements a tensor of that shape has."""
+    return math.prod(shape)
+
+
+def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
+    """Return the shape that all of `shapes` broadcast to. Raises OpError where they do not fit."""
+    first = shapes[0]
+    if all(shape == first for shape in shapes):
+        return first
+    rank = max(map(len, shapes))
+    result = [1] * rank
+    for shape in shapes:
+        offset = rank - len(shape)
+        for axis, size in enumerate(shape, offset):
+            if size == 1 or size == result[axis]:
+                continue
+            if result[axis] != 1:
+                listed = " and ".join(str(list(shape)) for shape in shapes)
+                raise OpError(
+                    "shape_mismatch",
+                    f"shapes {listed} do not broadcast: dimension {axis - rank} has sizes {result[axis]} and {size}",
+                    "Two sizes of a dimension, counted from the last, must be equal or one of them 1; "
+                    "reshape, unsqueeze or expand one operand.",
+                )
+            result[axis] = size
+    return tuple(result)
+
+
+def wrap_dim(dim: int, rank: int, argument: str = "dim") -> int:
+    """Return `dim` counted from the end (-rank to -1), so that leading batch axes never move it.
+
+    A 0-d tensor takes 0 and -1, as in PyTorch. Raises OpError where `dim` is out of range.
+    """
+    bound = max(rank, 1)
+    if not -bound <= dim < bound:
+        raise OpError(
+            "dim_out_of_range",
+            f"{argument} {dim} is out of range for a tensor of {rank} dimensions",
+            f"Use a value from {-bound} to {bound - 1}.",
+            argument,
+        )
+    return dim - bound if dim >= 0 else dim
+
+
+def wrap_dims(dims: int | Sequence[int] | None, rank: int, argument: str = "dim") -> tuple[int, ...]:
+    """Return dims counted from the end, sorted; None means all of them. Raises OpError on repeats."""
+    if dims is None:
+        return tuple(range(-rank, 0))
+    given = (dims,) if isinstance(dims, int) else tuple(dims)
+    wrapped = [wrap_dim(dim, rank, argument) for dim in given]
+    if len(set(wrapped)) < len(wrapped):
+        raise OpError(
+            "repeated_dim", f"{argument} {list(given)} names a dimension twice", "Name each dimension once.", argument
+        )
+    return tuple(sorted(dim for dim in wrapped if rank))

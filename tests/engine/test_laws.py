@@ -1,0 +1,220 @@
+"""The laws that every op keeps, on every one of its samples.
+
+Typed shapes and dtypes are those of the run; gradients are central differences, gradients of gradients too; float32 is
+near float64; every primitive works unchanged when all its inputs gain a leading axis, which is what batching rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import engine.ops  # noqa: F401
+from engine.autodiff.reverse import ancestors, backward
+from engine.execute import numpy as executor
+from engine.graph import Builder, Node, Tensor, building
+from engine.op import CONSTANT, LEAF, REGISTRY, leaf
+from engine.plan import plan
+from engine.program import Limits
+from engine.samples import Draw, Sample
+from engine.types import DTYPES, float32, float64
+
+CASES = [
+    pytest.param(name, sample, id=f"{name}-{number}")
+    for name, op in sorted(REGISTRY.items())
+    for number, sample in enumerate(op.samples)
+]
+
+
+@dataclass
+class Case:
+    """A sample traced: its leaves with values, and its results."""
+
+    builder: Builder
+    leaves: dict[str, Tensor]
+    values: dict[str, np.ndarray]
+    results: tuple[Tensor, ...]
+
+    @property
+    def differentiable(self) -> list[str]:
+        """The names of the leaves that require grad."""
+        return [name for name, tensor in self.leaves.items() if tensor.requires_grad]
+
+    def run(self, wanted: Sequence[Tensor], **changed: np.ndarray) -> list[np.ndarray]:
+        """Return the values of tensors, some leaves changed."""
+        given: dict[tuple[str, str], Any] = {("tensors", n): v for n, v in {**self.values, **changed}.items()}
+        given["seed", ""] = np.int64(7)
+        return executor.run(plan(wanted), given)
+
+
+def traced(name: str, sample: Sample, dtype: str = "float64") -> Case:
+    """Trace an op on a sample."""
+    rng = np.random.default_rng(len(name))
+    case = Case(Builder(Limits(), DTYPES[dtype]), {}, {}, ())
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(replaced(item) for item in value)
+        if not isinstance(value, Draw):
+            return value
+        key = f"t{len(case.leaves)}"
+        drawn = value.draw(rng)
+        drawn = drawn.astype(dtype) if drawn.dtype.kind == "f" else drawn
+        case.values[key] = drawn
+        case.leaves[key] = leaf(("tensors", key), DTYPES[drawn.dtype.name], drawn.shape, value.grad)
+        return case.leaves[key]
+
+    with building(case.builder):
+        args = [replaced(value) for value in sample.args]
+        kwargs = {key: replaced(value) for key, value in sample.kwargs.items()}
+        made = REGISTRY[name].function(*args, **kwargs)
+    case.results = tuple(made) if isinstance(made, tuple | list) else (made,)
+    return case
+
+
+def gradients(case: Case, roots: Sequence[Tensor], rng: np.random.Generator) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the gradients of a random linear function of the roots, and that function."""
+    with building(case.builder):
+        seeds = []
+        for number, root in enumerate(roots):
+            key = f"seed{len(case.values)}_{number}"
+            case.values[key] = rng.standard_normal(root.shape).astype(root.dtype.numpy)
+            seeds.append(leaf(("tensors", key), root.dtype, root.shape))
+        names = case.differentiable
+        found = backward(list(zip(roots, seeds, strict=True)), [case.leaves[name] for name in names])
+        total: Any = 0.0
+        for root, seed in zip(roots, seeds, strict=True):
+            total = total + REGISTRY["sum"].function(root * seed)
+    return {name: grad for name, grad in zip(names, found, strict=True) if grad is not None}, total
+
+
+def differences(function: Callable[[np.ndarray], float], at: np.ndarray, step: float = 1e-4) -> np.ndarray:
+    """Return the derivative by fourth-order central differences, element by element."""
+    result = np.zeros(at.shape)
+    for index in np.ndindex(at.shape):
+        total = 0.0
+        for offset, weight in ((1, 8.0), (-1, -8.0), (2, -1.0), (-2, 1.0)):
+            moved = at.copy()
+            moved[index] += offset * step
+            total += weight * function(moved)
+        result[index] = total / (12 * step)
+    return result
+
+
+def recorded(case: Case) -> list[Tensor]:
+    """Return the results that require grad."""
+    return [result for result in case.results if result.requires_grad]
+
+
+def check_differences(case: Case, roots: Sequence[Tensor]) -> None:
+    """Compare the gradients of a random linear function of the roots with differences."""
+    found, total = gradients(case, roots, np.random.default_rng(1))
+    for name in case.differentiable:
+        exact = case.run([found[name]])[0] if name in found else np.zeros(case.values[name].shape)
+        assert exact.shape == case.values[name].shape
+
+        def value(moved: np.ndarray, name: str = name) -> float:
+            return float(case.run([total], **{name: moved})[0])
+
+        near = differences(value, case.values[name])
+        scale = max(1.0, float(np.abs(near).max(initial=0)))
+        np.testing.assert_allclose(exact, near, rtol=2e-7, atol=2e-7 * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_every_op_has_samples_and_a_docstring_with_its_source(name: str) -> None:
+    op = REGISTRY[name]
+    assert op.samples
+    assert "Source: torch." in op.doc
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_the_typed_shape_and_dtype_are_those_of_the_run(name: str, sample: Sample) -> None:
+    case = traced(name, sample)
+    for result, array in zip(case.results, case.run(case.results), strict=True):
+        assert array.shape == result.shape
+        assert array.dtype == result.dtype.numpy
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_gradients_are_central_differences(name: str, sample: Sample) -> None:
+    case = traced(name, sample)
+    if recorded(case):
+        check_differences(case, recorded(case))
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_gradients_of_gradients_are_central_differences(name: str, sample: Sample) -> None:
+    case = traced(name, sample)
+    if not recorded(case):
+        return
+    found, _ = gradients(case, recorded(case), np.random.default_rng(2))
+    again = [gradient for gradient in found.values() if gradient.requires_grad]
+    if again:
+        check_differences(case, again)
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_float32_is_near_float64(name: str, sample: Sample) -> None:
+    wide, narrow = traced(name, sample), traced(name, sample, "float32")
+    assert [float64 if r.dtype is float32 else r.dtype for r in narrow.results] == [r.dtype for r in wide.results]
+    for case in (wide, narrow):
+        case.results += tuple(gradients(case, recorded(case), np.random.default_rng(3))[0].values())
+    for exact, near in zip(wide.run(wide.results), narrow.run(narrow.results), strict=True):
+        scale = float(np.abs(exact).max(initial=1.0)) if exact.dtype.kind == "f" else 1
+        np.testing.assert_allclose(near, exact, rtol=2e-4, atol=2e-4 * scale)
+
+
+def primitives(case: Case) -> Iterator[Node]:
+    """Yield every node of the results and of their gradients, of first and second order."""
+    wanted = list(case.results)
+    roots = recorded(case)
+    for _ in range(2):
+        if roots:
+            found, _ = gradients(case, roots, np.random.default_rng(4))
+            wanted.extend(found.values())
+            roots = [gradient for gradient in found.values() if gradient.requires_grad]
+    yield from (node for node in ancestors(wanted) if node.primitive not in (LEAF, CONSTANT) and node.inputs)
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_every_primitive_takes_a_leading_axis(name: str, sample: Sample) -> None:
+    case = traced(name, sample)
+    nodes = list(primitives(case))
+    wanted = list(dict.fromkeys(t for node in nodes for t in (*node.inputs, *node.outputs)))
+    values = dict(zip(wanted, case.run(wanted), strict=True))
+    for node in nodes:
+        if any(
+            t.dtype.name == "int64" and t.node.primitive is LEAF and t.node.params["source"][0] == "seed"
+            for t in node.inputs
+        ):
+            continue  # draws for each seed of a batch are those of that seed, which a copy of the result is not
+        batch = [np.stack([values[t], values[t]]) for t in node.inputs]
+        params = dict(node.params)
+        if "shape" in params:
+            params["shape"] = (2, *params["shape"])
+        with building(Builder(Limits())):
+            shapes = [(t, (2, *t.shape)) for t in node.inputs]
+            placed = [leaf(("tensors", str(k)), t.dtype, shape) for k, (t, shape) in enumerate(shapes)]
+            if node.primitive.kind == "elementwise":
+                rank = max(t.ndim for t in node.inputs)
+                batch = [
+                    b.reshape(2, *(1,) * (rank - t.ndim), *t.shape) for b, t in zip(batch, node.inputs, strict=True)
+                ]
+                results = [node.primitive.bind(params)(*batch)]
+                typed = [results[0].shape]
+            else:
+                made = node.primitive(*placed, **params)
+                typed = [t.shape for t in (made if isinstance(made, tuple) else (made,))]
+                ran = node.primitive.bind(params)(*batch)
+                results = list(ran) if node.primitive.several else [ran]
+        for result, shape, array in zip(node.outputs, typed, results, strict=True):
+            assert shape == (2, *result.shape), f"{node.primitive.name}: typed {shape}"
+            np.testing.assert_array_equal(np.asarray(array)[1].shape, result.shape, err_msg=node.primitive.name)
+            np.testing.assert_allclose(
+                np.asarray(array)[1], values[result], rtol=1e-12, atol=1e-12, err_msg=node.primitive.name
+            )
