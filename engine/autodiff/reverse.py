@@ -77,13 +77,19 @@ def _pull_back(node: Node, cotangents: dict[Tensor, Tensor], wanted: set[Tensor]
         for position, tensor in enumerate(node.inputs)
         if tensor.requires_grad and (tensor in wanted or tensor.node in on_path)
     ]
-    for position, cotangent in _cotangents(node, grads, needed):
+    for position, cotangent in cotangents_of(node, grads, needed):
         _accumulate(cotangents, node.inputs[position], cotangent)
 
 
-def _cotangents(node: Node, grads: list[Tensor | None], needed: list[int]) -> Iterable[tuple[int, Tensor]]:
+def cotangents_of(
+    node: Node, grads: Sequence[Tensor | None], needed: Sequence[int]
+) -> list[tuple[int, Tensor]]:
+    """Return the cotangents of the inputs at the positions `needed`, in their shapes and dtypes.
+
+    `grads` are the cotangents of the node's results; those that are absent are None.
+    """
     primitive = node.primitive
-    grad, out = (grads[0], node.outputs[0]) if len(grads) == 1 and not primitive.several else (grads, node.outputs)
+    grad, out = (grads, node.outputs) if primitive.several else (grads[0], node.outputs[0])
     if primitive.joint is not None:
         every = primitive.joint(grad, out, *node.inputs, **node.params)
         found = [(position, every[position]) for position in needed]
@@ -94,14 +100,16 @@ def _cotangents(node: Node, grads: list[Tensor | None], needed: list[int]) -> It
             if rule is None:
                 raise NotImplementedError(f"{primitive.name} has no gradient rule for input {position}")
             found.append((position, rule(grad, out, *node.inputs, **node.params)))
-    return [(position, cotangent) for position, cotangent in found if cotangent is not None]
+    return [(position, _fitted(cot, node.inputs[position])) for position, cot in found if cot is not None]
+
+
+def _fitted(cotangent: Tensor, tensor: Tensor) -> Tensor:
+    """Return a cotangent reduced to the shape that was broadcast, in its tensor's dtype."""
+    if cotangent.shape != tensor.shape:
+        cotangent = sum_to(cotangent, tensor.shape)
+    return cotangent if cotangent.dtype is tensor.dtype else convert(cotangent, dtype=tensor.dtype)
 
 
 def _accumulate(cotangents: dict[Tensor, Tensor], tensor: Tensor, cotangent: Tensor) -> None:
-    """Add a cotangent to the tensor's, reduced to the shape that was broadcast."""
-    if cotangent.shape != tensor.shape:
-        cotangent = sum_to(cotangent, tensor.shape)
-    if cotangent.dtype is not tensor.dtype:
-        cotangent = convert(cotangent, dtype=tensor.dtype)
     known = cotangents.get(tensor)
     cotangents[tensor] = cotangent if known is None else known + cotangent

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import engine.ops  # noqa: F401
+from engine.autodiff.batching import batched
+from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import ancestors, backward
 from engine.execute import numpy as executor
 from engine.graph import Builder, Node, Tensor, building
@@ -218,3 +220,61 @@ def test_every_primitive_takes_a_leading_axis(name: str, sample: Sample) -> None
             np.testing.assert_allclose(
                 np.asarray(array)[1], values[result], rtol=1e-12, atol=1e-12, err_msg=node.primitive.name
             )
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_tangents_and_gradients_agree(name: str, sample: Sample) -> None:
+    """<u, J v> = <J' u, v>, for the op and for its gradient."""
+    case = traced(name, sample)
+    roots = recorded(case)
+    for order in (1, 2):
+        if not roots:
+            return
+        rng = np.random.default_rng(5)
+        with building(case.builder):
+            tangents = {}
+            for key in case.differentiable:
+                case.values[f"v{order}{key}"] = rng.standard_normal(case.values[key].shape)
+                tangents[key] = leaf(("tensors", f"v{order}{key}"), float64, case.leaves[key].shape)
+            pushed = pushforward(roots, {case.leaves[key]: tangent for key, tangent in tangents.items()})
+        found, total = gradients(case, roots, np.random.default_rng(6))
+        seeds = [case.values[key] for key in list(case.values)[-len(roots) :]]
+        moved = case.run([tangent for tangent in pushed if tangent is not None])
+        seeds = [seed for seed, tangent in zip(seeds, pushed, strict=True) if tangent is not None]
+        forward = sum(float((u * jv).sum()) for u, jv in zip(seeds, moved, strict=True))
+        values = case.run(list(found.values()))
+        backward_ = sum(float((g * case.values[f"v{order}{k}"]).sum()) for k, g in zip(found, values, strict=True))
+        scale = max(1.0, *(float(np.abs(value).sum()) for value in [*values, *moved]), 1.0)
+        assert abs(forward - backward_) <= 1e-10 * scale
+        roots = [gradient for gradient in found.values() if gradient.requires_grad]
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_batched_is_looped(name: str, sample: Sample) -> None:
+    """An op and its gradient, mapped over one input at a time and over all, are what a loop gives."""
+    case = traced(name, sample)
+    case.results += tuple(gradients(case, recorded(case), np.random.default_rng(8))[0].values())
+    rng = np.random.default_rng(9)
+    keys = list(case.leaves)
+    for chosen in [[key] for key in keys] + [keys] * (len(keys) > 1):
+        stacks = {key: _neighbours(case.values[key], rng) for key in chosen}
+        with building(case.builder):
+            mapped = {}
+            for key in chosen:
+                tensor = case.leaves[key]
+                source = ("tensors", f"many_{key}")
+                mapped[tensor] = leaf(source, tensor.dtype, (3, *tensor.shape))
+            many = batched(case.results, mapped, 3)
+        together = case.run(many, **{f"many_{key}": stack for key, stack in stacks.items()})
+        for index in range(3):
+            alone = case.run(case.results, **{key: stack[index] for key, stack in stacks.items()})
+            for one, every in zip(alone, together, strict=True):
+                assert every.dtype == one.dtype
+                np.testing.assert_allclose(every[index], one, rtol=1e-10, atol=1e-10)
+
+
+def _neighbours(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return three arrays: the values, the values in another order along the first axis, and scaled a little."""
+    if values.dtype.kind != "f":
+        return np.stack([values, values[::-1] if values.ndim else values, values])
+    return np.stack([values, values * 1.01, values * 0.99])
