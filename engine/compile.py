@@ -1,303 +1,230 @@
-"""From a program to something that runs: the engine's front door.
+"""From a program and a request to something that runs: the engine's front door.
 
-`compile_gradients` and `compile_forward` check and type a program, differentiate it, plan it and return a `Compiled`,
-which holds no values: it can be cached by structure, shapes and dtypes, and run with any values, by several threads.
+`compile` checks and types the program, adds the derivatives that the request asks for, maps them where vmap says so,
+and plans the result. What it returns holds no values: it can be cached by structure, shapes and dtypes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
-
-from engine import dag
-from engine.autodiff.checkpoint import recomputed
+from engine.autodiff.forward import pushforward
+from engine.autodiff.passes import Passes
 from engine.autodiff.reverse import backward
-from engine.errors import Fault, GraphError, Path, did_you_mean
-from engine.execute import numpy as executor
-from engine.graph import Tensor, building
-from engine.op import as_tensor, constant, leaf
+from engine.compiled import Block, Compiled, Place
+from engine.derivation import Derivation
+from engine.graph import Tensor
+from engine.op import constant
 from engine.ops.movement import expanded
-from engine.plan import Plan, Source, plan
 from engine.program import Leaf, Limits, Program
-from engine.trace import Trace, trace
+from engine.requests import (
+    ForwardRequest,
+    GradientRequest,
+    HessianRequest,
+    JacobianRequest,
+    ProductRequest,
+    Request,
+    TangentRequest,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class GradientRequest:
-    """What to differentiate. None stands for the contract's default.
+def compile(program: Program, request: Request, limits: Limits) -> Compiled:
+    """Return the compiled request.
 
-    `backward` maps roots to the type of their seed (None: ones, for a scalar). `accumulate` maps names to the types of
-    the gradients that new ones are added to.
+    Raises GraphError with all faults found; their paths start at the request's root: ("graph", "ops", 3, "inputs", 1),
+    ("wrt", 0).
     """
-
-    backward: Mapping[str, Leaf | None] | None = None
-    wrt: tuple[str, ...] | None = None
-    outputs: tuple[str, ...] | None = None
-    accumulate: Mapping[str, Leaf] = field(default_factory=dict)
-    unreached: Literal["null", "zeros", "error"] = "null"
-    checkpoint: tuple[str, ...] = ()
-    detect_anomaly: bool = False
+    derivation = Derivation(program, request, limits)
+    return _DERIVATIVES[type(request)](derivation, request)
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
-    """What a run gives: arrays by name. A gradient is None where no root depends on its tensor."""
-
-    outputs: dict[str, np.ndarray]
-    gradients: dict[str, np.ndarray | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A plan with the names of what goes in and comes out, and the serialized DAG."""
-
-    plan: Plan
-    outputs: tuple[str, ...]
-    gradients: tuple[str, ...]
-    unreached: frozenset[str]
-    dag: dict[str, Any]
-    warnings: tuple[str, ...] = ()
-    detect_anomaly: bool = False
-
-    def run(
-        self,
-        tensors: Mapping[str, np.ndarray],
-        seeds: Mapping[str, np.ndarray] | None = None,
-        accumulate: Mapping[str, np.ndarray] | None = None,
-        *,
-        seed: int = 0,
-        deadline: float | None = None,
-    ) -> Results:
-        """Run the plan on values of the compiled shapes and dtypes.
-
-        `seeds` are the cotangents of the roots that have one, `seed` what random ops draw from, `deadline` a moment of
-        `time.monotonic()`. Raises ValueFault where an op refuses a value, DeadlineExceeded.
-        """
-        given: dict[Source, Any] = {("tensors", name): array for name, array in tensors.items()}
-        given.update({("backward", name): array for name, array in (seeds or {}).items()})
-        given.update({("accumulate", name): array for name, array in (accumulate or {}).items()})
-        given["seed", ""] = np.int64(seed)
-        arrays = iter(executor.run(self.plan, given, deadline=deadline, detect_anomaly=self.detect_anomaly))
-        outputs = {name: next(arrays) for name in self.outputs}
-        gradients = {name: None if name in self.unreached else next(arrays) for name in self.gradients}
-        return Results(outputs, gradients)
+def _forward(derivation: Derivation, request: ForwardRequest) -> Compiled:
+    names = derivation.lookup.outputs(request.outputs)
+    with derivation.deriving():
+        derivation.values({("outputs", name): derivation.lookup.tensor(name) for name in names})
+    return derivation.compiled(("outputs",))
 
 
-def compile_forward(program: Program, outputs: tuple[str, ...] | None, limits: Limits) -> Compiled:
-    """Compile a program without derivatives. Raises GraphError."""
-    traced = trace(program, limits)
-    request = _Request(traced)
-    names = request.outputs(outputs)
-    request.raise_faults()
-    return _compiled(traced, limits, outputs=names, roots=())
-
-
-def compile_gradients(program: Program, request: GradientRequest, limits: Limits) -> Compiled:
-    """Compile a program with the gradients that are asked for.
-
-    Raises GraphError; its faults' paths start at the request's root: ("graph", "ops", 3, "inputs", 1), ("wrt", 0).
-    """
-    traced = trace(program, limits)
-    asked = _Request(traced)
-    names = asked.outputs(request.outputs)
-    roots = asked.roots(request.backward)
-    targets = asked.targets(request.wrt)
-    asked.accumulated(request.accumulate, targets)
-    cuts = asked.known(("checkpoint",), request.checkpoint)
-    asked.raise_faults()
-
-    boundary = len(traced.builder.nodes)
-    with building(traced.builder):
-        seeded = [(traced.names[name], _seed(traced.names[name], name, seed)) for name, seed in roots.items()]
-        found = backward(seeded, [traced.names[name] for name in targets])
-        gradients = {
-            name: _finished(gradient, traced.names[name], name, request)
-            for name, gradient in zip(targets, found, strict=True)
-        }
-    if request.unreached == "error":
-        asked.refuse_unreached(targets, gradients)
-    wanted = [traced.names[name] for name in names]
-    if cuts:
-        gradients = recomputed(gradients, boundary, keep=[traced.names[name] for name in cuts] + wanted)
-    return _compiled(traced, limits, names, tuple(roots), gradients, detect_anomaly=request.detect_anomaly)
-
-
-def _compiled(
-    traced: Trace,
-    limits: Limits,
-    outputs: tuple[str, ...],
-    roots: tuple[str, ...],
-    gradients: Mapping[str, Tensor | None] | None = None,
-    *,
-    detect_anomaly: bool = False,
-) -> Compiled:
-    gradients = gradients or {}
-    reached = [gradient for gradient in gradients.values() if gradient is not None]
-    planned = plan([*(traced.names[name] for name in outputs), *reached])
-    if planned.peak_bytes > limits.bytes:
-        raise GraphError(
-            [
-                Fault(
-                    ("graph",),
-                    "memory_limit",
-                    f"the computation holds up to {planned.peak_bytes} bytes at once, over the limit of {limits.bytes}",
-                    "Use smaller tensors or checkpoint, or ask the operator of the server for a higher limit.",
-                )
-            ]
-        )
-    return Compiled(
-        planned,
-        outputs,
-        tuple(gradients),
-        frozenset(name for name, gradient in gradients.items() if gradient is None),
-        dag.serialize(traced, roots),
-        detect_anomaly=detect_anomaly,
-    )
-
-
-def _seed(root: Tensor, name: str, given: Leaf | None) -> Tensor:
-    """Return the cotangent that the walk starts with at a root."""
-    if given is None:
-        return expanded(constant(1, root.dtype), root.shape)
-    return as_tensor(leaf(("backward", name), given.dtype, given.shape), root.dtype)
-
-
-def _finished(gradient: Tensor | None, target: Tensor, name: str, request: GradientRequest) -> Tensor | None:
-    """Return a gradient with what it is added to, or what stands for an absent one."""
-    before = request.accumulate.get(name)
-    if before is not None:
-        known = as_tensor(leaf(("accumulate", name), before.dtype, before.shape), target.dtype)
-        return known if gradient is None else known + gradient
-    if gradient is None and request.unreached == "zeros":
-        return expanded(constant(0, target.dtype), target.shape)
-    return gradient
-
-
-class _Request:
-    """The names in a request, looked up in a trace; what is wrong with them is raised together."""
-
-    def __init__(self, traced: Trace) -> None:
-        self.traced = traced
-        self.faults: list[Fault] = []
-
-    def raise_faults(self) -> None:
-        """Raise GraphError if anything was wrong."""
-        if self.faults:
-            raise GraphError(self.faults)
-
-    def known(self, path: Path, names: Iterable[str], keys: bool = False) -> list[str]:
-        """Return the names that exist, each once; report the others under `path`."""
-        found: dict[str, None] = {}
-        for position, name in enumerate(names):
-            if name in self.traced.names:
-                found[name] = None
+def _gradients(derivation: Derivation, request: GradientRequest) -> Compiled:
+    lookup = derivation.lookup
+    names = lookup.outputs(request.outputs)
+    roots = lookup.roots(derivation.typed(request.backward))
+    targets = lookup.targets(request.wrt) if request.wrt is not None or roots else []
+    derivation.check_accumulated(request.accumulate, targets)
+    with derivation.deriving():
+        seeded = [(lookup.tensor(name), _seed(derivation, name, given)) for name, given in roots.items()]
+        found = dict(zip(targets, backward(seeded, list(map(lookup.tensor, targets))), strict=True))
+        results: dict[Place, Tensor] = {("outputs", name): lookup.tensor(name) for name in names}
+        for name, gradient in found.items():
+            if gradient is not None:
+                results["gradients", name] = gradient
+            elif request.unreached == "zeros" or name in request.accumulate:
+                results["gradients", name] = _zeros(lookup.tensor(name))
+            elif request.unreached == "error":
+                lookup.fault(*_unreached(name, targets))
             else:
-                hint = did_you_mean(name, self.traced.names) or "Name a tensor or an op's output."
-                self._fault((*path, name if keys else position), "unknown_tensor", f"there is no tensor {name!r}", hint)
-        return list(found)
+                derivation.empty.append(("gradients", name))
+        lookup.raise_faults()
+        derivation.values(results, accumulate=request.accumulate)
+    return derivation.compiled(("outputs", "gradients"), roots=tuple(roots))
 
-    def outputs(self, names: Sequence[str] | None) -> tuple[str, ...]:
-        """Return the outputs to compute: every one that no op consumes unless they are named."""
-        return tuple(self.traced.unconsumed() if names is None else self.known(("outputs",), names))
 
-    def roots(self, given: Mapping[str, Leaf | None] | None) -> dict[str, Leaf | None]:
-        """Return the roots and the types of their seeds."""
-        if given is None:
-            return self._default_root()
-        roots = {name: given[name] for name in self.known(("backward",), given, keys=True)}
-        if not given:
-            self._fault(("backward",), "no_root", "backward names no root", "Name an output, or leave backward out.")
-        for name, seed in roots.items():
-            self._check_root(name, seed, ("backward", name))
-        return roots
+def _unreached(name: str, targets: list[str]) -> tuple[tuple[str | int, ...], str, str, str]:
+    hint = 'Leave it out of wrt, or let unreached be "null" or "zeros".'
+    return ("wrt", targets.index(name)), "unreached", f"no root depends on {name!r}", hint
 
-    def _default_root(self) -> dict[str, Leaf | None]:
-        names = self.traced.unconsumed()
-        scalars = [name for name in names if self.traced.names[name].numel == 1]
-        if len(names) != 1 or len(scalars) != 1:
-            listed = ", ".join(f"{name} {list(self.traced.names[name].shape)}" for name in names) or "none"
-            self._fault(
-                ("backward",),
-                "no_root",
-                f"backward is left out, and there is no single scalar output that no op consumes (there is: {listed})",
-                "Name the root: its name if it is a scalar, or an object that gives its name a seed of its shape.",
-            )
-            return {}
-        self._check_root(names[0], None, ("backward",))
-        return {names[0]: None}
 
-    def _check_root(self, name: str, seed: Leaf | None, path: Path) -> None:
-        root = self.traced.names[name]
-        if not root.requires_grad:
-            self._fault(
-                path,
-                "root_requires_no_grad",
-                f"{name!r} does not require grad: nothing that it depends on does, or it was not recorded",
-                "Give a tensor that it depends on requires_grad true, and leave out no_grad and detach on the way.",
-            )
-        if seed is None and root.numel != 1:
-            self._fault(
-                path,
-                "seed_missing",
-                f"{name!r} has shape {list(root.shape)}, so it needs a seed",
-                f"Let backward be an object that gives {name!r} a seed of that shape, or sum the output first.",
-            )
-        if seed is not None and seed.shape != root.shape:
-            self._fault(
-                path,
-                "shape_mismatch",
-                f"the seed of {name!r} has shape {list(seed.shape)}, and the root {list(root.shape)}",
-                "Give the seed its root's shape.",
-            )
+def _tangents(derivation: Derivation, request: TangentRequest) -> Compiled:
+    lookup = derivation.lookup
+    names = lookup.outputs(request.outputs)
+    given = derivation.typed(request.tangents) or {}
+    moved = lookup.like(given, "tangents")
+    lookup.floating(names, "outputs")
+    with derivation.deriving():
+        directions = {lookup.tensor(name): derivation.brought("tangents", name, given[name]) for name in moved}
+        outputs = list(map(lookup.tensor, names))
+        results: dict[Place, Tensor] = {("outputs", name): lookup.tensor(name) for name in names}
+        for name, tangent in zip(names, pushforward(outputs, directions), strict=True):
+            results["tangents", name] = _zeros(lookup.tensor(name)) if tangent is None else tangent
+        derivation.values(results)
+    return derivation.compiled(("outputs", "tangents"))
 
-    def targets(self, names: Sequence[str] | None) -> list[str]:
-        """Return the names to differentiate by: every leaf that requires grad unless they are named."""
-        if names is None:
-            return [name for name, given in self.traced.program.tensors.items() if given.requires_grad]
-        known = self.known(("wrt",), names)
-        for name in known:
-            if not self.traced.names[name].requires_grad:
-                self._fault(
-                    ("wrt", list(names).index(name)),
-                    "requires_no_grad",
-                    f"{name!r} does not require grad",
-                    "Give the tensor (or one that it depends on) requires_grad true, or leave it out of wrt.",
-                )
-        return known
 
-    def accumulated(self, given: Mapping[str, Leaf], targets: Sequence[str]) -> None:
-        """Check that what gradients are added to fits them."""
-        for name in self.known(("accumulate",), given, keys=True):
-            target = self.traced.names[name]
-            if name not in targets:
-                self._fault(
-                    ("accumulate", name),
-                    "not_in_wrt",
-                    f"no gradient of {name!r} is asked for",
-                    "Add it to wrt, or leave it out.",
-                )
-            elif given[name].shape != target.shape:
-                self._fault(
-                    ("accumulate", name),
-                    "shape_mismatch",
-                    f"the gradient to add to has shape {list(given[name].shape)}, and {name!r} {list(target.shape)}",
-                    "A gradient has the shape of what it is the gradient of.",
-                )
+def _jacobian(derivation: Derivation, request: JacobianRequest) -> Compiled:
+    lookup = derivation.lookup
+    names = lookup.outputs(request.outputs)
+    targets = lookup.targets(request.wrt)
+    lookup.floating(names, "outputs")
+    derivation.check_blocks(names, targets)
+    with derivation.deriving():
+        outputs, inputs = list(map(lookup.tensor, names)), list(map(lookup.tensor, targets))
+        derivation.values({("outputs", name): tensor for name, tensor in zip(names, outputs, strict=True)})
+        plan = derivation.passes(outputs, inputs, request.mode)
+        if plan.mode == "forward":
+            for target, wrt in zip(targets, inputs, strict=True):
+                places = [("jacobian", name, target) for name in names]
+                _columns(derivation, outputs, wrt, places, plan)
+        else:
+            for name, output in zip(names, outputs, strict=True):
+                _rows(derivation, output, inputs, [("jacobian", name, target) for target in targets], plan)
+    return derivation.compiled(("outputs", "jacobian"))
 
-    def refuse_unreached(self, targets: Sequence[str], gradients: Mapping[str, Tensor | None]) -> None:
-        """Raise GraphError for the targets that no root depends on."""
-        for position, name in enumerate(targets):
-            if gradients[name] is None:
-                self._fault(
-                    ("wrt", position),
-                    "unreached",
-                    f"no root depends on {name!r}",
-                    'Leave it out of wrt, or let unreached be "null" or "zeros".',
-                )
-        self.raise_faults()
 
-    def _fault(self, path: Path, code: str, detail: str, hint: str) -> None:
-        self.faults.append(Fault(path, code, detail, hint))
+def _columns(derivation: Derivation, outputs: list[Tensor], wrt: Tensor, places: list[Place], passes: Passes) -> None:
+    """Add the sweep that finds the derivatives of outputs by one input, a column for each direction of the input."""
+    direction = derivation.stand_in(wrt)
+    found = pushforward(outputs, {wrt: direction})
+    blocks = []
+    for place, output, tangent in zip(places, outputs, found, strict=True):
+        if tangent is None:
+            derivation.zero(place, output.shape + wrt.shape, output.dtype)
+        else:
+            blocks.append((Block(place, "columns", output.shape, wrt.shape, passes.pattern(output, wrt)), tangent))
+    derivation.sweep(direction, blocks, passes.colours(wrt))
+
+
+def _rows(derivation: Derivation, output: Tensor, inputs: list[Tensor], places: list[Place], passes: Passes) -> None:
+    """Add the sweep that finds the derivatives of one output by inputs, a row for each direction of the output."""
+    direction = derivation.stand_in(output)
+    found = backward([(output, direction)], inputs)
+    blocks = []
+    for place, wrt, cotangent in zip(places, inputs, found, strict=True):
+        if cotangent is None:
+            derivation.zero(place, output.shape + wrt.shape, output.dtype)
+        else:
+            blocks.append((Block(place, "rows", output.shape, wrt.shape, passes.pattern(output, wrt)), cotangent))
+    derivation.sweep(direction, blocks, passes.colours(output))
+
+
+def _hessian(derivation: Derivation, request: HessianRequest) -> Compiled:
+    lookup = derivation.lookup
+    name = lookup.scalar_output(request.output, "output")
+    targets = lookup.targets(request.wrt)
+    derivation.check_blocks(targets, targets)
+    with derivation.deriving():
+        assert name is not None
+        inputs = list(map(lookup.tensor, targets))
+        gradients = _gradients_of(derivation, name, targets)
+        passes = derivation.passes(gradients, inputs, "forward")
+        for target, wrt in zip(targets, inputs, strict=True):
+            _columns(derivation, gradients, wrt, [("hessian", row, target) for row in targets], passes)
+    return derivation.compiled(("outputs", "gradients", "hessian"), roots=(name,))
+
+
+def _products(derivation: Derivation, request: ProductRequest) -> Compiled:
+    lookup = derivation.lookup
+    name = lookup.scalar_output(request.output, "output")
+    given = derivation.typed(request.vectors) or {}
+    targets = lookup.like(given, "vectors")
+    with derivation.deriving():
+        assert name is not None
+        gradients = _gradients_of(derivation, name, targets)
+        vectors = {lookup.tensor(target): derivation.brought("vectors", target, given[target]) for target in targets}
+        products: dict[Place, Tensor] = {}
+        for target, product in zip(targets, pushforward(gradients, vectors), strict=True):
+            products["hvp", target] = _zeros(lookup.tensor(target)) if product is None else product
+        derivation.values(products)
+    return derivation.compiled(("outputs", "gradients", "hvp"), roots=(name,))
+
+
+def _gradients_of(derivation: Derivation, name: str, targets: list[str]) -> list[Tensor]:
+    """Return the gradients of a scalar, zeros where it does not depend on a target; ask for them and its value."""
+    root = derivation.lookup.tensor(name)
+    tensors = list(map(derivation.lookup.tensor, targets))
+    found = backward([(root, _ones(root))], tensors)
+    gradients = [_zeros(wrt) if gradient is None else gradient for wrt, gradient in zip(tensors, found, strict=True)]
+    results: dict[Place, Tensor] = {("gradients", target): g for target, g in zip(targets, gradients, strict=True)}
+    derivation.values({("outputs", name): root, **results})
+    return gradients
+
+
+def _seed(derivation: Derivation, name: str, given: Leaf | None) -> Tensor:
+    """Return the cotangent that the walk starts with at a root."""
+    return _ones(derivation.lookup.tensor(name)) if given is None else derivation.brought("backward", name, given)
+
+
+def _ones(tensor: Tensor) -> Tensor:
+    return expanded(constant(1, tensor.dtype), tensor.shape)
+
+
+def _zeros(tensor: Tensor) -> Tensor:
+    return expanded(constant(0, tensor.dtype), tensor.shape)
+
+
+_DERIVATIVES: dict[type, Callable[[Derivation, Any], Compiled]] = {
+    ForwardRequest: _forward,
+    GradientRequest: _gradients,
+    TangentRequest: _tangents,
+    JacobianRequest: _jacobian,
+    HessianRequest: _hessian,
+    ProductRequest: _products,
+}
+
+
+class _Compat:
+    def __init__(self, compiled):
+        self.compiled = compiled
+
+    dag = property(lambda self: self.compiled.dag)
+    warnings = property(lambda self: self.compiled.warnings)
+
+    def run(self, tensors, seeds=None, accumulate=None, *, seed=0, deadline=None):
+        given = {}
+        for m, h in (("tensors", tensors), ("backward", seeds or {}), ("accumulate", accumulate or {})):
+            given.update({(m, n): a for n, a in h.items()})
+        r = self.compiled.run(given, seed=seed, deadline=deadline)
+        return Results(r["outputs"], r.get("gradients", {}))
+
+
+class Results:
+    def __init__(self, outputs, gradients):
+        self.outputs, self.gradients = outputs, gradients
+
+
+def compile_gradients(program, request, limits):
+    return _Compat(compile(program, request, limits))
+
+
+def compile_forward(program, outputs, limits):
+    return _Compat(compile(program, ForwardRequest(outputs=outputs), limits))

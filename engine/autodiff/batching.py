@@ -1,7 +1,7 @@
 """Batching: the graph that computes at once what the given one computes for each index of an axis.
 
 Every primitive takes one leading axis more on all its inputs and gives its result one (the laws hold each to it), so
-there are no rules by primitive: what is not batched is expanded, which copies nothing. Elementwise primitives broadcast.
+there are no rules by primitive: what is not batched is expanded, which copies nothing. Elementwise ones broadcast.
 """
 
 from __future__ import annotations

@@ -5,26 +5,23 @@ Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from engine.autodiff.reverse import ancestors
 from engine.graph import Node, Tensor
 
 
-def recomputed(
-    gradients: Mapping[str, Tensor | None], boundary: int, keep: Sequence[Tensor]
-) -> dict[str, Tensor | None]:
-    """Return the gradients, computed by copies of their nodes that read no forward value but leaves and `keep`.
+def recomputed(wanted: Sequence[Tensor], boundary: int, keep: Sequence[Tensor]) -> list[Tensor]:
+    """Return the wanted tensors, computed by copies of nodes that read no forward value but leaves and `keep`.
 
     `boundary` is the index of the first node of the backward pass. Copies of forward nodes are placed right before the
     backward node that first needs them, so that a plan holds them only from there on.
     """
     copier = _Copier(boundary, set(keep))
-    wanted = [gradient for gradient in gradients.values() if gradient is not None]
     for node in ancestors(wanted):
         if node.index >= boundary:
             copier.copy(node)
-    return {name: None if tensor is None else copier.of(tensor) for name, tensor in gradients.items()}
+    return [copier.of(tensor) for tensor in wanted]
 
 
 class _Copier:

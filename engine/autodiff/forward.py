@@ -1,6 +1,6 @@
 """Forward mode: from tangents of some tensors, add the nodes that compute tangents of others.
 
-There is no second set of rules. What a primitive's kind says is enough: a linear one applies itself to the tangents, a
+There is no second set of rules. What a primitive's kind says is enough: a linear one applies itself to tangents, a
 multilinear one to each in turn, an elementwise one scales the tangent by its derivative, which is what its gradient rule
 does with a cotangent. For every other primitive the cotangents are taken as a linear function of a stand-in cotangent
 and transposed by reverse mode. Source: Townsend 2017, "A new trick for calculating Jacobian vector products".
@@ -39,9 +39,8 @@ def _push(node: Node, known: dict[Tensor, Tensor]) -> None:
     inputs = [known.get(tensor) for tensor in node.inputs]
     for result, tangent in zip(node.outputs, _RULES[node.primitive.kind](node, inputs), strict=True):
         if tangent is not None and result.dtype.is_differentiable and result not in known:
-            if tangent.dtype is not result.dtype:
-                tangent = convert(tangent, dtype=result.dtype)
-            known[result] = expanded(tangent, result.shape)
+            converted = tangent if tangent.dtype is result.dtype else convert(tangent, dtype=result.dtype)
+            known[result] = expanded(converted, result.shape)
 
 
 def zeros(tensor: Tensor) -> Tensor:

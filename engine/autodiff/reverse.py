@@ -81,9 +81,7 @@ def _pull_back(node: Node, cotangents: dict[Tensor, Tensor], wanted: set[Tensor]
         _accumulate(cotangents, node.inputs[position], cotangent)
 
 
-def cotangents_of(
-    node: Node, grads: Sequence[Tensor | None], needed: Sequence[int]
-) -> list[tuple[int, Tensor]]:
+def cotangents_of(node: Node, grads: Sequence[Tensor | None], needed: Sequence[int]) -> list[tuple[int, Tensor]]:
     """Return the cotangents of the inputs at the positions `needed`, in their shapes and dtypes.
 
     `grads` are the cotangents of the node's results; those that are absent are None.

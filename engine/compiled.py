@@ -1,0 +1,152 @@
+"""What a compiled request is and how it runs: sweeps of plans, and the assembly of blocks into derivatives.
+
+A gradient takes one sweep. A Jacobian takes one for each batch of directions, which its plan reads as one more input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from engine.autodiff.passes import Pattern
+from engine.execute import numpy as executor
+from engine.plan import Plan, Source
+from engine.types import DType, Shape, numel
+
+Array = np.ndarray[Any, Any]
+Place = tuple[str, ...]
+"""Where a result stands in the reply: ("gradients", "w"), ("jacobian", "loss", "w")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of a Jacobian: derivatives of a tensor of shape `output` by one of shape `input`.
+
+    A sweep gives its columns (forward mode: directions last) or its rows (reverse mode: directions first).
+    """
+
+    place: Place
+    axis: Literal["columns", "rows"]
+    output: Shape
+    input: Shape
+    pattern: Pattern | None = None
+
+    def assembled(self, parts: Sequence[Array], lead: Shape) -> Array:
+        """Return the block of shape lead + output + input from the sweep's results for each batch of directions."""
+        rows, columns = numel(self.output), numel(self.input)
+        if self.axis == "columns":
+            found = np.concatenate([part.reshape(*lead, rows, part.shape[-1]) for part in parts], axis=-1)
+        else:
+            found = np.concatenate([part.reshape(*lead, part.shape[len(lead)], columns) for part in parts], axis=-2)
+        if self.pattern is not None:
+            found = self._spread(found, (*lead, rows, columns))
+        return found[..., :rows, :columns].reshape(*lead, *self.output, *self.input)
+
+    def _spread(self, found: Array, shape: Shape) -> Array:
+        """Put what directions of several elements found where the pattern says that it belongs."""
+        pattern = self.pattern
+        assert pattern is not None
+        full = np.zeros(shape, found.dtype)
+        where = (pattern.rows, pattern.colours) if self.axis == "columns" else (pattern.colours, pattern.columns)
+        full[..., pattern.rows, pattern.columns] = found[..., where[0], where[1]]
+        return full
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Basis:
+    """The directions that a sweep runs over, `chunk` at a time: unit vectors, or sums of those of one colour.
+
+    `colours` has for each element of the direction's space the number of the direction that it belongs to.
+    """
+
+    source: Source
+    shape: Shape
+    dtype: DType
+    count: int
+    chunk: int
+    colours: Array | None = None
+
+    def batches(self) -> Iterator[Array]:
+        """Yield batches of directions of shape (chunk, *shape); the last is filled up with zeros."""
+        size = numel(self.shape)
+        colours = np.arange(size) if self.colours is None else self.colours
+        for start in range(0, self.count, self.chunk):
+            batch = np.zeros((self.chunk, size), self.dtype.numpy)
+            inside = np.flatnonzero((colours >= start) & (colours < start + self.chunk))
+            batch[colours[inside] - start, inside] = 1
+            yield batch.reshape(self.chunk, *self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A plan with the places of its results, the first of which may be values and the others blocks over a basis."""
+
+    plan: Plan
+    values: tuple[Place, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    basis: Basis | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Everything that is known before values are: sweeps, the serialized DAG, warnings.
+
+    `empty` are the places of results that are null, `zeros` those that are zero for every value. `lead` is the axis
+    that vmap adds. It holds no values: it can be run many times, by several threads at once.
+    """
+
+    sweeps: tuple[Sweep, ...]
+    dag: dict[str, Any]
+    groups: tuple[str, ...]
+    empty: tuple[Place, ...] = ()
+    zeros: tuple[tuple[Place, Shape, DType], ...] = ()
+    lead: Shape = ()
+    warnings: tuple[str, ...] = ()
+    detect_anomaly: bool = False
+
+    @property
+    def peak_bytes(self) -> int:
+        """A bound on the memory that a run holds at once."""
+        return max((sweep.plan.peak_bytes for sweep in self.sweeps), default=0)
+
+    def run(self, values: Mapping[Source, Any], *, seed: int = 0, deadline: float | None = None) -> dict[str, Any]:
+        """Return the results: for each group ("outputs", "gradients", …) arrays, or None, by name.
+
+        `values` has an array for each tensor that the request brings, by its member and name: ("tensors", "w"),
+        ("backward", "z"). `seed` is what random ops draw from, `deadline` a moment of `time.monotonic()`. Raises
+        ValueFault where an op refuses a value, DeadlineExceeded.
+        """
+        given = {**values, ("seed", ""): np.int64(seed)}
+        results: dict[str, Any] = {group: {} for group in self.groups}
+        for sweep in self.sweeps:
+            for place, array in self._swept(sweep, given, deadline):
+                _put(results, place, array)
+        for place in self.empty:
+            _put(results, place, None)
+        for place, shape, dtype in self.zeros:
+            _put(results, place, np.zeros(shape, dtype.numpy))
+        return results
+
+    def _swept(
+        self, sweep: Sweep, given: Mapping[Source, Any], deadline: float | None
+    ) -> Iterator[tuple[Place, Array]]:
+        values: list[Array] = []
+        parts: list[list[Array]] = []
+        for batch in sweep.basis.batches() if sweep.basis else (None,):
+            if sweep.basis is not None:
+                given = {**given, sweep.basis.source: batch}
+            found = executor.run(sweep.plan, given, deadline=deadline, detect_anomaly=self.detect_anomaly)
+            values = found[: len(sweep.values)]
+            parts.append(found[len(sweep.values) :])
+        yield from zip(sweep.values, values, strict=True)
+        for block, blocks in zip(sweep.blocks, zip(*parts, strict=True), strict=True):
+            yield block.place, block.assembled(blocks, self.lead)
+
+
+def _put(results: dict[str, Any], place: Place, value: Any) -> None:
+    for name in place[:-1]:
+        results = results.setdefault(name, {})
+    results[place[-1]] = value

@@ -1,0 +1,288 @@
+"""The state of one compilation: the traced program, what is mapped over, and the sweeps that were asked for so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from engine import dag
+from engine.autodiff.batching import batched
+from engine.autodiff.checkpoint import recomputed
+from engine.autodiff.passes import Passes, choose
+from engine.autodiff.reverse import ancestors
+from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep
+from engine.errors import Fault, GraphError, OpError, Path
+from engine.graph import Tensor, building
+from engine.lookup import Lookup
+from engine.op import LEAF, as_tensor, leaf
+from engine.ops.movement import permuted
+from engine.ops.seed import forked
+from engine.plan import Plan, plan
+from engine.program import Leaf, Limits, Program
+from engine.requests import HessianRequest, JacobianRequest, ProductRequest, Request
+from engine.trace import trace
+from engine.types import DType, Shape, numel
+
+
+class Derivation:
+    """Traces a program as one index of vmap's axis sees it, and turns wanted tensors into sweeps.
+
+    Use: look names up in `lookup`; then, inside `deriving()`, build derivatives and hand them to `values` and `sweep`;
+    then take `compiled()`.
+    """
+
+    def __init__(self, program: Program, request: Request, limits: Limits) -> None:
+        self.limits, self.request = limits, request
+        self.size, self._axes = _mapped_axes(program, request)
+        tensors = {name: self._sample(name, given) for name, given in program.tensors.items()}
+        self.traced = trace(replace(program, tensors=_targets_require_grad(tensors, request)), limits)
+        self.lookup = Lookup(self.traced)
+        self.empty: list[Place] = []
+        self._zeros: list[tuple[Place, Shape, DType]] = []
+        self._sweeps: list[Sweep] = []
+        self._mapped: dict[Tensor, Tensor] = {}
+        self._boundary = len(self.traced.builder.nodes)
+        self._cuts = self.lookup.known(("checkpoint",), request.checkpoint)
+        self._passes: Passes | None = None
+        with building(self.traced.builder):
+            for name in set(self._axes) & set(program.tensors):
+                self._map(("tensors", name), self.traced.names[name], program.tensors[name], self._axes[name])
+
+    @property
+    def lead(self) -> Shape:
+        """The axis that vmap puts in front of every result."""
+        return () if self.size is None else (self.size,)
+
+    @contextmanager
+    def deriving(self) -> Iterator[None]:
+        """Build nodes inside: faults found so far are raised first, an op's refusal becomes a fault of its own."""
+        self.lookup.raise_faults()
+        active = self.traced.builder
+        try:
+            with building(active):
+                yield
+        except OpError as error:
+            origin = active.origin
+            path: Path = ("graph",) if origin is None else ("graph", "ops", origin)
+            raise GraphError([Fault(path, error.code, f"in its derivative: {error.detail}", error.hint)]) from None
+
+    # Tensors that the request brings besides the leaves
+
+    def _sample(self, name: str, given: Leaf) -> Leaf:
+        """Return the type that one index of vmap's axis sees."""
+        if name not in self._axes:
+            return given
+        axis = self._axes[name] % len(given.shape)
+        return replace(given, shape=given.shape[:axis] + given.shape[axis + 1 :])
+
+    def typed(self, given: Mapping[str, Leaf | None] | None) -> dict[str, Leaf | None] | None:
+        """Return the types of seeds or directions as one index of vmap's axis sees them."""
+        if given is None:
+            return None
+        self._brought = given
+        return {name: None if type_ is None else self._sample(name, type_) for name, type_ in given.items()}
+
+    def brought(self, member: str, name: str, given: Leaf) -> Tensor:
+        """Return the tensor that the request brings for `name`, in the dtype of what it belongs to."""
+        tensor = leaf((member, name), given.dtype, given.shape)
+        whole = self._brought[name]
+        if name in self._axes and whole is not None:
+            self._map((member, name), tensor, whole, self._axes[name])
+        return as_tensor(tensor, self.lookup.tensor(name).dtype)
+
+    def _map(self, source: tuple[str, str], sample: Tensor, whole: Leaf, axis: int) -> None:
+        """Let a leaf run over an axis: the whole tensor, with that axis in front, stands for it."""
+        rank = len(whole.shape)
+        order = [axis % rank, *(dim for dim in range(rank) if dim != axis % rank)]
+        self._mapped[sample] = permuted(leaf(source, whole.dtype, whole.shape), tuple(dim - rank for dim in order))
+
+    def stand_in(self, tensor: Tensor) -> Tensor:
+        """Return a leaf of the tensor's type that stands for any direction."""
+        return leaf(("direction", str(len(self._sweeps))), tensor.dtype, tensor.shape, requires_grad=True)
+
+    # Checks
+
+    def check_accumulated(self, given: Mapping[str, Leaf], targets: Sequence[str]) -> None:
+        """Report what gradients cannot be added to."""
+        for name in self.lookup.known(("accumulate",), given, keys=True):
+            shape = self.lead + self.lookup.tensor(name).shape
+            if name not in targets:
+                hint = "Add it to wrt, or leave it out."
+                self.lookup.fault(("accumulate", name), "not_in_wrt", f"no gradient of {name!r} is asked for", hint)
+            elif given[name].shape != shape:
+                self.lookup.fault(
+                    ("accumulate", name),
+                    "shape_mismatch",
+                    f"it has shape {list(given[name].shape)}, and the gradient of {name!r} {list(shape)}",
+                    "Give the gradient that an earlier call returned.",
+                )
+
+    def check_blocks(self, outputs: Sequence[str], inputs: Sequence[str]) -> None:
+        """Report blocks of a Jacobian that have too many elements."""
+        for output in outputs:
+            for wrt in inputs:
+                shape = self.lead + self.lookup.tensor(output).shape + self.lookup.tensor(wrt).shape
+                if numel(shape) > self.limits.elements:
+                    self.lookup.fault(
+                        ("graph",),
+                        "elements_limit",
+                        f"the derivative of {output!r} by {wrt!r} has shape {list(shape)}, "
+                        f"{numel(shape)} elements, over the limit of {self.limits.elements}",
+                        "Name fewer outputs or wrt, or ask for products (jvp, hvp, gradients) instead.",
+                    )
+
+    # Results
+
+    def values(self, results: Mapping[Place, Tensor], accumulate: Mapping[str, Leaf] | None = None) -> None:
+        """Ask for tensors, in one sweep."""
+        final = dict(zip(results, self._finished(list(results.values())), strict=True))
+        for name, given in (accumulate or {}).items():
+            before = leaf(("accumulate", name), given.dtype, given.shape)
+            gradient = final["gradients", name]
+            final["gradients", name] = as_tensor(before, gradient.dtype) + gradient
+        if final:
+            self._sweeps.append(Sweep(self._planned(list(final.values())), values=tuple(final)))
+
+    def zero(self, place: Place, shape: Shape, dtype: DType) -> None:
+        """Ask for zeros."""
+        self._zeros.append((place, self.lead + shape, dtype))
+
+    def passes(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor], mode: str) -> Passes:
+        """Choose how the Jacobian of outputs by inputs is found."""
+        self._passes = choose(outputs, inputs, mode)
+        return self._passes
+
+    def sweep(self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], colours: Array | None) -> None:
+        """Ask for blocks of a Jacobian: tensors that are linear in a stand-in direction, for a basis of directions.
+
+        As many directions run at once as the memory limit lets.
+        """
+        if not blocks:
+            return
+        size = direction.numel
+        count = size if colours is None else int(colours.max(initial=-1)) + 1
+        chunk = max(count, 1)
+        planned = self._swept(direction, blocks, chunk)
+        while planned is None or (planned.peak_bytes > self.limits.bytes and chunk > 1):
+            chunk = (chunk + 1) // 2
+            planned = self._swept(direction, blocks, chunk)
+        basis = Basis(_source(direction), direction.shape, direction.dtype, count, chunk, colours)
+        self._sweeps.append(Sweep(planned, blocks=tuple(block for block, _ in blocks), basis=basis))
+
+    def _swept(self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], chunk: int) -> Plan | None:
+        """Return the plan for `chunk` directions at once, or None where tensors would be over the limit."""
+        try:
+            basis = leaf(_source(direction), direction.dtype, (chunk, *direction.shape))
+            many = batched([tensor for _, tensor in blocks], {direction: basis}, chunk)
+            ordered = [
+                permuted(tensor, (*range(1 - tensor.ndim, 0), -tensor.ndim)) if block.axis == "columns" else tensor
+                for (block, _), tensor in zip(blocks, many, strict=True)
+            ]
+            return plan(self._finished(ordered))
+        except OpError:
+            if chunk == 1:
+                raise
+            return None
+
+    def _finished(self, wanted: list[Tensor]) -> list[Tensor]:
+        """Return tensors as they are computed in the end: mapped over vmap's axis, with recomputation between cuts."""
+        keep = [self.lookup.tensor(name) for name in self._cuts]
+        boundary = self._boundary
+        if self.size is not None:
+            forward = [t for node in ancestors(wanted) if node.index < boundary for t in node.outputs]
+            mapped = self._all_mapped(forward)
+            batched(forward, mapped, self.size)
+            boundary = len(self.traced.builder.nodes)
+            wanted = batched(wanted, mapped, self.size)
+            keep = batched(keep, mapped, self.size)
+        if not self._cuts:
+            return wanted
+        return recomputed(wanted, boundary, [*keep, *(tensor for tensor in wanted if tensor.node.index < boundary)])
+
+    def _all_mapped(self, forward: Sequence[Tensor]) -> dict[Tensor, Tensor]:
+        """Return what is mapped, with a seed for each index where random ops draw differently."""
+        mapped = dict(self._mapped)
+        if self.request.randomness == "different" and self.size is not None:
+            for tensor in forward:
+                if tensor.node.primitive is LEAF and _source(tensor)[0] == "seed":
+                    mapped[tensor] = forked(tensor, self.size)
+        return mapped
+
+    def _planned(self, wanted: Sequence[Tensor]) -> Plan:
+        return plan(wanted)
+
+    def compiled(self, groups: tuple[str, ...], roots: tuple[str, ...] = ()) -> Compiled:
+        """Return what was asked for. Raises GraphError where it takes more memory than the limit."""
+        made = Compiled(
+            tuple(self._sweeps),
+            dag.serialize(self.traced, roots),
+            groups,
+            tuple(self.empty),
+            tuple(self._zeros),
+            self.lead,
+            detect_anomaly=self.request.detect_anomaly,
+        )
+        if made.peak_bytes > self.limits.bytes:
+            detail = (
+                f"the computation holds up to {made.peak_bytes} bytes at once, over the limit of {self.limits.bytes}"
+            )
+            hint = "Use smaller tensors or checkpoint, or ask the operator of the server for a higher limit."
+            raise GraphError([Fault(("graph",), "memory_limit", detail, hint)])
+        return made
+
+
+def _source(tensor: Tensor) -> tuple[str, str]:
+    source: tuple[str, str] = tensor.node.params["source"]
+    return source
+
+
+def _targets_require_grad(tensors: Mapping[str, Leaf], request: Request) -> dict[str, Leaf]:
+    """Let the tensors that a functional derivative is taken by require grad, as they do in torch.func."""
+    named: set[str] = set()
+    if isinstance(request, JacobianRequest | HessianRequest):
+        named = set(request.wrt or ())
+    elif isinstance(request, ProductRequest):
+        named = set(request.vectors)
+    return {
+        name: replace(given, requires_grad=True) if name in named and given.dtype.is_differentiable else given
+        for name, given in tensors.items()
+    }
+
+
+def _mapped_axes(program: Program, request: Request) -> tuple[int | None, dict[str, int]]:
+    """Return the size of vmap's axis and where it lies, by name. Raises GraphError where that does not fit."""
+    faults: list[Fault] = []
+    sizes: dict[str, int] = {}
+    brought = _brought(request)
+    for name, axis in request.vmap.items():
+        path: Path = ("vmap", name)
+        given = [leaf for leaf in (program.tensors.get(name), brought.get(name)) if leaf is not None]
+        if not given:
+            detail = f"{name!r} is neither a tensor nor a root with a seed"
+            faults.append(
+                Fault(path, "unknown_tensor", detail, "Name tensors of the graph, or roots that have a seed.")
+            )
+        for held in given:
+            rank = len(held.shape)
+            if -rank <= axis < rank:
+                sizes[name] = held.shape[axis]
+            else:
+                detail = f"{name!r} has {rank} dimensions and no axis {axis}"
+                faults.append(Fault(path, "dim_out_of_range", detail, f"Use an axis from {-rank} to {rank - 1}."))
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name!r}: {size}" for name, size in sizes.items())
+        hint = "Map over axes of one size; leave shared tensors out of vmap."
+        faults.append(Fault(("vmap",), "shape_mismatch", f"the mapped axes have several sizes: {listed}", hint))
+    if faults:
+        raise GraphError(faults)
+    return next(iter(sizes.values()), None), dict(request.vmap)
+
+
+def _brought(request: Request) -> Mapping[str, Leaf | None]:
+    """Return the types of the tensors that a request brings besides the graph's, by name."""
+    for member in ("backward", "tangents", "vectors"):
+        found: Mapping[str, Leaf | None] | None = getattr(request, member, None)
+        if found:
+            return found
+    return {}

@@ -1,0 +1,33 @@
+"""The seed that random ops draw from: one leaf for each request, and seeds of its own for each index of a mapped axis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.graph import Tensor, Type
+from engine.op import leaf, primitive
+from engine.types import Shape, int64
+
+_STRIDE = np.int64(-7046029254386353131)
+"""2^64 over the golden ratio, as a signed integer: neighbouring seeds give far apart ones. Source: Knuth, TAOCP 6.4."""
+
+
+def random_seed() -> Tensor:
+    """The request's seed, a 0-d int64 tensor."""
+    return leaf(("seed", ""), int64, ())
+
+
+@primitive(differentiable=False)
+def _forked(seed: Tensor, *, shape: Shape) -> Type:
+    return Type(int64, shape)
+
+
+@_forked.kernel
+def _(seed: np.ndarray, *, shape: Shape) -> np.ndarray:
+    return seed[..., None] + _STRIDE * np.arange(1, shape[-1] + 1)
+
+
+def forked(seed: Tensor, size: int) -> Tensor:
+    """A seed for each index of an axis of `size`, (*) -> (*, size)."""
+    made: Tensor = _forked(seed, shape=(*seed.shape, size))
+    return made
