@@ -36,7 +36,7 @@ class Derivation:
         self.limits, self.request = limits, request
         self.size, self._axes = _mapped_axes(program, request)
         tensors = {name: self._sample(name, given) for name, given in program.tensors.items()}
-        self.traced = trace(replace(program, tensors=_targets_require_grad(tensors, request)), limits)
+        self.traced = trace(replace(program, tensors=_targets_require_grad(tensors, request)), limits, _marks(request))
         self.lookup = Lookup(self.traced)
         self.empty: list[Place] = []
         self._zeros: list[tuple[Place, Shape, DType]] = []
@@ -235,6 +235,12 @@ class Derivation:
 def _source(tensor: Tensor) -> tuple[str, str]:
     source: tuple[str, str] = tensor.node.params["source"]
     return source
+
+
+def _marks(request: Request) -> frozenset[str]:
+    """Return the names that something is differentiated by."""
+    members = (getattr(request, member, None) for member in ("wrt", "tangents", "vectors"))
+    return frozenset(name for names in members for name in names or ())
 
 
 def _targets_require_grad(tensors: Mapping[str, Leaf], request: Request) -> dict[str, Leaf]:

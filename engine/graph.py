@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import OpError
 from engine.types import DType, Number, Shape, float64, numel
@@ -115,8 +115,7 @@ class Node:
         return f"<{self.index}: {self.primitive.name}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Type:
+class Type(NamedTuple):
     """What a primitive's type rule says of one result."""
 
     dtype: DType
@@ -176,31 +175,29 @@ class Builder:
                 f"the computation takes more than {self._limits.nodes} primitive operations",
                 "Split the graph, or ask the operator of the server for a higher limit.",
             )
-        for result in types:
-            self._check(result.shape)
         node = Node(len(self.nodes), primitive, inputs, params, self.origin)
-        requires = primitive.differentiable and any(tensor.requires_grad for tensor in inputs)
-        node.outputs = tuple(
-            Tensor(node, position, result.dtype, result.shape, requires and result.dtype.is_differentiable)
-            for position, result in enumerate(types)
-        )
+        requires = primitive.differentiable and any([tensor.requires_grad for tensor in inputs])
+        made = []
+        for dtype, shape in types:
+            if len(shape) > self._limits.rank or prod(shape) > self._limits.elements:
+                self._refuse(shape)
+            made.append(Tensor(node, len(made), dtype, shape, requires and dtype.is_differentiable))
+        node.outputs = tuple(made)
         self.nodes.append(node)
         return node
 
-    def _check(self, shape: Shape) -> None:
+    def _refuse(self, shape: Shape) -> None:
         if len(shape) > self._limits.rank:
             raise OpError(
                 "rank_limit",
                 f"a tensor of {len(shape)} dimensions is over the limit of {self._limits.rank}",
                 "Merge dimensions with reshape or flatten.",
             )
-        if numel(shape) > self._limits.elements:
-            raise OpError(
-                "elements_limit",
-                f"a tensor of shape {list(shape)} has {numel(shape)} elements, "
-                f"over the limit of {self._limits.elements}",
-                "Use smaller tensors, or ask the operator of the server for a higher limit.",
-            )
+        raise OpError(
+            "elements_limit",
+            f"a tensor of shape {list(shape)} has {numel(shape)} elements, over the limit of {self._limits.elements}",
+            "Use smaller tensors, or ask the operator of the server for a higher limit.",
+        )
 
 
 _current: ContextVar[Builder] = ContextVar("builder")

@@ -44,18 +44,25 @@ class Primitive:
     `rules` maps an input's position to its vjp rule; `joint` is a rule that returns all cotangents at once. A rule is
     called as `rule(grad, out, *inputs, **params)`; for a primitive of several results `grad` and `out` are tuples,
     and an absent cotangent is None. `view` says that the result shares the first input's memory (unless it `may_copy`),
-    `several` that there is a tuple of results, `variadic` that any number of inputs can be given.
+    `several` that there is a tuple of results, `variadic` that any number of inputs can be given, `broadcasts` that the
+    result is the input at every index.
     """
 
     kind = "general"
 
     def __init__(
-        self, function: Callable[..., Any], *, differentiable: bool = True, view: bool = False, may_copy: bool = False
+        self,
+        function: Callable[..., Any],
+        *,
+        differentiable: bool = True,
+        view: bool = False,
+        may_copy: bool = False,
+        broadcasts: bool = False,
     ) -> None:
         self.name = function.__name__.rstrip("_")
         self.function = function
         self.__doc__ = function.__doc__
-        self.differentiable, self.view, self.may_copy = differentiable, view, may_copy
+        self.differentiable, self.view, self.may_copy, self.broadcasts = differentiable, view, may_copy, broadcasts
         self.several = "tuple" in str(function.__annotations__.get("return", ""))
         parameters = inspect.signature(function).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -142,11 +149,33 @@ class Elementwise(Primitive):
     def __call__(self, *operands: Tensor | Number, **params: Any) -> Tensor:
         """Add the node, after promotion, and return its result."""
         wanted, result = self.promotion(operands)
-        inputs = tuple([as_tensor(operand, dtype) for operand, dtype in zip(operands, wanted, strict=True)])
+        inputs = tuple(map(as_tensor, operands, wanted))
         if tuple(params) != self.params:
             params = {name: params[name] for name in self.params}
-        shape = inputs[0].shape if len(inputs) == 1 else broadcast_shapes([tensor.shape for tensor in inputs])
+        shape = inputs[0].shape
+        if len(inputs) > 1:
+            shape = broadcast_shapes([tensor.shape for tensor in inputs])
+            if any([tensor.node.primitive.broadcasts for tensor in inputs]):
+                inputs = _unexpanded(list(inputs))
+        if not shape and all([tensor.node.primitive is CONSTANT for tensor in inputs]):
+            return self._folded(inputs, params, result)
         return builder().apply(self, inputs, params, (Type(result, shape),)).outputs[0]
+
+    def _folded(self, inputs: Sequence[Tensor], params: Mapping[str, Any], result: DType) -> Tensor:
+        """Return the constant that constants give."""
+        with np.errstate(all="ignore"):
+            value = self.bind(params)(*[CONSTANT.bind(tensor.node.params)() for tensor in inputs])
+        return constant(value.item(), result)
+
+
+def _unexpanded(inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    """Return what operands were expanded from, where another operand has the shape anyway: fewer elements to read."""
+    for position, tensor in enumerate(inputs):
+        if tensor.node.primitive.broadcasts:
+            others = inputs[:position] + inputs[position + 1 :]
+            if any([other.shape == tensor.shape for other in others]):
+                inputs[position] = tensor.node.inputs[0]
+    return tuple(inputs)
 
 
 def as_tensor(operand: Tensor | Number, dtype: DType) -> Tensor:
@@ -305,9 +334,11 @@ def primitive(*, differentiable: bool = True, view: bool = False) -> Callable[[C
     return lambda function: Primitive(function, differentiable=differentiable, view=view)
 
 
-def linear(*, view: bool = False, may_copy: bool = False) -> Callable[[Callable[..., Any]], Linear]:
+def linear(
+    *, view: bool = False, may_copy: bool = False, broadcasts: bool = False
+) -> Callable[[Callable[..., Any]], Linear]:
     """Make a primitive that is jointly linear in its floating inputs."""
-    return lambda function: Linear(function, view=view, may_copy=may_copy)
+    return lambda function: Linear(function, view=view, may_copy=may_copy, broadcasts=broadcasts)
 
 
 def multilinear() -> Callable[[Callable[..., Any]], Multilinear]:

@@ -13,7 +13,7 @@ from typing import Any
 from engine.errors import Fault, GraphError, OpError, Path, did_you_mean
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY, Op, leaf
-from engine.ops.autograd import detached
+from engine.ops.autograd import detached, marked
 from engine.program import Argument, Call, Leaf, Limits, Program, Ref
 from engine.signature import Parameter, offered_dtype
 from engine.types import float64
@@ -38,6 +38,7 @@ class Trace:
 
     program: Program
     builder: Builder
+    marks: frozenset[str] = frozenset()
     names: dict[str, Tensor] = field(default_factory=dict)
     calls: list[TracedCall] = field(default_factory=list)
 
@@ -47,10 +48,13 @@ class Trace:
         return [name for traced in self.calls for name in traced.names if name is not None and name not in consumed]
 
 
-def trace(program: Program, limits: Limits) -> Trace:
-    """Return the typed program. Raises GraphError with every fault found."""
+def trace(program: Program, limits: Limits, marks: frozenset[str] = frozenset()) -> Trace:
+    """Return the typed program. Raises GraphError with every fault found.
+
+    `marks` names the results that something is differentiated by: they are not merged with others of the same value.
+    """
     faults: list[Fault] = []
-    traced = Trace(program, Builder(limits, program.dtype if program.dtype.is_floating else float64))
+    traced = Trace(program, Builder(limits, program.dtype if program.dtype.is_floating else float64), marks)
     with building(traced.builder):
         for name, given in program.tensors.items():
             _trace_leaf(traced, name, given, faults)
@@ -202,6 +206,11 @@ def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
         if call.no_grad:
             results = tuple(map(detached, results))
         names = _named(call, isinstance(made, tuple | list), len(results))
+        if traced.marks:
+            results = tuple(
+                marked(result, name) if name in traced.marks else result
+                for name, result in zip(names, results, strict=True)
+            )
     except OpError as error:
         place = (*path, *binding.place(error.argument))
         faults.append(Fault(place, error.code, f"{call.op}: {error.detail}", error.hint))

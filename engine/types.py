@@ -29,12 +29,16 @@ class Category(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DType:
-    """An element type. There is one object for each, so that `is` compares them."""
+    """An element type. There is one object for each, so that `is` compares them.
+
+    A tensor can require a gradient where its dtype `is_differentiable`: floating or complex.
+    """
 
     name: str
     category: Category
     numpy: np.dtype
     itemsize: int
+    is_differentiable: bool
 
     @property
     def is_floating(self) -> bool:
@@ -47,11 +51,6 @@ class DType:
         return self.category is Category.COMPLEX
 
     @property
-    def is_differentiable(self) -> bool:
-        """Whether a tensor of this dtype can require a gradient."""
-        return self.category >= Category.FLOAT
-
-    @property
     def is_integral(self) -> bool:
         """Whether the elements are integers (`bool` is not, as in PyTorch's arithmetic)."""
         return self.category is Category.INTEGER
@@ -61,7 +60,7 @@ class DType:
 
 
 def _dtype(name: str, category: Category) -> DType:
-    return DType(name, category, np.dtype(name), np.dtype(name).itemsize)
+    return DType(name, category, np.dtype(name), np.dtype(name).itemsize, category >= Category.FLOAT)
 
 
 bool_ = _dtype("bool", Category.BOOL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph import Tensor, Type
-from engine.op import op, primitive
+from engine.op import linear, op, primitive
 from engine.samples import real, sample
 
 
@@ -21,7 +21,31 @@ def _(input: np.ndarray) -> np.ndarray:
 
 def detached(input: Tensor) -> Tensor:
     """The tensor as a constant for differentiation."""
-    return _detach(input) if input.requires_grad else input
+    return _detach(input) if input.dtype.is_differentiable else input
+
+
+@linear(view=True)
+def _marked(input: Tensor, *, name: str) -> Type:
+    return Type(input.dtype, input.shape)
+
+
+@_marked.kernel
+def _(input: np.ndarray, *, name: str) -> np.ndarray:
+    return input
+
+
+@_marked.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor, *, name: str) -> Tensor:
+    return grad
+
+
+def marked(input: Tensor, name: str) -> Tensor:
+    """The tensor as one of its own, which no other with the same values is merged with.
+
+    What is differentiated by must be: the gradient of `y1 = exp(x)` is not that of `y2 = exp(x)`.
+    """
+    made: Tensor = _marked(input, name=name)
+    return made
 
 
 @op(samples=(sample(real(2, 3)),))

@@ -1,4 +1,7 @@
-"""Ops that move elements and compute none: reshape, permute, expand, and what is written in terms of them."""
+"""The same elements in another shape or order of dimensions: reshape, permute, and what is written in terms of them.
+
+Nothing here computes; every result is a view wherever NumPy can make one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import linear, op
+from engine.op import CONSTANT, alias, linear, op
 from engine.samples import real, sample
 from engine.types import Shape, numel, wrap_dim, wrap_dims
 
@@ -62,7 +65,7 @@ def permuted(input: Tensor, dims: Dims) -> Tensor:
     return input if list(dims) == sorted(dims) else _permute(input, dims=dims)
 
 
-@linear(view=True)
+@linear(view=True, broadcasts=True)
 def _expand(input: Tensor, *, shape: Shape) -> Type:
     return Type(input.dtype, shape)
 
@@ -81,11 +84,19 @@ def expanded(input: Tensor, shape: Shape) -> Tensor:
     """The tensor broadcast to a shape, without copying."""
     if input.shape == shape:
         return input
+    if input.node.primitive is CONSTANT:
+        made: Tensor = _expand(input, shape=shape)
+        return made
     aligned = (1,) * (len(shape) - input.ndim) + input.shape  # equal ranks, so that a leading axis stays in front
     return _expand(reshaped(input, aligned), shape=shape)
 
 
-# Ops
+def same(input: Tensor) -> Tensor:
+    """The same elements as a result of their own, without copying."""
+    return _reshape(input, shape=input.shape)
+
+
+# Shapes
 
 
 def resolved(shape: tuple[int, ...], count: int, argument: str = "shape") -> Shape:
@@ -115,6 +126,27 @@ def reshape(input: Tensor, shape: int | tuple[int, ...]) -> Tensor:
     return _reshape(input, shape=resolved(given, input.numel))
 
 
+@op(samples=(sample(real(2, 6), 3, -1), sample(real(1))))
+def view(input: Tensor, *shape: int) -> Tensor:
+    """The same elements in another shape, like `reshape`. Source: torch.Tensor.view."""
+    return _reshape(input, shape=resolved(shape, input.numel))
+
+
+@op(samples=(sample(real(2, 3)), sample(real()), sample(real(0, 3))))
+def clone(input: Tensor) -> Tensor:
+    """The same values; gradients flow back through it. Source: torch.clone."""
+    return same(input)
+
+
+@op(grad_fn="CloneBackward0", samples=(sample(real(2, 3)), sample(real()), sample(real(0, 3))))
+def contiguous(input: Tensor) -> Tensor:
+    """The same values: where a tensor lies in memory is not seen here. Source: torch.Tensor.contiguous."""
+    return same(input)
+
+
+# Orders of dimensions
+
+
 @op(samples=(sample(real(2, 3, 4), (2, 0, 1)), sample(real(2, 3), (-1, 0))))
 def permute(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     """The dimensions in the order given. Source: torch.permute."""
@@ -129,9 +161,21 @@ def permute(input: Tensor, dims: tuple[int, ...]) -> Tensor:
 @op(samples=(sample(real(2, 3, 4), 0, 2), sample(real(2, 3), -1, -2)))
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Two dimensions exchanged. Source: torch.transpose."""
-    a, b = wrap_dim(dim0, input.ndim, "dim0"), wrap_dim(dim1, input.ndim, "dim1")
+    return _exchanged(input, wrap_dim(dim0, input.ndim, "dim0"), wrap_dim(dim1, input.ndim, "dim1"))
+
+
+alias("swapdims", "transpose")
+
+
+@op(grad_fn="TransposeBackward0", samples=(sample(real(2, 3, 4), 0, 2), sample(real(2, 3), -1, -2)))
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """Two dimensions exchanged: `transpose` by its name in NumPy. Source: torch.swapaxes."""
+    return _exchanged(input, wrap_dim(axis0, input.ndim, "axis0"), wrap_dim(axis1, input.ndim, "axis1"))
+
+
+def _exchanged(input: Tensor, a: int, b: int) -> Tensor:
     if not input.ndim:
-        return input
+        return same(input)
     order = list(range(-input.ndim, 0))
     order[a], order[b] = order[b], order[a]
     return _permute(input, dims=tuple(order))
@@ -142,31 +186,51 @@ def matrix_transpose(input: Tensor) -> Tensor:
     return transpose(input, -1, -2)
 
 
-@op(samples=(sample(real(3, 1), 3, 4), sample(real(3), 2, -1), sample(real(), 2)))
-def expand(input: Tensor, *sizes: int) -> Tensor:
-    """Dimensions of size 1 repeated without copying; -1 keeps a size. Source: torch.Tensor.expand."""
-    added = len(sizes) - input.ndim
-    if added < 0:
+@op(samples=(sample(real(2, 3)), sample(real(3)), sample(real())))
+def t(input: Tensor) -> Tensor:
+    """A matrix transposed; a vector or a scalar as it is. Source: torch.t."""
+    if input.ndim > 2:
         raise OpError(
-            "shape_mismatch",
-            f"{len(sizes)} sizes are too few for {input.ndim} dimensions",
-            "Give a size for every dimension, -1 to keep it.",
-            "sizes",
+            "rank",
+            f"t takes at most 2 dimensions, and the tensor has shape {list(input.shape)}",
+            "Use transpose and name the two dimensions, or permute.",
+            "input",
         )
-    shape = list(sizes)
-    for axis, size in enumerate(sizes):
-        own = input.shape[axis - added] if axis >= added else None
-        if size == -1 and own is not None:
-            shape[axis] = own
-        elif size < 0 or (own is not None and own not in (1, size)):
-            raise OpError(
-                "shape_mismatch",
-                f"size {size} at dimension {axis} does not fit the tensor of shape {list(input.shape)}",
-                "Only dimensions of size 1 expand; -1 keeps a size, but not that of a new dimension.",
-                "sizes",
-            )
-    aligned = reshaped(input, (1,) * added + input.shape)
-    return _expand(aligned, shape=tuple(shape))
+    return matrix_transpose(input) if input.ndim == 2 else same(input)
+
+
+@op(
+    grad_fn="PermuteBackward0",
+    samples=(sample(real(2, 3, 4), 0, 2), sample(real(2, 3, 4), (0, 1), (-1, 0)), sample(real(2, 3, 4), (), ())),
+)
+def movedim(input: Tensor, source: int | Dims, destination: int | Dims) -> Tensor:
+    """Dimensions of `source` at the places of `destination`, the others in their order. Source: torch.movedim."""
+    moved = _places(source, input.ndim, "source")
+    places = _places(destination, input.ndim, "destination")
+    if len(moved) != len(places):
+        raise OpError(
+            "dims",
+            f"source names {len(moved)} dimensions and destination {len(places)}",
+            "Give as many places as dimensions.",
+            "destination",
+        )
+    if not input.ndim:
+        return same(input)
+    others = iter([dim for dim in range(-input.ndim, 0) if dim not in moved])
+    at = dict(zip(places, moved, strict=True))
+    return _permute(input, dims=tuple(at[dim] if dim in at else next(others) for dim in range(-input.ndim, 0)))
+
+
+def _places(dims: int | Dims, rank: int, argument: str) -> Dims:
+    given = (dims,) if isinstance(dims, int) else dims
+    wrap_dims(given, rank, argument)
+    return tuple(wrap_dim(dim, rank, argument) for dim in given)
+
+
+alias("moveaxis", "movedim")
+
+
+# Dimensions put in, left out and merged
 
 
 @op(
@@ -202,3 +266,18 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     if start > end:
         raise OpError("dims", "start_dim stands behind end_dim", "Exchange them.", "start_dim")
     return _reshape(input, shape=(*input.shape[:start], numel(input.shape[start : end + 1]), *input.shape[end + 1 :]))
+
+
+@op(grad_fn="ViewBackward0", samples=(sample(real(2, 6), 1, (3, -1)), sample(real(4, 2), 0, (1, 2, 2))))
+def unflatten(input: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:
+    """One dimension as several; one of their sizes may be -1. Source: torch.unflatten."""
+    if not input.ndim or not sizes:
+        raise OpError(
+            "shape",
+            "unflatten needs a tensor of at least one dimension and at least one size",
+            "Use reshape for a tensor without dimensions.",
+            "sizes",
+        )
+    axis = wrap_dim(dim, input.ndim) + input.ndim
+    inner = resolved(sizes, input.shape[axis], "sizes")
+    return _reshape(input, shape=(*input.shape[:axis], *inner, *input.shape[axis + 1 :]))
