@@ -6,13 +6,13 @@ A gradient takes one sweep. A Jacobian takes one for each batch of directions, w
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from engine.autodiff.passes import Pattern
-from engine.execute import numpy as executor
+from engine.execute.numpy import Runner
 from engine.plan import Plan, Source
 from engine.types import DType, Shape, numel
 
@@ -88,6 +88,10 @@ class Sweep:
     values: tuple[Place, ...] = ()
     blocks: tuple[Block, ...] = ()
     basis: Basis | None = None
+    runner: Runner = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runner", Runner(self.plan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class Compiled:
         results: dict[str, Any] = {group: {} for group in self.groups}
         for sweep in self.sweeps:
             for place, array in self._swept(sweep, given, deadline):
-                _put(results, place, array)
+                _put(results, place, np.asarray(array))
         for place in self.empty:
             _put(results, place, None)
         for place, shape, dtype in self.zeros:
@@ -138,7 +142,7 @@ class Compiled:
         for batch in sweep.basis.batches() if sweep.basis else (None,):
             if sweep.basis is not None:
                 given = {**given, sweep.basis.source: batch}
-            found = executor.run(sweep.plan, given, deadline=deadline, detect_anomaly=self.detect_anomaly)
+            found = sweep.runner.run(given, deadline=deadline, detect_anomaly=self.detect_anomaly)
             values = found[: len(sweep.values)]
             parts.append(found[len(sweep.values) :])
         yield from zip(sweep.values, values, strict=True)

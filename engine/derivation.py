@@ -179,7 +179,7 @@ class Derivation:
                 permuted(tensor, (*range(1 - tensor.ndim, 0), -tensor.ndim)) if block.axis == "columns" else tensor
                 for (block, _), tensor in zip(blocks, many, strict=True)
             ]
-            return plan(self._finished(ordered))
+            return self._planned(self._finished(ordered))
         except OpError:
             if chunk == 1:
                 raise
@@ -210,7 +210,7 @@ class Derivation:
         return mapped
 
     def _planned(self, wanted: Sequence[Tensor]) -> Plan:
-        return plan(wanted)
+        return plan(wanted, fuse=not self.request.detect_anomaly)
 
     def compiled(self, groups: tuple[str, ...], roots: tuple[str, ...] = ()) -> Compiled:
         """Return what was asked for. Raises GraphError where it takes more memory than the limit."""

@@ -37,7 +37,12 @@ class EngineError(Exception):
 
 
 class OpError(EngineError):
-    """An op refuses its arguments. `argument` is the parameter at fault, if it is a single one."""
+    """An op refuses its arguments. `argument` is the parameter at fault, if it is a single one.
+
+    `node` is the node that refused a value while it ran, where it is not the step's only one.
+    """
+
+    node: object = None
 
     def __init__(self, code: str, detail: str, hint: str = "", argument: str | None = None) -> None:
         super().__init__(detail)

@@ -43,9 +43,11 @@ class Primitive:
 
     `rules` maps an input's position to its vjp rule; `joint` is a rule that returns all cotangents at once. A rule is
     called as `rule(grad, out, *inputs, **params)`; for a primitive of several results `grad` and `out` are tuples,
-    and an absent cotangent is None. `view` says that the result shares the first input's memory (unless it `may_copy`),
-    `several` that there is a tuple of results, `variadic` that any number of inputs can be given, `broadcasts` that the
-    result is the input at every index.
+    and an absent cotangent is None.
+
+    Flags say what passes over the graph need to know: the result shares the first input's memory (`view`, unless it
+    `may_copy`), is the input at every index (`broadcasts`), adds elements up (`sums`), has the input's elements where
+    they were (`pointwise`); there is a tuple of results (`several`); any number of inputs can be given (`variadic`).
     """
 
     kind = "general"
@@ -58,11 +60,14 @@ class Primitive:
         view: bool = False,
         may_copy: bool = False,
         broadcasts: bool = False,
+        sums: bool = False,
+        pointwise: bool = False,
     ) -> None:
         self.name = function.__name__.rstrip("_")
         self.function = function
         self.__doc__ = function.__doc__
         self.differentiable, self.view, self.may_copy, self.broadcasts = differentiable, view, may_copy, broadcasts
+        self.sums, self.pointwise = sums, pointwise
         self.several = "tuple" in str(function.__annotations__.get("return", ""))
         parameters = inspect.signature(function).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -110,6 +115,14 @@ class Primitive:
             return rule
 
         return register
+
+    def core(self, params: Mapping[str, Any]) -> int | None:
+        """Return how many trailing dimensions it works on, or None where that is not known; those before are a batch."""
+        if self.pointwise:
+            return 0
+        if "dims" in params:
+            return max((-dim for dim in params["dims"]), default=0)
+        return -int(params["dim"]) if "dim" in params else None
 
     def bind(self, params: Mapping[str, Any]) -> Kernel:
         """Return the kernel with the parameters in it, ready to be called with arrays."""
@@ -329,16 +342,14 @@ _SAMPLES: dict[int, tuple[Sample, ...]] = {
 }
 
 
-def primitive(*, differentiable: bool = True, view: bool = False) -> Callable[[Callable[..., Any]], Primitive]:
+def primitive(**flags: bool) -> Callable[[Callable[..., Any]], Primitive]:
     """Make a primitive of its type rule: a function from tensors and parameters to a `Type` or several."""
-    return lambda function: Primitive(function, differentiable=differentiable, view=view)
+    return lambda function: Primitive(function, **flags)
 
 
-def linear(
-    *, view: bool = False, may_copy: bool = False, broadcasts: bool = False
-) -> Callable[[Callable[..., Any]], Linear]:
-    """Make a primitive that is jointly linear in its floating inputs."""
-    return lambda function: Linear(function, view=view, may_copy=may_copy, broadcasts=broadcasts)
+def linear(**flags: bool) -> Callable[[Callable[..., Any]], Linear]:
+    """Make a primitive that is jointly linear in its floating inputs. `flags` are those of `Primitive`."""
+    return lambda function: Linear(function, **flags)
 
 
 def multilinear() -> Callable[[Callable[..., Any]], Multilinear]:
@@ -402,7 +413,7 @@ def _cast(value: Number, dtype: DType) -> Number:
     return value if isinstance(value, complex) else float(value)
 
 
-@linear()
+@linear(pointwise=True)
 def convert(input: Tensor, *, dtype: DType) -> Type:
     """The same values in another dtype."""
     return Type(dtype, input.shape)

@@ -5,13 +5,15 @@ A plan holds no values but constants, so that it can be kept and run many times,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.autodiff.reverse import ancestors
+from engine.blocked import blocked
 from engine.graph import Node, Tensor
 from engine.op import CONSTANT, LEAF, Kernel
+from engine.optimize.fuse import Cluster, fused
 
 Source = tuple[str, str]
 """What a leaf is read from: the request's member and the name in it, such as ("tensors", "w")."""
@@ -21,15 +23,15 @@ Source = tuple[str, str]
 class Step:
     """One kernel with the slots it reads and writes, and those that nobody needs after it.
 
-    `results` is one slot, or a tuple of them for a kernel of several results. `node` is what it computes: errors and
-    checks name its origin.
+    `results` is one slot, or a tuple of them for a kernel of several results. `nodes` are what it computes, one or a
+    cluster's: errors and checks name their origin.
     """
 
     kernel: Kernel
     args: tuple[int, ...]
     results: int | tuple[int, ...]
     dead: tuple[int, ...]
-    node: Node
+    nodes: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,61 +48,105 @@ class Plan:
     peak_bytes: int
 
 
-def plan(wanted: Sequence[Tensor]) -> Plan:
-    """Return the plan that computes `wanted`, in their order."""
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What becomes a step: a node or a cluster, with the tensors that it reads and gives."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    kernel: Kernel
+    several: bool
+    view: bool
+
+
+def plan(wanted: Sequence[Tensor], *, fuse: bool = True) -> Plan:
+    """Return the plan that computes `wanted`, in their order. Without `fuse` each node is a step of its own."""
     order = ancestors(wanted)
-    slots: dict[Tensor, int] = {tensor: slot for slot, tensor in enumerate(t for node in order for t in node.outputs)}
+    given = [node for node in order if node.primitive is LEAF or node.primitive is CONSTANT]
+    running = [node for node in order if node.primitive is not LEAF and node.primitive is not CONSTANT]
+    groups = fused(running) if fuse else running
+    units = _units(groups, wanted)
+    held = [tensor for node in given for tensor in node.outputs]
+    slots = {t: slot for slot, t in enumerate([*held, *[tensor for unit in units for tensor in unit.outputs]])}
     memory: list[Any] = [None] * len(slots)
-    inputs: list[tuple[Source, int]] = []
-    running: list[Node] = []
-    for node in order:
-        if node.primitive is LEAF:
-            inputs.append((node.params["source"], slots[node.outputs[0]]))
-        elif node.primitive is CONSTANT:
+    for node in given:
+        if node.primitive is CONSTANT:
             memory[slots[node.outputs[0]]] = node.primitive.bind(node.params)()
-        else:
-            running.append(node)
-    dying, peak = _liveness(order, running, set(wanted))
+    dying = _dying(units, set(wanted))
     steps = tuple(
         Step(
-            node.primitive.bind(node.params),
-            tuple([slots[tensor] for tensor in node.inputs]),
-            tuple([slots[tensor] for tensor in node.outputs]) if node.primitive.several else slots[node.outputs[0]],
+            unit.kernel,
+            tuple([slots[tensor] for tensor in unit.inputs]),
+            tuple([slots[tensor] for tensor in unit.outputs]) if unit.several else slots[unit.outputs[0]],
             tuple([slots[tensor] for tensor in dead]),
-            node,
+            unit.nodes,
         )
-        for node, dead in zip(running, dying, strict=True)
+        for unit, dead in zip(units, dying, strict=True)
     )
-    return Plan(steps, tuple(inputs), tuple(slots[tensor] for tensor in wanted), tuple(memory), peak)
+    return Plan(
+        steps,
+        tuple((node.params["source"], slots[node.outputs[0]]) for node in given if node.primitive is LEAF),
+        tuple(slots[tensor] for tensor in wanted),
+        tuple(memory),
+        _peak([t for node in given if node.primitive is LEAF for t in node.outputs], units, dying),
+    )
 
 
-def _liveness(order: Sequence[Node], running: Sequence[Node], kept: set[Tensor]) -> tuple[list[list[Tensor]], int]:
-    """Return what dies after each running node, and the peak of the bytes alive."""
+def _units(groups: Iterable[Node | Cluster], wanted: Sequence[Tensor]) -> list[Unit]:
+    """Return the units of groups; a cluster gives what is read outside of it."""
+    listed = list(groups)
+    read: set[Tensor] = set(wanted)
+    for group in listed:
+        if isinstance(group, Node):
+            read.update(group.inputs)
+        else:
+            read.update([t for node in group.nodes for t in node.inputs if t not in group.inside])
+    return [_node_unit(group) if isinstance(group, Node) else _cluster_unit(group, read) for group in listed]
+
+
+def _node_unit(node: Node) -> Unit:
+    primitive = node.primitive
+    view = primitive.view and not primitive.may_copy
+    return Unit((node,), node.inputs, node.outputs, primitive.bind(node.params), primitive.several, view)
+
+
+def _cluster_unit(cluster: Cluster, read: set[Tensor]) -> Unit:
+    kernel = blocked(cluster, [node.outputs[0] for node in cluster.nodes if node.outputs[0] in read])
+    return Unit(tuple(cluster.nodes), kernel.inputs, kernel.outputs, kernel, several=True, view=False)
+
+
+def _dying(units: Sequence[Unit], kept: set[Tensor]) -> list[list[Tensor]]:
+    """Return what nobody reads after each unit."""
     seen = set(kept)
     dying: list[list[Tensor]] = []
-    for node in reversed(running):
-        last = dict.fromkeys(tensor for tensor in (*node.inputs, *node.outputs) if tensor not in seen)
+    for unit in reversed(units):
+        last = dict.fromkeys([tensor for tensor in (*unit.inputs, *unit.outputs) if tensor not in seen])
         seen.update(last)
         dying.append(list(last))
     dying.reverse()
-    return dying, _peak(order, dict(zip(running, dying, strict=True)))
+    return dying
 
 
-def _peak(order: Sequence[Node], dying: dict[Node, list[Tensor]]) -> int:
+def _peak(leaves: Sequence[Tensor], units: Sequence[Unit], dying: Sequence[Sequence[Tensor]]) -> int:
     """Return the most bytes that are alive at once: memory that views share dies with the last of them."""
-    storage: dict[Tensor, Tensor] = {}
-    users: dict[Tensor, int] = {}
-    alive = peak = 0
-    for node in order:
-        for tensor in node.outputs:
-            shares = node.primitive.view and not node.primitive.may_copy
-            storage[tensor] = base = storage[node.inputs[0]] if shares else tensor
+    storage: dict[Tensor, Tensor] = {tensor: tensor for tensor in leaves}
+    users: dict[Tensor, int] = dict.fromkeys(leaves, 1)
+    alive = peak = sum([_bytes(tensor) for tensor in leaves])
+    for unit, dead in zip(units, dying, strict=True):
+        for tensor in unit.outputs:
+            storage[tensor] = base = storage.get(unit.inputs[0], unit.inputs[0]) if unit.view else tensor
             users[base] = users.get(base, 0) + 1
-            alive += 0 if shares else tensor.numel * tensor.dtype.itemsize
+            alive += 0 if unit.view else _bytes(tensor)
         peak = max(peak, alive)
-        for tensor in dying.get(node, ()):
-            base = storage[tensor]
-            users[base] -= 1
-            if not users[base]:
-                alive -= base.numel * base.dtype.itemsize
+        for tensor in dead:
+            base = storage.get(tensor)
+            if base is not None:
+                users[base] -= 1
+                if not users[base] and base in storage:
+                    alive -= _bytes(base)
     return peak
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel * tensor.dtype.itemsize

@@ -30,6 +30,7 @@ _WORDS = {
     tuple[int, ...]: "a list of integers",
     tuple[float, ...]: "a list of numbers",
     tuple[bool, ...]: "a list of true and false",
+    tuple[tuple[int, ...], ...]: "a list of lists of integers",
     tuple[Tensor, ...]: "a list of tensors",
     tuple[Tensor | None, ...]: "a list of tensors and nulls",
 }
@@ -141,6 +142,8 @@ class Parameter:
             return tuple(map(float, value))
         if tuple[Tensor, ...] in takes and kinds <= {Tensor}:
             return value
+        if tuple[tuple[int, ...], ...] in takes and all(_integers(item) for item in value):
+            return value
         if tuple[Tensor | None, ...] in takes and kinds <= {Tensor, type(None)}:
             return value
         raise self._refusal(value)
@@ -152,6 +155,10 @@ class Parameter:
             f"Give {self.describe()}.",
             self.name,
         )
+
+
+def _integers(value: Any) -> bool:
+    return isinstance(value, tuple) and all(type(item) is int for item in value)
 
 
 def offered_dtype(dtype: DType, argument: str | None = None) -> DType:

@@ -4,23 +4,57 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from engine.errors import DeadlineExceeded, OpError, ValueFault
+from engine.execute.straight import MOST_STEPS, Function, straight_line
 from engine.graph import Node
 from engine.plan import Plan, Source, Step
 
+SMALL_BYTES = 2**20
+"""Memory up to which a plan is over so soon that nobody need look at the clock while it runs."""
 
-def run(
-    plan: Plan, values: Mapping[Source, Any], *, deadline: float | None = None, detect_anomaly: bool = False
-) -> list[Any]:
-    """Return the plan's outputs as arrays.
+WARM = 4
+"""Runs after which a small plan is made into straight-line code: making it costs about as much as that many runs."""
 
-    `values` has an array for every input. `deadline` is a moment of `time.monotonic()`, looked at between steps.
-    Raises ValueFault where an op refuses a value, or, with `detect_anomaly`, where a result stops being finite.
-    """
+
+@dataclass(slots=True)
+class Runner:
+    """Runs a plan; one that is small and run again becomes straight-line code. Several threads may call it."""
+
+    plan: Plan
+    _runs: int = 0
+    _straight: Function | None = field(default=None, repr=False)
+
+    def run(
+        self, values: Mapping[Source, Any], *, deadline: float | None = None, detect_anomaly: bool = False
+    ) -> list[Any]:
+        """Return the plan's outputs as arrays.
+
+        `values` has an array for every input. `deadline` is a moment of `time.monotonic()`, looked at between steps.
+        Raises ValueFault where an op refuses a value, or, with `detect_anomaly`, where a result stops being finite.
+        """
+        if self._straight is not None and not detect_anomaly:
+            try:
+                with np.errstate(all="ignore"):
+                    return self._straight([values[source] for source, _ in self.plan.inputs])
+            except OpError:
+                pass  # the walk below meets it again, and knows where
+        self._warm()
+        return _walk(self.plan, values, deadline, detect_anomaly)
+
+    def _warm(self) -> None:
+        plan = self.plan
+        self._runs += 1
+        if self._runs == WARM and plan.peak_bytes <= SMALL_BYTES and len(plan.steps) <= MOST_STEPS:
+            self._straight = straight_line(plan)
+
+
+def _walk(plan: Plan, values: Mapping[Source, Any], deadline: float | None, detect_anomaly: bool) -> list[Any]:
+    """Run step by step."""
     memory = list(plan.memory)
     for source, slot in plan.inputs:
         memory[slot] = values[source]
@@ -33,7 +67,7 @@ def run(
                 arguments = [memory[slot] for slot in step.args]
                 result = step.kernel(*arguments)
                 if detect_anomaly:
-                    _refuse_anomaly(step.node, arguments, result)
+                    _refuse_anomaly(step.nodes[0], arguments, result)
                 if isinstance(step.results, int):
                     memory[step.results] = result
                 else:
@@ -42,8 +76,10 @@ def run(
                 for slot in step.dead:
                     memory[slot] = None
     except OpError as error:
-        raise ValueFault(error.code, error.detail, error.hint, path_of(step.node) if step else ()) from error
-    return [np.asarray(memory[slot]) for slot in plan.outputs]
+        node = error.node or (step.nodes[0] if step else None)
+        path = path_of(node) if isinstance(node, Node) else ()
+        raise ValueFault(error.code, error.detail, error.hint, path) from error
+    return [memory[slot] for slot in plan.outputs]
 
 
 def path_of(node: Node) -> tuple[str | int, ...]:

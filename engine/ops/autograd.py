@@ -9,7 +9,7 @@ from engine.op import linear, op, primitive
 from engine.samples import real, sample
 
 
-@primitive(differentiable=False, view=True)
+@primitive(differentiable=False, view=True, pointwise=True)
 def _detach(input: Tensor) -> Type:
     return Type(input.dtype, input.shape)
 
@@ -24,7 +24,7 @@ def detached(input: Tensor) -> Tensor:
     return _detach(input) if input.dtype.is_differentiable else input
 
 
-@linear(view=True)
+@linear(view=True, pointwise=True)
 def _marked(input: Tensor, *, name: str) -> Type:
     return Type(input.dtype, input.shape)
 

@@ -1,16 +1,19 @@
-"""Sums, means, products, extrema and what is made of them, over some dimensions or all."""
+"""Sums, means, truth and what is made of sums, over some dimensions or all."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import as_tensor, linear, op
+from engine.graph import Tensor, Type, builder
+from engine.op import Kernel, Primitive, as_tensor, linear, op, primitive
+from engine.ops.elementwise import eq, exp, ne, where
 from engine.ops.movement import expanded, reshaped
-from engine.samples import real, sample
+from engine.samples import boolean, integers, real, sample
 from engine.signature import offered_dtype
-from engine.types import DType, Shape, int64, numel, wrap_dims
+from engine.types import DType, Shape, bool_, int64, numel, uint8, wrap_dims
 
 Dims = tuple[int, ...]
 
@@ -28,7 +31,17 @@ def restored(reduced: Tensor, shape: Shape, dims: Dims, keepdim: bool) -> Tensor
     return reduced if keepdim else reshaped(reduced, reduced_shape(shape, dims, keepdim=True))
 
 
-@linear()
+_add: Kernel = np.add.reduce  # faster than np.sum on small arrays
+
+
+def total(array: np.ndarray, dims: Dims, keepdim: bool = False) -> Any:
+    """The sum of an array over some axes, in its dtype; half precision is summed in single."""
+    if array.dtype == np.float16:
+        return _add(array, axis=dims, keepdims=keepdim, dtype=np.float32).astype(np.float16)
+    return _add(array, axis=dims, keepdims=keepdim, dtype=array.dtype)
+
+
+@linear(sums=True)
 def _sum(input: Tensor, *, dims: Dims, keepdim: bool) -> Type:
     return Type(input.dtype, reduced_shape(input.shape, dims, keepdim))
 
@@ -77,6 +90,16 @@ def mean_dtype(input: Tensor, dtype: DType | None) -> DType:
     return offered_dtype(wanted, "dtype")
 
 
+def dims_of(dim: int | Dims | None, input: Tensor) -> Dims:
+    """Return the dims to reduce: no dims at all mean all of them, as in PyTorch."""
+    return wrap_dims(None if dim == () else dim, input.ndim)
+
+
+def count_of(input: Tensor, dims: Dims) -> int:
+    """Return how many elements a reduction over `dims` makes one of."""
+    return numel(tuple(input.shape[dim] for dim in dims))
+
+
 _DIM_SAMPLES = (
     sample(real(2, 3)),
     sample(real(2, 3, 2), 1),
@@ -91,7 +114,7 @@ def sum(
 ) -> Tensor:
     """Sum over `dim`, or over all dimensions. Integers are summed in int64. Source: torch.sum."""
     operand = as_tensor(input, reduction_dtype(input, dtype))
-    return _sum(operand, dims=_dims(dim, input), keepdim=keepdim)
+    return _sum(operand, dims=dims_of(dim, input), keepdim=keepdim)
 
 
 @op(grad_fn=lambda given, out: f"MeanBackward{0 if given.get('dim') is None else 1}", samples=_DIM_SAMPLES)
@@ -100,11 +123,111 @@ def mean(
 ) -> Tensor:
     """Arithmetic mean over `dim`, or over all dimensions. Source: torch.mean."""
     operand = as_tensor(input, mean_dtype(input, dtype))
-    dims = _dims(dim, input)
-    count = numel(tuple(input.shape[dim] for dim in dims))
-    return _sum(operand, dims=dims, keepdim=keepdim) / count
+    dims = dims_of(dim, input)
+    return _sum(operand, dims=dims, keepdim=keepdim) / count_of(input, dims)
 
 
-def _dims(dim: int | tuple[int, ...] | None, input: Tensor) -> Dims:
-    """Return the dims to reduce: no dims at all mean all of them, as in PyTorch."""
-    return wrap_dims(None if dim == () else dim, input.ndim)
+@op(grad_fn="NansumBackward0", samples=_DIM_SAMPLES)
+def nansum(
+    input: Tensor, dim: int | tuple[int, ...] | None = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
+    """Sum over `dim`, or over all dimensions, with NaN counted as zero. Source: torch.nansum."""
+    return sum(where(ne(input, input), 0, input), dim, keepdim, dtype=dtype)
+
+
+@op(samples=_DIM_SAMPLES)
+def nanmean(
+    input: Tensor, dim: int | tuple[int, ...] | None = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
+    """Mean of the elements that are not NaN, over `dim` or over all dimensions. Source: torch.nanmean."""
+    operand = as_tensor(input, mean_dtype(input, dtype))
+    known = as_tensor(eq(input, input), operand.dtype)
+    return nansum(operand, dim, keepdim) / sum(known, dim, keepdim)
+
+
+# Sums of exponentials
+
+
+@primitive()
+def _logsumexp(input: Tensor, *, dims: Dims, keepdim: bool) -> Type:
+    return Type(input.dtype, reduced_shape(input.shape, dims, keepdim))
+
+
+@_logsumexp.kernel
+def _(input: np.ndarray, *, dims: Dims, keepdim: bool) -> np.ndarray:
+    """Shifted by the maximum, unless that is infinite: then the exponentials are 0 and infinity without it."""
+    values = input.astype(np.float32) if input.dtype == np.float16 else input
+    peak = np.max(values, axis=dims, keepdims=True, initial=-np.inf)
+    shift = np.where(np.isinf(peak), values.dtype.type(0), peak)
+    exponentials = np.empty_like(values)
+    np.exp(np.subtract(values, shift, out=exponentials), out=exponentials)
+    result = np.log(total(exponentials, dims, keepdim=True)) + shift
+    return result.reshape(reduced_shape(result.shape, dims, keepdim)).astype(input.dtype, copy=False)
+
+
+@_logsumexp.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Dims, keepdim: bool) -> Tensor:
+    weights = exp(input - restored(out, input.shape, dims, keepdim))
+    return restored(grad, input.shape, dims, keepdim) * weights
+
+
+@op(samples=(sample(real(2, 3), 1), sample(real(2, 3, 2), (0, -1), True), sample(real(), 0)))
+def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) -> Tensor:
+    """Logarithm of the sum of exponentials over `dim`, without overflow. Source: torch.logsumexp."""
+    operand = input if input.dtype.is_differentiable else as_tensor(input, builder().default_dtype)
+    return _logsumexp(operand, dims=dims_of(dim, input), keepdim=keepdim)
+
+
+# Truth
+
+
+@primitive(differentiable=False)
+def _any(input: Tensor, *, dims: Dims, keepdim: bool) -> Type:
+    return Type(bool_, reduced_shape(input.shape, dims, keepdim))
+
+
+@_any.kernel
+def _(input: np.ndarray, *, dims: Dims, keepdim: bool) -> np.ndarray:
+    return np.asarray(np.any(input, axis=dims, keepdims=keepdim))
+
+
+@primitive(differentiable=False)
+def _all(input: Tensor, *, dims: Dims, keepdim: bool) -> Type:
+    return Type(bool_, reduced_shape(input.shape, dims, keepdim))
+
+
+@_all.kernel
+def _(input: np.ndarray, *, dims: Dims, keepdim: bool) -> np.ndarray:
+    return np.asarray(np.all(input, axis=dims, keepdims=keepdim))
+
+
+_TRUTH_SAMPLES = (
+    sample(boolean(2, 3)),
+    sample(boolean(2, 3, 2), (0, 2), True),
+    sample(real(2, 3), 1),
+    sample(integers(3, 3)),
+)
+
+
+def _truth(reduction: Primitive, input: Tensor, dim: int | Dims | None, keepdim: bool) -> Tensor:
+    """Reduce over `dim`; an empty tuple of dims is none of them here. uint8 stays uint8. Source: torch.all."""
+    truth: Tensor = reduction(input, dims=wrap_dims(dim, input.ndim), keepdim=keepdim)
+    return as_tensor(truth, uint8) if input.dtype is uint8 else truth
+
+
+@op(samples=_TRUTH_SAMPLES)
+def any(input: Tensor, dim: int | tuple[int, ...] | None = None, keepdim: bool = False) -> Tensor:
+    """Whether any element over `dim`, or of all, is true (not zero). Source: torch.any."""
+    return _truth(_any, input, dim, keepdim)
+
+
+@op(samples=_TRUTH_SAMPLES)
+def all(input: Tensor, dim: int | tuple[int, ...] | None = None, keepdim: bool = False) -> Tensor:
+    """Whether all elements over `dim`, or of all, are true (not zero). Source: torch.all."""
+    return _truth(_all, input, dim, keepdim)
+
+
+@op(samples=(sample(integers(3, 2, 3)), sample(boolean(2, 3, 2), (0, 2)), sample(real(2, 3), 1)))
+def count_nonzero(input: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
+    """How many elements over `dim`, or of all, are not zero, as int64. Source: torch.count_nonzero."""
+    return sum(ne(input, 0), dim)

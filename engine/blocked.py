@@ -1,0 +1,268 @@
+"""A cluster as one kernel: blocks of rows go through all of its nodes, in scratch memory that stays in cache.
+
+NumPy's loops are at the speed of the memory that they read and write. With blocks of this size that memory is cache.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from engine.errors import OpError
+from engine.graph import Node, Tensor
+from engine.optimize.fuse import Cluster, sliced
+from engine.types import Shape, numel
+
+Array = np.ndarray[Any, Any]
+
+THREADS = os.cpu_count() or 1
+
+WORTH_THREADS = 2**22
+"""Element operations above which threads are a gain: below it, handing work over costs as much as it saves."""
+
+BLOCK = 2**16
+"""Elements of the largest tensor in a block: 256 KiB of float32, a few of which fit a core's second-level cache."""
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Return the threads that blocks are shared among: NumPy's loops let go of the interpreter's lock."""
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="blocks")
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One node inside a block.
+
+    It reads registers and writes one. A ufunc writes into `scratch` (an index) or, where that is None, into a result.
+    `shape` is the parameter of that name behind the rows, which differ in the last block.
+    """
+
+    kernel: Any
+    args: tuple[int, ...]
+    register: int
+    params: Mapping[str, Any]
+    shape: tuple[int, ...] | None
+    ufunc: bool
+    scratch: int | None
+    result: int | None
+    total: int | None
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The kernel of a cluster: called with its inputs, returns its results, in the order of `outputs`."""
+
+    length: int
+    rows: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    sliced: tuple[bool, ...]
+    instructions: tuple[Instruction, ...]
+    registers: int
+    scratch: tuple[tuple[tuple[int, ...], Any], ...]
+    totals: tuple[bool, ...]
+    flat: bool
+    width: int
+
+    def __call__(self, *arrays: Array) -> tuple[Array, ...]:
+        """Return the results: arrays, and totals of the blocks' sums."""
+        results: list[Any] = [
+            None if total else np.empty(tensor.shape, tensor.dtype.numpy)
+            for tensor, total in zip(self.outputs, self.totals, strict=True)
+        ]
+        places = results
+        if self.flat:
+            arrays = tuple([a.reshape(-1 if rowwise else ()) for a, rowwise in zip(arrays, self.sliced, strict=True)])
+            places = [None if array is None else array.reshape(-1) for array in results]
+        shares = self._shares()
+        if len(shares) == 1:
+            parts = [self._run(arrays, places, *shares[0])]
+        else:
+            parts = list(_threads().map(lambda share: self._run(arrays, places, *share), shares))
+        return tuple(
+            [
+                np.reshape(functools.reduce(np.add, totals), tensor.shape) if array is None else array
+                for array, totals, tensor in zip(results, zip(*parts, strict=True), self.outputs, strict=True)
+            ]
+        )
+
+    def _shares(self) -> list[tuple[int, int]]:
+        """Return the rows that each thread runs: all of them in one where two would cost more than they save."""
+        if self.length * self.width * len(self.instructions) < WORTH_THREADS:
+            return [(0, self.length)]
+        blocks = -(-self.length // self.rows)
+        count = min(THREADS, blocks)
+        ends = [min(self.length, -(-blocks * part // count) * self.rows) for part in range(count + 1)]
+        return list(pairwise(ends))
+
+    def _run(self, arrays: Sequence[Array], places: Sequence[Any], start: int, stop: int) -> list[Any]:
+        """Run a range of rows, block by block. Return the totals, in the places of results that are none."""
+        results = list(places)
+        scratch = [np.empty((self.rows, *shape), dtype) for shape, dtype in self.scratch]
+        with np.errstate(all="ignore"):
+            for first in range(start, stop, self.rows):
+                self._block(arrays, results, scratch, first, min(first + self.rows, stop))
+        return results
+
+    def _block(
+        self, arrays: Sequence[Array], results: list[Any], scratch: Sequence[Array], start: int, stop: int
+    ) -> None:
+        memory: list[Any] = [
+            array[start:stop] if rowwise else array for array, rowwise in zip(arrays, self.sliced, strict=True)
+        ]
+        memory.extend([None] * (self.registers - len(memory)))
+        for step in self.instructions:
+            args = [memory[register] for register in step.args]
+            if step.ufunc:
+                target = results[step.result][start:stop] if step.scratch is None else scratch[step.scratch][: stop - start]
+                memory[step.register] = step.kernel(*args, out=target)
+                continue
+            params = step.params if step.shape is None else {**step.params, "shape": (stop - start, *step.shape)}
+            try:
+                value = step.kernel(*args, **params)
+            except OpError as error:
+                error.node = step.node
+                raise
+            memory[step.register] = value
+            if step.total is not None:
+                known = results[step.total]
+                results[step.total] = value if known is None else known + value
+            elif step.result is not None:
+                results[step.result][start:stop] = value
+
+
+def blocked(cluster: Cluster, needed: Sequence[Tensor]) -> Blocked:
+    """Return the kernel of a cluster that gives the results that are `needed` outside of it."""
+    registers: dict[tuple[Tensor, bool], int] = {}
+    for node in cluster.nodes:
+        for tensor in node.inputs:
+            if tensor not in cluster.inside:
+                registers.setdefault((tensor, sliced(node, tensor, cluster.length)), len(registers))
+    inputs = tuple(registers)
+    for node in cluster.nodes:
+        registers[node.outputs[0], True] = len(registers)
+    allocation = _Allocation(cluster, needed)
+    flat = _flat_shape(cluster)
+    widest = max(numel(t.shape[1:]) for node in cluster.nodes for t in _rows_of(node, cluster)) if not flat else 1
+    length = numel(flat) if flat else cluster.length
+    return Blocked(
+        length,
+        max(1, min(length, BLOCK // max(widest, 1))),
+        tuple(tensor for tensor, _ in inputs),
+        tuple(needed),
+        tuple(rowwise for _, rowwise in inputs),
+        tuple(_instruction(node, cluster, registers, allocation, needed, flat is not None) for node in cluster.nodes),
+        len(registers),
+        tuple((() if flat else shape, dtype) for shape, dtype in allocation.kinds),
+        tuple(tensor in cluster.totals for tensor in needed),
+        flat is not None,
+        widest,
+    )
+
+
+def _flat_shape(cluster: Cluster) -> Shape | None:
+    """Return the shape that everything in the cluster has, if its elements can be run over as one axis."""
+    shapes = {tensor.shape for tensor in cluster.inside}
+    if len(shapes) != 1:
+        return None
+    shape = shapes.pop()
+    rank = len(shape)
+    for node in cluster.nodes:
+        if node.outputs[0] in cluster.totals:
+            if len(node.params["dims"]) < rank or node.inputs[0].shape != shape:
+                return None
+        elif node.primitive.kind != "elementwise" and not node.primitive.pointwise:
+            return None
+        if any(tensor.shape != shape and tensor.numel != 1 for tensor in node.inputs):
+            return None
+    return shape
+
+
+def _rows_of(node: Node, cluster: Cluster) -> list[Tensor]:
+    """Return the tensors of a node that have the cluster's rows."""
+    return [t for t in (*node.inputs, *node.outputs) if t.shape and t.shape[0] == cluster.length]
+
+
+def _instruction(
+    node: Node,
+    cluster: Cluster,
+    registers: Mapping[tuple[Tensor, bool], int],
+    allocation: _Allocation,
+    needed: Sequence[Tensor],
+    flat: bool,
+) -> Instruction:
+    result = node.outputs[0]
+    place = list(needed).index(result) if result in needed else None
+    is_total = result in cluster.totals
+    ufunc = isinstance(node.primitive.run, np.ufunc) and not is_total
+    params, shape = node.params, node.params.get("shape")
+    if flat:
+        params, shape = _flattened(params)
+    return Instruction(
+        node.primitive.run,
+        tuple(registers[tensor, tensor in cluster.inside or sliced(node, tensor, cluster.length)] for tensor in node.inputs),
+        registers[result, True],
+        params,
+        None if shape is None else tuple(shape[1:]),
+        ufunc,
+        allocation.take(node) if ufunc and place is None else allocation.skip(node),
+        None if is_total else place,
+        place if is_total else None,
+        node,
+    )
+
+
+def _flattened(params: Mapping[str, Any]) -> tuple[dict[str, Any], Shape | None]:
+    """Return a node's parameters as they are over one axis of all elements."""
+    over = {"dims": (-1,), "keepdim": False} if "dims" in params else {}
+    return {**params, **over}, (0,) if "shape" in params else None
+
+
+class _Allocation:
+    """Scratch arrays for the ufuncs of a cluster: one is taken again when the last reader of its value has run.
+
+    A ufunc may write over an operand of its own that dies with it. Views keep what they look at.
+    """
+
+    def __init__(self, cluster: Cluster, needed: Sequence[Tensor]) -> None:
+        self.kinds: list[tuple[tuple[int, ...], Any]] = []
+        self._free: dict[tuple[tuple[int, ...], Any], list[int]] = {}
+        self._held: dict[Tensor, int] = {}
+        self._base: dict[Tensor, Tensor] = {}
+        self._last: dict[Tensor, Node] = {}
+        for node in cluster.nodes:
+            result = node.outputs[0]
+            self._base[result] = self._root(node.inputs[0]) if node.primitive.view else result
+            for tensor in node.inputs:
+                self._last[self._root(tensor)] = node
+
+    def _root(self, tensor: Tensor) -> Tensor:
+        return self._base.get(tensor, tensor)
+
+    def take(self, node: Node) -> int:
+        """Return the scratch array that a node's result is written to."""
+        self.skip(node)
+        result = node.outputs[0]
+        kind = (result.shape[1:], result.dtype.numpy)
+        free = self._free.setdefault(kind, [])
+        if not free:
+            free.append(len(self.kinds))
+            self.kinds.append(kind)
+        self._held[result] = number = free.pop()
+        return number
+
+    def skip(self, node: Node) -> None:
+        """Let go of what a node reads last."""
+        for tensor in dict.fromkeys(map(self._root, node.inputs)):
+            if self._last.get(tensor) is node and tensor in self._held:
+                number = self._held.pop(tensor)
+                self._free.setdefault(self.kinds[number], []).append(number)

@@ -1,0 +1,171 @@
+"""Pooling to the mean of each sliding window, or of each of a given number of parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.errors import OpError
+from engine.graph import Tensor, Type
+from engine.op import linear, op, primitive
+from engine.ops.arguments import require_floating
+from engine.ops.elementwise import div
+from engine.ops.matmul import product
+from engine.ops.movement import expanded, reshaped
+from engine.ops.pools import Numbers, Pool, pool
+from engine.ops.windows import Sizes, folded, per_dimension, places, window_counts, with_batch
+from engine.samples import real, sample
+from engine.types import DType, int64
+
+# Primitives
+
+
+@linear()
+def _window_sum(input: Tensor, *, kernel: Sizes, stride: Sizes) -> Type:
+    """The sum of each window: (*, *sizes) -> (*, *counts)."""
+    dims = len(kernel)
+    counts = window_counts(input.shape[-dims:], kernel, stride, (1,) * dims)
+    return Type(input.dtype, (*input.shape[:-dims], *counts))
+
+
+@_window_sum.kernel
+def _(input: np.ndarray, *, kernel: Sizes, stride: Sizes) -> np.ndarray:
+    dims = len(kernel)
+    once = (1,) * dims
+    counts = window_counts(input.shape[-dims:], kernel, stride, once)
+    (_, first), *rest = places(counts, kernel, stride, once)
+    total = input[first].astype(np.float32 if input.dtype == np.float16 else input.dtype)
+    for _, everywhere in rest:
+        total += input[everywhere]
+    return total.astype(input.dtype, copy=False)
+
+
+@_window_sum.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor, *, kernel: Sizes, stride: Sizes) -> Tensor:
+    dims = len(kernel)
+    spread = expanded(reshaped(grad, (*grad.shape, *(1,) * dims)), (*grad.shape, *kernel))
+    return folded(spread, input.shape[-dims:], stride, (1,) * dims)
+
+
+@primitive(differentiable=False)
+def _divisors(*, counts: tuple[tuple[int, ...], ...], dtype: DType) -> Type:
+    """How many elements each window has: the product of what it has along each dimension."""
+    return Type(dtype, tuple(map(len, counts)))
+
+
+@_divisors.kernel
+def _(*, counts: tuple[tuple[int, ...], ...], dtype: DType) -> np.ndarray:
+    total = np.ones((), dtype.numpy)
+    for along in counts:
+        total = total[..., None] * np.array(along, dtype.numpy)
+    return total
+
+
+@primitive(differentiable=False)
+def _averaging(*, size: int, parts: int, dtype: DType) -> Type:
+    """The matrix (parts, size) that averages parts of nearly equal sizes, overlapping where they must."""
+    return Type(dtype, (parts, size))
+
+
+@_averaging.kernel
+def _(*, size: int, parts: int, dtype: DType) -> np.ndarray:
+    part = np.arange(parts)
+    start, stop = part * size // parts, -(-(part + 1) * size // parts)
+    place = np.arange(size)
+    inside = (place >= start[:, None]) & (place < stop[:, None])
+    return (inside / (stop - start)[:, None]).astype(dtype.numpy)
+
+
+# Windows
+
+
+def _avg_pool(input: Tensor, placed: Pool, count_include_pad: bool, divisor: int | None) -> Tensor:
+    if input.dtype is not int64:  # whose means PyTorch rounds towards 0
+        require_floating(input)
+    if divisor == 0:
+        raise OpError("range", "divisor_override is 0", "Give another number, or leave it out.", "divisor_override")
+    total = _window_sum(placed.padded(input, 0), kernel=placed.kernel, stride=placed.stride)
+    by = _divisor(placed, count_include_pad, input.dtype) if divisor is None else divisor
+    return placed.restored(div(total, by, rounding_mode="trunc" if input.dtype is int64 else None))
+
+
+def _divisor(placed: Pool, count_include_pad: bool, dtype: DType) -> Tensor | int:
+    counts = _elements(placed, count_include_pad)
+    if all(set(along) == {k} for along, k in zip(counts, placed.kernel, strict=True)):
+        return math.prod(placed.kernel)
+    made: Tensor = _divisors(counts=counts, dtype=dtype)
+    return made
+
+
+def _elements(placed: Pool, count_include_pad: bool) -> tuple[tuple[int, ...], ...]:
+    """Return, for each dimension, how many elements each window counts along it: those behind the padding never."""
+    found = []
+    for size, k, step, padding, count in zip(
+        placed.sizes, placed.kernel, placed.stride, placed.padding, placed.counts, strict=True
+    ):
+        low, high = (-padding, size + padding) if count_include_pad else (0, size)
+        starts = [number * step - padding for number in range(count)]
+        found.append(tuple(min(start + k, high) - max(start, low) for start in starts))
+    return tuple(found)
+
+
+@op(samples=(sample(real(2, 2, 6), 2), sample(real(2, 7), 3, 2, 1, True, False)))
+def avg_pool1d(
+    input: Tensor,
+    kernel_size: Numbers,
+    stride: Numbers | None = None,
+    padding: Numbers = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window over (N, C, L) or (C, L); padding counts as zeros, or not at all.
+
+    Source: torch.nn.functional.avg_pool1d.
+    """
+    return _avg_pool(input, pool(input, 1, kernel_size, stride, padding, 1, ceil_mode), count_include_pad, None)
+
+
+@op(
+    samples=(
+        sample(real(2, 2, 4, 4), 2),
+        sample(real(2, 5, 6), (3, 2), (2, 1), (1, 0), True, False),
+        sample(real(1, 1, 4, 5), 3, 2, 1, True),
+        sample(real(1, 1, 3, 3), 2, 1, divisor_override=3),
+    )
+)
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: Numbers,
+    stride: Numbers | None = None,
+    padding: Numbers = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window over (N, C, H, W) or (C, H, W); padding counts as zeros, or not at all.
+
+    `stride` is `kernel_size` if it is left out; with `ceil_mode` a last window may reach over the end;
+    `divisor_override` divides the sums instead of the windows' sizes. Source: torch.nn.functional.avg_pool2d.
+    """
+    placed = pool(input, 2, kernel_size, stride, padding, 1, ceil_mode)
+    return _avg_pool(input, placed, count_include_pad, divisor_override)
+
+
+@op(samples=(sample(real(1, 2, 2, 4, 2), 2), sample(real(1, 3, 3, 3), 2, 2, 1, True, False)))
+def avg_pool3d(
+    input: Tensor,
+    kernel_size: Numbers,
+    stride: Numbers | None = None,
+    padding: Numbers = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window over (N, C, D, H, W) or (C, D, H, W), as `avg_pool2d`.
+
+    Source: torch.nn.functional.avg_pool3d.
+    """
+    placed = pool(input, 3, kernel_size, stride, padding, 1, ceil_mode)
+    return _avg_pool(input, placed, count_include_pad, divisor_override)

@@ -1,0 +1,210 @@
+"""Convolutions in one, two and three dimensions: a view of sliding windows, copied once into
+the columns of a matrix, and one product of matrices for each group of channels.
+
+Gradients of every order, tangents and batching follow from the parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from engine.errors import OpError
+from engine.graph import Tensor
+from engine.op import camel, op
+from engine.ops.arguments import require_number, require_one_dtype, require_shape
+from engine.ops.matmul import product
+from engine.ops.movement import permuted, reshaped
+from engine.ops.slicing import padded
+from engine.ops.windows import Sizes, per_dimension, reach, windows, with_batch
+from engine.samples import real, sample
+from engine.types import Shape
+
+Padding = Literal["same", "valid"] | int | tuple[int, ...]
+
+
+# Convolution
+
+
+def _convolution(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | tuple[int, ...],
+    padding: Padding,
+    dilation: int | tuple[int, ...],
+    groups: int,
+    dims: int,
+) -> Tensor:
+    shape = with_batch(input, dims)
+    _require_weight(weight, dims)
+    _require_dtypes(input, weight, bias)
+    channels, kernel = weight.shape[0], weight.shape[2:]
+    _require_groups(groups, shape[1], weight.shape[1] * groups, channels)
+    if bias is not None:
+        require_shape(bias, (channels,), "bias", f"as there are {channels} output channels")
+    steps, spread = per_dimension(stride, dims, "stride"), per_dimension(dilation, dims, "dilation")
+    widths = _widths(padding, kernel, steps, spread)
+    full = padded(reshaped(input, shape), widths)
+    _require_fitting(full.shape[2:], kernel, spread)
+    made = _contracted(windows(full, kernel, steps, spread), weight, groups)
+    return _finished(made, bias, input, dims)
+
+
+def _contracted(cut: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """(N, G * c, *counts, *kernel), weight (G * o, c, *kernel) -> (N, G * o, *counts)."""
+    batch, channels, *rest = cut.shape
+    dims = len(rest) // 2
+    counts, kernel = tuple(rest[:dims]), tuple(rest[dims:])
+    each = channels // groups
+    grouped = reshaped(cut, (batch, groups, each, *counts, *kernel))
+    placed = permuted(grouped, _moved(grouped.ndim, (1, 2, *range(3 + dims, 3 + 2 * dims), 0, *range(3, 3 + dims))))
+    columns = reshaped(placed, (groups, each * math.prod(kernel), batch * math.prod(counts)))
+    rows = reshaped(weight, (groups, weight.shape[0] // groups, each * math.prod(kernel)))
+    made = reshaped(product(rows, columns), (groups, weight.shape[0] // groups, batch, *counts))
+    return reshaped(
+        permuted(made, _moved(made.ndim, (2, 0, 1, *range(3, 3 + dims)))), (batch, weight.shape[0], *counts)
+    )
+
+
+def _moved(rank: int, order: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(axis - rank for axis in order)
+
+
+def _finished(made: Tensor, bias: Tensor | None, input: Tensor, dims: int) -> Tensor:
+    """Return the result with its bias, and without the batch dimension that the input lacked."""
+    if bias is not None:
+        made = made + reshaped(bias, (bias.numel, *(1,) * dims))
+    return made if input.ndim == dims + 2 else reshaped(made, made.shape[1:])
+
+
+def _widths(padding: Padding, kernel: Shape, stride: Sizes, dilation: Sizes) -> tuple[tuple[int, int, int], ...]:
+    if padding == "valid":
+        padding = 0
+    if padding == "same":
+        if max(stride) > 1:
+            raise OpError(
+                "padding", f'padding "same" needs stride 1, and it is {list(stride)}', "Give padding in numbers.", "padding"
+            )
+        totals = [reach(k, d) - 1 for k, d in zip(kernel, dilation, strict=True)]
+        return tuple((total // 2, total - total // 2, 0) for total in totals)
+    assert not isinstance(padding, str)
+    return tuple((width, width, 0) for width in per_dimension(padding, len(kernel), "padding", 0))
+
+
+def _require_dtypes(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    require_number(input)
+    require_one_dtype(input=input, weight=weight, bias=bias)
+
+
+def _require_weight(weight: Tensor, dims: int) -> None:
+    if weight.ndim != dims + 2 or 0 in weight.shape[2:]:
+        raise OpError(
+            "shape_mismatch",
+            f"weight has shape {list(weight.shape)}; it must have {dims + 2} dimensions, channels and a kernel's sizes",
+            "Reshape the weight.",
+            "weight",
+        )
+
+
+def _require_groups(groups: int, channels: int, wanted: int, out_channels: int) -> None:
+    if groups < 1 or out_channels % groups:
+        raise OpError(
+            "groups",
+            f"{out_channels} channels do not divide into {groups} groups",
+            "Give a number of groups that divides the channels of input and output.",
+            "groups",
+        )
+    if channels != wanted:
+        raise OpError(
+            "shape_mismatch",
+            f"input has {channels} channels, and weight takes {wanted} with {groups} groups",
+            "Channels are input's third dimension from the kernel's side: (N, C, ...).",
+            "input",
+        )
+
+
+def _require_fitting(sizes: Shape, kernel: Shape, dilation: Sizes) -> None:
+    spans = tuple(reach(k, d) for k, d in zip(kernel, dilation, strict=True))
+    if any(size < span for size, span in zip(sizes, spans, strict=True)):
+        raise OpError(
+            "shape_mismatch",
+            f"a kernel that spans {list(spans)} does not fit into the padded input of {list(sizes)}",
+            "Use a smaller kernel or dilation, or more padding.",
+            "weight",
+        )
+
+
+def _grad_fn(name: str) -> Callable[[Mapping[str, Any], Any], str]:
+    """Without a batch dimension PyTorch has three nodes, and the op its own name."""
+    return lambda given, out: "ConvolutionBackward0" if given["input"].ndim == given["weight"].ndim else camel(name)
+
+
+@op(
+    grad_fn=_grad_fn("conv1d"),
+    samples=(
+        sample(real(2, 2, 6), real(3, 2, 3), real(3)),
+        sample(real(2, 7), real(4, 1, 2), None, 2, 1, 2, 2),
+        sample(real(1, 2, 5), real(2, 2, 2), padding="same"),
+    ),
+)
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, ...] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int, ...] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution (cross-correlation) of (N, C, L) or (C, L) with `weight` (out, C / groups, k).
+
+    Source: torch.nn.functional.conv1d.
+    """
+    return _convolution(input, weight, bias, stride, padding, dilation, groups, 1)
+
+
+@op(
+    grad_fn=_grad_fn("conv2d"),
+    samples=(
+        sample(real(2, 2, 4, 5), real(3, 2, 3, 2), real(3)),
+        sample(real(2, 4, 5, 5), real(4, 2, 2, 2), real(4), (2, 1), (1, 0), (1, 2), 2),
+        sample(real(2, 4, 4), real(2, 2, 3, 3), padding="same"),
+        sample(real(1, 2, 3, 3), real(2, 2, 1, 1), padding="valid"),
+    ),
+)
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, ...] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int, ...] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution (cross-correlation) of (N, C, H, W) or (C, H, W) with `weight` (out, C / groups, kh, kw).
+
+    Source: torch.nn.functional.conv2d.
+    """
+    return _convolution(input, weight, bias, stride, padding, dilation, groups, 2)
+
+
+@op(
+    grad_fn=_grad_fn("conv3d"),
+    samples=(sample(real(1, 2, 3, 3, 3), real(2, 2, 2, 2, 2), real(2)), sample(real(2, 2, 3, 3), real(2, 1, 2, 1, 2), groups=2)),
+)
+def conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, ...] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int, ...] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution (cross-correlation) of (N, C, D, H, W) or (C, D, H, W) with `weight` (out, C / groups, kd, kh, kw).
+
+    Source: torch.nn.functional.conv3d.
+    """
+    return _convolution(input, weight, bias, stride, padding, dilation, groups, 3)

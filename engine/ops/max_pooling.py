@@ -1,0 +1,242 @@
+"""Pooling to the largest element of each sliding window.
+
+Of equal ones the first in the window's row-major order has the gradient; NaN is the largest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.graph import Tensor, Type
+from engine.op import linear, op, primitive
+from engine.ops.arguments import require_number
+from engine.ops.pools import Numbers, Pool, pool
+from engine.ops.windows import Sizes, places, window_counts
+from engine.samples import real, sample
+from engine.types import DType, int64, uint8
+
+# Primitives
+
+
+def _offset_dtype(kernel: Sizes) -> DType:
+    """Return the smallest dtype that counts the places of a window."""
+    return uint8 if math.prod(kernel) <= 256 else int64
+
+
+@primitive()
+def _window_max(input: Tensor, *, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Type, Type]:
+    """The largest element of each window, and its place in the window: (*, *sizes) -> (*, *counts)."""
+    dims = len(kernel)
+    shape = (*input.shape[:-dims], *window_counts(input.shape[-dims:], kernel, stride, dilation))
+    return Type(input.dtype, shape), Type(_offset_dtype(kernel), shape)
+
+
+@_window_max.kernel
+def _(input: np.ndarray, *, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[np.ndarray, np.ndarray]:
+    dims = len(kernel)
+    counts = window_counts(input.shape[-dims:], kernel, stride, dilation)
+    (_, first), *rest = places(counts, kernel, stride, dilation)
+    largest = input[first].copy()
+    offset = np.zeros(largest.shape, _offset_dtype(kernel).numpy)
+    for number, (_, everywhere) in enumerate(rest, 1):
+        candidate = input[everywhere]
+        better = (candidate > largest) | (candidate != candidate)
+        np.copyto(largest, candidate, where=better)
+        np.copyto(offset, number, where=better, casting="unsafe")
+    return largest, offset
+
+
+@_window_max.vjp
+def _(
+    grads: Sequence[Tensor | None],
+    outs: tuple[Tensor, Tensor],
+    input: Tensor,
+    *,
+    kernel: Sizes,
+    stride: Sizes,
+    dilation: Sizes,
+) -> Tensor | None:
+    if grads[0] is None:
+        return None
+    sizes = input.shape[-len(kernel) :]
+    made: Tensor = _window_put(grads[0], outs[1], sizes=sizes, kernel=kernel, stride=stride, dilation=dilation)
+    return made
+
+
+@linear()
+def _window_take(input: Tensor, offset: Tensor, *, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Type:
+    """One element of each window: (*, *sizes) at places (*, *counts) -> (*, *counts)."""
+    return Type(input.dtype, offset.shape)
+
+
+@_window_take.kernel
+def _(input: np.ndarray, offset: np.ndarray, *, kernel: Sizes, stride: Sizes, dilation: Sizes) -> np.ndarray:
+    taken = np.empty(offset.shape, input.dtype)
+    counts = offset.shape[-len(kernel) :]
+    for number, (_, everywhere) in enumerate(places(counts, kernel, stride, dilation)):
+        np.copyto(taken, input[everywhere], where=offset == number)
+    return taken
+
+
+@_window_take.vjp("input")
+def _(
+    grad: Tensor, out: Tensor, input: Tensor, offset: Tensor, *, kernel: Sizes, stride: Sizes, dilation: Sizes
+) -> Tensor:
+    sizes = input.shape[-len(kernel) :]
+    made: Tensor = _window_put(grad, offset, sizes=sizes, kernel=kernel, stride=stride, dilation=dilation)
+    return made
+
+
+@linear()
+def _window_put(
+    input: Tensor, offset: Tensor, *, sizes: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes
+) -> Type:
+    """One element put into each window and summed: (*, *counts) at places (*, *counts) -> (*, *sizes)."""
+    return Type(input.dtype, (*input.shape[: -len(sizes)], *sizes))
+
+
+@_window_put.kernel
+def _(
+    input: np.ndarray, offset: np.ndarray, *, sizes: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes
+) -> np.ndarray:
+    total = np.zeros((*input.shape[: -len(sizes)], *sizes), input.dtype)
+    counts = offset.shape[-len(kernel) :]
+    for number, (_, everywhere) in enumerate(places(counts, kernel, stride, dilation)):
+        target = total[everywhere]
+        np.add(target, input, out=target, where=offset == number)
+    return total
+
+
+@_window_put.vjp("input")
+def _(
+    grad: Tensor,
+    out: Tensor,
+    input: Tensor,
+    offset: Tensor,
+    *,
+    sizes: Sizes,
+    kernel: Sizes,
+    stride: Sizes,
+    dilation: Sizes,
+) -> Tensor:
+    made: Tensor = _window_take(grad, offset, kernel=kernel, stride=stride, dilation=dilation)
+    return made
+
+
+@primitive(differentiable=False)
+def _window_index(offset: Tensor, *, sizes: Sizes, kernel: Sizes, start: Sizes, stride: Sizes, dilation: Sizes) -> Type:
+    """Places in windows as places in the input that they are cut out of, counted row-major over its `sizes`."""
+    return Type(int64, offset.shape)
+
+
+@_window_index.kernel
+def _(
+    offset: np.ndarray, *, sizes: Sizes, kernel: Sizes, start: Sizes, stride: Sizes, dilation: Sizes
+) -> np.ndarray:
+    dims = len(kernel)
+    counts = offset.shape[-dims:]
+    index = np.zeros(offset.shape, np.int64)
+    within = np.unravel_index(offset.astype(np.int64), kernel)
+    for axis in range(dims):
+        corner = np.arange(counts[axis]).reshape(-1, *(1,) * (dims - 1 - axis)) * stride[axis] - start[axis]
+        index *= sizes[axis]
+        index += corner + within[axis] * dilation[axis]
+    return index
+
+
+# Ops
+
+
+def _max_pool(input: Tensor, placed: Pool, return_indices: bool) -> Tensor | tuple[Tensor, Tensor]:
+    require_number(input)
+    least = -math.inf if input.dtype.is_floating else int(np.iinfo(input.dtype.numpy).min)
+    full = placed.padded(input, least)
+    largest, offset = _window_max(full, kernel=placed.kernel, stride=placed.stride, dilation=placed.dilation)
+    if not return_indices:
+        return placed.restored(largest)
+    index = _window_index(
+        offset,
+        sizes=placed.sizes,
+        kernel=placed.kernel,
+        start=placed.padding,
+        stride=placed.stride,
+        dilation=placed.dilation,
+    )
+    return placed.restored(largest), placed.restored(index)
+
+
+@op(
+    samples=(
+        sample(real(2, 2, 6), 2),
+        sample(real(2, 7), 3, 2, 1, 1, True),
+        sample(real(1, 1, 6), 2, dilation=2, return_indices=True),
+    )
+)
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Numbers,
+    stride: Numbers | None = None,
+    padding: Numbers = 0,
+    dilation: Numbers = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The largest element of each window over (N, C, L) or (C, L), and its index if asked.
+
+    `stride` is `kernel_size` if it is left out; padding counts as minus infinity; with `ceil_mode` a last window may
+    reach over the end. Source: torch.nn.functional.max_pool1d.
+    """
+    return _max_pool(input, pool(input, 1, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
+
+
+@op(
+    grad_fn="MaxPool2DWithIndicesBackward0",
+    samples=(
+        sample(real(2, 2, 4, 4), 2),
+        sample(real(2, 5, 6), (3, 2), (2, 1), (1, 0), 1, True),
+        sample(real(1, 1, 5, 5), 2, 1, 1, 2),
+        sample(real(1, 2, 4, 4), 3, 2, return_indices=True),
+    ),
+)
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Numbers,
+    stride: Numbers | None = None,
+    padding: Numbers = 0,
+    dilation: Numbers = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The largest element of each window over (N, C, H, W) or (C, H, W), and its index in H x W if asked.
+
+    `stride` is `kernel_size` if it is left out; padding counts as minus infinity; with `ceil_mode` a last window may
+    reach over the end. Source: torch.nn.functional.max_pool2d.
+    """
+    return _max_pool(input, pool(input, 2, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
+
+
+@op(
+    grad_fn="MaxPool3DWithIndicesBackward0",
+    samples=(
+        sample(real(1, 2, 2, 4, 2), 2),
+        sample(real(1, 3, 3, 3), 2, 2, 1, return_indices=True),
+    ),
+)
+def max_pool3d(
+    input: Tensor,
+    kernel_size: Numbers,
+    stride: Numbers | None = None,
+    padding: Numbers = 0,
+    dilation: Numbers = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The largest element of each window over (N, C, D, H, W) or (C, D, H, W), and its index in D x H x W if asked.
+
+    `stride` is `kernel_size` if it is left out; padding counts as minus infinity; with `ceil_mode` a last window may
+    reach over the end. Source: torch.nn.functional.max_pool3d.
+    """
+    return _max_pool(input, pool(input, 3, kernel_size, stride, padding, dilation, ceil_mode), return_indices)

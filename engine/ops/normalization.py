@@ -1,0 +1,260 @@
+"""Normalisations: rows made to have mean 0 and variance 1, or a given size, then scaled and shifted by weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.errors import OpError
+from engine.graph import Tensor, Type
+from engine.op import op, primitive
+from engine.ops.arguments import require_floating, require_one_dtype, require_shape
+from engine.ops.elementwise import rsqrt, square
+from engine.ops.movement import reshaped, same
+from engine.ops.reduction import reduced_shape, summed
+from engine.samples import fixed, positive, real, sample
+from engine.types import Shape, numel
+
+Dims = tuple[int, ...]
+
+
+# The primitive
+
+
+def _count(shape: Shape, dims: Dims) -> int:
+    return math.prod(shape[dim] for dim in dims)
+
+
+@primitive()
+def _standardized(input: Tensor, *, dims: Dims, eps: float) -> tuple[Type, Type]:
+    """`(input - mean) * scale` and `scale = 1 / sqrt(variance + eps)`, over negative `dims`, which the scale keeps."""
+    return Type(input.dtype, input.shape), Type(input.dtype, reduced_shape(input.shape, dims, keepdim=True))
+
+
+@_standardized.kernel
+def _(input: np.ndarray, *, dims: Dims, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    dtype, count = input.dtype, _count(input.shape, dims)
+    wide = input.astype(np.float32) if dtype == np.float16 else input
+    centred = wide - np.add.reduce(wide, axis=dims, keepdims=True) / count
+    variance = np.add.reduce(np.square(centred), axis=dims, keepdims=True) / count
+    scale = np.reciprocal(np.sqrt(variance + eps))
+    centred *= scale
+    return centred.astype(dtype, copy=False), scale.astype(dtype, copy=False)
+
+
+@_standardized.vjp
+def _(
+    grads: Sequence[Tensor | None], outs: tuple[Tensor, Tensor], input: Tensor, *, dims: Dims, eps: float
+) -> Tensor | None:
+    grad, scale_grad = grads
+    standard, scale = outs
+    share = 1 / max(_count(input.shape, dims), 1)
+    along = None if grad is None else summed(grad * standard, dims, keepdim=True)
+    if scale_grad is not None:
+        by_scale = scale_grad * scale
+        along = by_scale if along is None else along + by_scale
+    if along is None:
+        return None
+    inner = standard * (along * -share)
+    if grad is not None:
+        inner = grad - summed(grad, dims, keepdim=True) * share + inner
+    return inner * scale
+
+
+def standardized(input: Tensor, dims: Dims, eps: float) -> Tensor:
+    """The input with mean 0 and variance 1 over negative `dims`."""
+    result: Tensor = _standardized(input, dims=dims, eps=eps)[0]
+    return result
+
+
+def _affine(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    if weight is not None:
+        input = input * weight
+    return input if bias is None else input + bias
+
+
+# Over the last dimensions
+
+
+def _normalized_dims(input: Tensor, normalized_shape: tuple[int, ...], **tensors: Tensor | None) -> Dims:
+    """Return the dims to normalise over. Raises OpError where shapes do not fit `normalized_shape`."""
+    require_floating(input)
+    require_one_dtype(input=input, **tensors)
+    count = len(normalized_shape)
+    if not count or input.shape[-count:] != normalized_shape:
+        raise OpError(
+            "shape_mismatch",
+            f"input has shape {list(input.shape)}, which does not end in normalized_shape {list(normalized_shape)}",
+            "Give the sizes of the last dimensions, one at least.",
+            "normalized_shape",
+        )
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            require_shape(tensor, normalized_shape, name, "as normalized_shape is that")
+    return tuple(range(-count, 0))
+
+
+@op(
+    grad_fn="NativeLayerNormBackward0",
+    samples=(
+        sample(real(2, 4), (4,), real(4), real(4)),
+        sample(real(2, 3, 2), (3, 2)),
+        sample(real(2, 4), (4,), real(4), eps=0.1),
+        sample(real(2, 4), (4,), bias=real(4)),
+        sample(real(0, 4), (4,)),
+    ),
+)
+def layer_norm(
+    input: Tensor,
+    normalized_shape: tuple[int, ...],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`(input - mean) / sqrt(variance + eps) * weight + bias` over the last dimensions, whose sizes are `normalized_shape`.
+
+    Source: Ba et al. 2016, "Layer normalization"; torch.nn.functional.layer_norm.
+    """
+    dims = _normalized_dims(input, normalized_shape, weight=weight, bias=bias)
+    return _affine(standardized(input, dims, eps), weight, bias)
+
+
+@op(samples=(sample(real(2, 4), (4,), real(4)), sample(real(2, 3, 2), (3, 2), eps=0.1)))
+def rms_norm(
+    input: Tensor, normalized_shape: tuple[int, ...], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """`input / sqrt(mean(input**2) + eps) * weight` over the last dimensions, whose sizes are `normalized_shape`.
+
+    `eps` is the input's dtype's if it is left out. Source: Zhang and Sennrich 2019; torch.nn.functional.rms_norm.
+    """
+    dims = _normalized_dims(input, normalized_shape, weight=weight)
+    least = float(np.finfo(input.dtype.numpy).eps) if eps is None else eps
+    power = summed(square(input), dims, keepdim=True) / max(numel(normalized_shape), 1)
+    return _affine(input * rsqrt(power + least), weight, None)
+
+
+# Over channels
+
+
+def _channels(input: Tensor, **tensors: Tensor | None) -> int:
+    """Return the size of dimension 1. Raises OpError where there is none, or where weights are not as many."""
+    require_floating(input)
+    if input.ndim < 2:
+        raise OpError(
+            "shape_mismatch", f"input has shape {list(input.shape)}; it needs (N, C, ...)", "Add dimensions.", "input"
+        )
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            require_shape(tensor, (input.shape[1],), name, "as every channel has one")
+    return input.shape[1]
+
+
+def _per_channel(values: Tensor | None, input: Tensor) -> Tensor | None:
+    return None if values is None else reshaped(values, (values.numel, *(1,) * (input.ndim - 2)))
+
+
+def _require_several(count: int, input: Tensor) -> None:
+    if count == 1:
+        raise OpError(
+            "shape_mismatch",
+            f"input of shape {list(input.shape)} has one value a channel, whose variance is 0",
+            "Give more than one value to normalise over.",
+            "input",
+        )
+
+
+@op(
+    grad_fn="NativeBatchNormBackward0",
+    samples=(
+        sample(real(4, 3), fixed(3), positive(3), real(3), real(3)),
+        sample(real(2, 3, 2), None, None, real(3), real(3), training=True),
+        sample(real(4, 3), None, None, training=True, eps=0.1),
+    ),
+)
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Each channel (dimension 1) normalised by its own statistics in training, by the running ones otherwise.
+
+    Running statistics are not updated: a request changes nothing, so `momentum` has no effect. Source: Ioffe and Szegedy
+    2015; torch.nn.functional.batch_norm.
+    """
+    if input.ndim < 2 and not input.numel:
+        return same(input)  # PyTorch passes an empty input on, whatever its rank
+    channels = _channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    if training:
+        if channels:
+            _require_several(input.numel // channels, input)
+        dims = (-input.ndim, *range(2 - input.ndim, 0))
+        normal = standardized(input, dims, eps)
+    else:
+        centre, power = _per_channel(running_mean, input), _per_channel(running_var, input)
+        if centre is None or power is None:
+            raise OpError(
+                "missing_argument",
+                "without training, running_mean and running_var are what the input is normalised by",
+                "Give both, or training true.",
+            )
+        normal = (input - centre) * rsqrt(power + eps)
+    return _affine(normal, _per_channel(weight, input), _per_channel(bias, input))
+
+
+@op(
+    grad_fn="NativeGroupNormBackward0",
+    samples=(
+        sample(real(2, 4, 3), 2, real(4), real(4)),
+        sample(real(2, 4), 2),
+        sample(real(1, 3, 2, 2), 3, eps=0.1),
+    ),
+)
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Each of `num_groups` groups of channels of each sample normalised by its own mean and variance.
+
+    Source: Wu and He 2018; torch.nn.functional.group_norm.
+    """
+    channels = _channels(input, weight=weight, bias=bias)
+    if num_groups < 1 or channels % num_groups:
+        raise OpError(
+            "shape_mismatch",
+            f"{channels} channels do not divide into {num_groups} groups",
+            "Give a number of groups that divides the channels.",
+            "num_groups",
+        )
+    grouped = reshaped(input, (input.shape[0], num_groups, numel(input.shape[1:]) // num_groups))
+    normal = reshaped(standardized(grouped, (-1,), eps), input.shape)
+    return _affine(normal, _per_channel(weight, input), _per_channel(bias, input))
+
+
+@op(samples=(sample(real(2, 3, 4), weight=real(3), bias=real(3)), sample(real(1, 2, 2, 2))))
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Each channel of each sample normalised by its own mean and variance, or by running ones.
+
+    Running statistics are not updated, so `momentum` has no effect. Source: Ulyanov et al. 2016;
+    torch.nn.functional.instance_norm.
+    """
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    _channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _require_several(numel(input.shape[2:]), input)
+    normal = standardized(input, tuple(range(2 - input.ndim, 0)), eps)
+    return _affine(normal, _per_channel(weight, input), _per_channel(bias, input))

@@ -1,0 +1,114 @@
+"""Softmax and its logarithm, along one dimension: each subtracts the largest element first, so that nothing overflows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.graph import Tensor, Type
+from engine.op import as_tensor, op, primitive
+from engine.ops.arguments import require_floating
+from engine.ops.elementwise import exp
+from engine.ops.movement import reshaped
+from engine.ops.reduction import summed
+from engine.ops.smooth_activation import in_single
+from engine.samples import real, sample
+from engine.signature import offered_dtype
+from engine.types import DType, float64, wrap_dim
+
+_SAMPLES = (
+    sample(real(2, 3), 1),
+    sample(real(2, 3, 2), -2),
+    sample(real(3), 0, dtype=float64),
+    sample(real(), 0),
+    sample(real(0, 3), 1),
+)
+
+
+def _largest(x: np.ndarray, dim: int) -> np.ndarray:
+    return np.asarray(np.maximum.reduce(x, axis=dim, keepdims=True, initial=-np.inf))
+
+
+def _run_softmax(input: np.ndarray, *, dim: int, empty: bool) -> np.ndarray:
+    largest = _largest(input, dim)
+    if empty:
+        largest[largest == -np.inf] = 0
+    weights = np.subtract(input, largest)
+    np.exp(weights, out=weights)
+    total = np.add.reduce(weights, axis=dim, keepdims=True)
+    if empty:
+        total[total == 0] = 1
+    weights /= total
+    return weights
+
+
+@primitive()
+def _softmax(input: Tensor, *, dim: int, empty: bool) -> Type:
+    """Softmax along a negative dim. Where every element is -inf the result is NaN, or 0 if it may be `empty`."""
+    return Type(input.dtype, input.shape)
+
+
+_softmax.kernel(in_single(_run_softmax))
+
+
+@_softmax.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int, empty: bool) -> Tensor:
+    weighted = grad * out
+    return weighted - out * summed(weighted, (dim,), keepdim=True)
+
+
+def _run_log_softmax(input: np.ndarray, *, dim: int) -> np.ndarray:
+    shifted = np.subtract(input, _largest(input, dim))
+    shifted -= np.log(np.add.reduce(np.exp(shifted), axis=dim, keepdims=True))
+    return shifted
+
+
+@primitive()
+def _log_softmax(input: Tensor, *, dim: int) -> Type:
+    return Type(input.dtype, input.shape)
+
+
+_log_softmax.kernel(in_single(_run_log_softmax))
+
+
+@_log_softmax.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int) -> Tensor:
+    return grad - exp(out) * summed(grad, (dim,), keepdim=True)
+
+
+def softmax_of_scores(input: Tensor) -> Tensor:
+    """Softmax along the last dimension; a row whose elements all are -inf (masked out) has no weights: zeros."""
+    return _softmax(input, dim=-1, empty=True)
+
+
+def log_softmax_along(input: Tensor, dim: int) -> Tensor:
+    """The logarithm of softmax along a negative dim."""
+    return _log_softmax(input, dim=dim)
+
+
+def _operand(input: Tensor, dtype: DType | None) -> Tensor:
+    """Return the input in the dtype asked for, and with a dimension."""
+    operand = input if dtype is None else as_tensor(input, offered_dtype(dtype, "dtype"))
+    require_floating(operand, "input" if dtype is None else "dtype")
+    return operand if operand.ndim else reshaped(operand, (1,))
+
+
+@op(samples=_SAMPLES)
+def softmax(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
+    """`exp(input) / sum(exp(input))` along `dim`, computed in `dtype` if it is given.
+
+    Source: torch.nn.functional.softmax, whose guess of an absent `dim` is deprecated and not offered.
+    """
+    weights = _softmax(_operand(input, dtype), dim=wrap_dim(dim, input.ndim), empty=False)
+    return reshaped(weights, input.shape)
+
+
+@op(samples=_SAMPLES)
+def log_softmax(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
+    """The logarithm of `softmax`, without its rounding. Source: torch.nn.functional.log_softmax."""
+    return reshaped(_log_softmax(_operand(input, dtype), dim=wrap_dim(dim, input.ndim)), input.shape)
+
+
+@op(samples=_SAMPLES)
+def softmin(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
+    """`softmax` of minus the input. Source: torch.nn.functional.softmin."""
+    return softmax(-input, dim, dtype=dtype)

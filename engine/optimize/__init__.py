@@ -1,0 +1,1 @@
+"""What makes a plan cheaper than the graph as it was written, without changing what it computes."""

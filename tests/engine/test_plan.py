@@ -1,0 +1,181 @@
+"""Plans give the same results however they are run: walked or as straight-line code, fused into blocks or node by node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.compile import compile
+from engine.compiled import Compiled
+from engine.derivation import Derivation
+from engine.errors import DeadlineExceeded, ValueFault
+from engine.execute import numpy as executor
+from engine.execute.numpy import Runner
+from engine.graph import Builder, Tensor, building
+from engine.op import REGISTRY, leaf
+from engine.optimize.fuse import Cluster, fused
+from engine.plan import plan
+from engine.program import Call, Leaf, Limits, Program, Ref
+from engine.requests import GradientRequest
+from engine.types import float32, float64
+
+OPS = {name: REGISTRY[name].function for name in REGISTRY}
+
+
+def values_of(wanted: list[Tensor], given: dict[str, np.ndarray], *, fuse: bool) -> list[np.ndarray]:
+    """Run a plan."""
+    made = plan(wanted, fuse=fuse)
+    return list(map(np.asarray, Runner(made).run({("tensors", name): value for name, value in given.items()})))
+
+
+def programs(a: Tensor, b: Tensor, row: Tensor, scalar: Tensor) -> dict[str, list[Tensor]]:
+    """Computations over (n, m) tensors that exercise every way of being in a cluster."""
+    product = OPS["tanh"](a * b + scalar)
+    shifted = a - OPS["amax"](a, -1, True)
+    weights = OPS["exp"](shifted)
+    return {
+        "chain": [OPS["sum"](product * OPS["exp"](-(a * a)))],
+        "row operand": [OPS["sigmoid"](a * row + scalar)],
+        "column totals": [OPS["sum"](a * b, 0), OPS["sum"](a * a, 0, True)],
+        "row sums inside": [weights / OPS["sum"](weights, -1, True)],
+        "total read later": [OPS["sqrt"](OPS["sum"](a * a)) * a],
+        "a value read twice": [product, product * 2, OPS["sum"](product)],
+        "comparison": [OPS["where"](a > b, a * 2, b / 3), (a > b)],
+        "transposed operand": [OPS["exp"](OPS["transpose"](a, 0, 1)) * 2],
+        "reshaped": [OPS["exp"](OPS["reshape"](a * b, (-1,))) + 1],
+        "expanded": [OPS["exp"](OPS["expand"](row, 300, 400) * a)],
+        "integers": [OPS["sum"](OPS["gt"](a, 0.0))],
+    }
+
+
+NAMES = [
+    "chain",
+    "row operand",
+    "column totals",
+    "row sums inside",
+    "total read later",
+    "a value read twice",
+    "comparison",
+    "transposed operand",
+    "reshaped",
+    "expanded",
+    "integers",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_clusters_give_what_single_nodes_give(name: str) -> None:
+    rng = np.random.default_rng(0)
+    given = {
+        "a": rng.standard_normal((300, 400)),
+        "b": rng.standard_normal((300, 400)),
+        "row": rng.standard_normal((1, 400)),
+        "scalar": rng.standard_normal(()),
+    }
+    with building(Builder(Limits())):
+        leaves = [leaf(("tensors", key), float64, value.shape) for key, value in given.items()]
+        wanted = programs(*leaves)[name]
+    for blocked, single in zip(
+        values_of(wanted, given, fuse=True), values_of(wanted, given, fuse=False), strict=True
+    ):
+        assert blocked.dtype == single.dtype
+        np.testing.assert_allclose(blocked, single, rtol=1e-12, atol=1e-12)
+
+
+def test_a_chain_and_its_gradient_are_one_cluster() -> None:
+    shape = (200_000,)
+    ops = (
+        Call("mul", (Ref("a"), Ref("c")), {}, "ac"),
+        Call("tanh", (Ref("ac"),), {}, "t"),
+        Call("sum", (Ref("t"),), {}, "l"),
+    )
+    program = Program({name: Leaf(float32, shape, requires_grad=True) for name in "ac"}, ops, float32)
+    compiled = compile(program, GradientRequest(), Limits())
+    assert [len(step.nodes) > 3 for step in compiled.sweeps[0].plan.steps].count(True) == 1
+    assert compiled.peak_bytes <= 5 * 4 * shape[0]
+
+
+def test_a_cluster_is_not_moved_past_what_it_needs() -> None:
+    with building(Builder(Limits())):
+        a = leaf(("tensors", "a"), float64, (300, 400))
+        first = OPS["exp"](a)
+        total = OPS["sum"](first)
+        second = first / total
+    groups = fused([first.node, total.node, second.node])
+    seen: set[Tensor] = set()
+    for group in groups:
+        nodes = group.nodes if isinstance(group, Cluster) else [group]
+        for node in nodes:
+            assert all(t in seen or t is a for t in node.inputs)
+            seen.update(node.outputs)
+
+
+def small() -> tuple[Compiled, dict[tuple[str, str], Any]]:
+    """A small gradient and values for it."""
+    ops = (
+        Call("linalg.inv", (Ref("a"),), {}, "i"),
+        Call("log", (Ref("i"),), {}, "g"),
+        Call("sum", (Ref("g"),), {}, "l"),
+    )
+    program = Program({"a": Leaf(float64, (2, 2), requires_grad=True)}, ops)
+    return compile(program, GradientRequest(), Limits()), {("tensors", "a"): np.array([[1.0, -0.2], [-0.3, 2.0]])}
+
+
+def test_straight_line_code_gives_what_the_walk_gives() -> None:
+    compiled, values = small()
+    first = compiled.run(values)
+    for _ in range(executor.WARM + 2):
+        again = compiled.run(values)
+    assert compiled.sweeps[0].runner._straight is not None
+    np.testing.assert_array_equal(first["gradients"]["a"], again["gradients"]["a"])
+
+
+def test_a_refused_value_names_its_op_also_in_straight_line_code() -> None:
+    compiled, values = small()
+    for _ in range(executor.WARM + 2):
+        compiled.run(values)
+    with pytest.raises(ValueFault) as caught:
+        compiled.run({("tensors", "a"): np.ones((2, 2))})
+    assert caught.value.fault.path == ("graph", "ops", 0)
+
+
+def test_a_deadline_ends_a_run_between_steps() -> None:
+    compiled, values = small()
+    with pytest.raises(DeadlineExceeded):
+        compiled.run(values, deadline=0.0)
+
+
+def test_a_chain_of_100_000_ops_builds_differentiates_runs_and_is_freed() -> None:
+    count = 100_000
+    ops = tuple(Call("sin", (Ref(f"x{n}" if n else "x"),), {}, f"x{n + 1}") for n in range(count))
+    program = Program({"x": Leaf(float64, (), requires_grad=True)}, ops)
+    compiled = compile(program, GradientRequest(), Limits())
+    result = compiled.run({("tensors", "x"): np.array(0.5)})
+    assert np.isfinite(result["gradients"]["x"])
+    del compiled, program, ops
+
+
+def test_equal_subexpressions_are_one_step() -> None:
+    ops = (
+        Call("exp", (Ref("x"),), {}, "y"),
+        Call("exp", (Ref("x"),), {}, "z"),
+        Call("mul", (Ref("y"), Ref("z")), {}, "p"),
+    )
+    program = Program({"x": Leaf(float64, (), requires_grad=True)}, ops)
+    derivation = Derivation(program, GradientRequest(), Limits())
+    assert derivation.lookup.tensor("y") is derivation.lookup.tensor("z")
+
+
+def test_what_is_differentiated_by_is_not_merged_with_its_equal() -> None:
+    ops = (
+        Call("exp", (Ref("x"),), {}, "y"),
+        Call("exp", (Ref("x"),), {}, "z"),
+        Call("mul", (Ref("y"), 3.0), {}, "p"),
+        Call("mul", (Ref("z"), 5.0), {}, "q"),
+        Call("add", (Ref("p"), Ref("q")), {}, "l"),
+    )
+    program = Program({"x": Leaf(float64, (), requires_grad=True)}, ops)
+    found = compile(program, GradientRequest(wrt=("x", "y", "z")), Limits()).run({("tensors", "x"): np.array(0.0)})
+    assert {name: float(value) for name, value in found["gradients"].items()} == {"x": 8.0, "y": 3.0, "z": 5.0}
