@@ -1,0 +1,88 @@
+# Every task of the project, one word each: `make help` lists them. What a task needs is installed on first use and again
+# when pyproject.toml changes, into virtual environments inside this folder.
+
+HOST = 127.0.0.1
+PORT = 8000
+# More arguments for pytest: make test ARGS="-k tanh -x"
+ARGS =
+
+# The first interpreter on the path that is new enough, the system's default before others.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; done)
+
+RUN = .venv/bin/python -m
+RUN_CONFORMANCE = .venv-conformance/bin/python -m
+PIP_INSTALL = pip install --quiet --disable-pip-version-check --editable
+PYTEST = pytest $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format conformance examples browser containers startup bench clean
+# One installation at a time: two of them in one environment trip over each other.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help: ## list the tasks
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: .venv/.run ## serve on 127.0.0.1:8000 (PORT=9000 for another port)
+	@exec $(RUN) app serve --host $(HOST) --port $(PORT)
+
+test: .venv/.dev ## run the tests (ARGS="-k tanh -x" for pytest)
+	$(RUN) $(PYTEST) -n auto
+
+lint: .venv/.dev ## check format, rules, types and imports
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	.venv/bin/lint-imports --no-logo
+
+format: .venv/.dev ## format the code and mend what can be mended
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+conformance: .venv-conformance/.installed ## compare the ops with PyTorch
+	$(RUN_CONFORMANCE) $(PYTEST) -n auto -m conformance tests/conformance
+
+examples: .venv/.dev .venv/.examples ## run the examples
+	$(RUN) $(PYTEST) -m examples
+
+browser: .venv/.dev .venv/.browser ## drive the documentation page in Chromium
+	$(RUN) $(PYTEST) -m browser tests/browser
+
+containers: .venv/.dev ## build and run the image (CONTAINERS=podman for another runner than docker)
+	$(RUN) $(PYTEST) -m containers tests/containers
+
+startup: .venv/.dev ## clone the repository and start it as a newcomer would
+	$(RUN) $(PYTEST) -m startup tests/promises
+
+bench: .venv/.dev ## measure
+	$(RUN) benchmarks $(ARGS)
+
+clean: ## remove environments, caches and build results
+	rm -rf .venv .venv-conformance build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A venv that lacks pip was cut off while it was made, or made without python3-venv: it is made again.
+.venv/bin/pip .venv-conformance/bin/pip:
+	@test -n "$(PYTHON)" || { \
+	  echo "gradd needs Python 3.11 or newer, and none is on the path." >&2; \
+	  echo "Install one, or name it: make run PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "gradd needs Python 3.11 or newer; $(PYTHON) is not." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments: its venv module is not installed." >&2; \
+	  echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@"$(PYTHON)" -m venv $(@:/bin/pip=)
+
+.venv/.run: pyproject.toml | .venv/bin/pip
+	@echo "Installing into .venv, the first time only (this may take a minute)"
+	@$(RUN) $(PIP_INSTALL) .
+	@touch $@
+
+.venv/.dev .venv/.examples .venv/.browser: pyproject.toml | .venv/bin/pip
+	$(RUN) $(PIP_INSTALL) '.[$(subst .,,$(notdir $@))]'
+	@touch $@
+
+.venv-conformance/.installed: pyproject.toml | .venv-conformance/bin/pip
+	$(RUN_CONFORMANCE) $(PIP_INSTALL) '.[conformance]'
+	@touch $@

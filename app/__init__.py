@@ -1,0 +1,1 @@
+"""The service: HTTP, JSON and the command line around the engine."""

@@ -1,0 +1,95 @@
+"""The command line: `gradd serve`, `gradd run`, `gradd ops`, `gradd openapi`. `python -m app` is the same."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app import logs
+from app.errors import Problem
+from app.evaluate import Evaluator
+from app.main import VERSION, create_app
+from app.routes.catalogue import op_list, op_page
+from app.server import Server, curl_line
+from app.settings import Settings
+
+main = typer.Typer(name="gradd", help="A gradient server.", no_args_is_help=True, add_completion=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gradd {VERSION}")
+        raise typer.Exit
+
+
+@main.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A gradient server: POST a graph of tensors and ops, get outputs, gradients and the DAG."""
+
+
+@main.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+) -> None:
+    """Serve until it is told to stop. All settings are environment variables: GRADD_PORT=9000."""
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = Settings(**given)  # type: ignore[arg-type]
+    logs.configure(settings)
+    server = Server(create_app(settings), settings, lambda url: typer.echo(curl_line(url)))
+    server.run()
+
+
+@main.command()
+def run(
+    file: Annotated[str, typer.Argument(help="A request's JSON; - reads standard input.")],
+    forward: Annotated[bool, typer.Option("--forward", help="As POST /v1/forward, not /v1/gradients.")] = False,
+) -> None:
+    """Answer one request without a server. Refused ones print a problem document and exit with 1."""
+    try:
+        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        typer.echo(f"{file}: {error.strerror}", err=True)
+        raise typer.Exit(1) from None
+    try:
+        reply = Evaluator(Settings()).answer("forward" if forward else "gradients", text)
+    except Problem as problem:
+        typer.echo(problem.body(None), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(reply)
+
+
+@main.command()
+def ops(name: Annotated[str | None, typer.Argument(help="An op's name.")] = None) -> None:
+    """List the ops, or show one op's page."""
+    if name is None:
+        for op in op_list()["ops"]:
+            typer.echo(f"{op['signature']}\n    {op['summary']}")
+        return
+    try:
+        _print(op_page(name))
+    except Problem as problem:
+        typer.echo(problem.detail, err=True)
+        raise typer.Exit(1) from None
+
+
+@main.command()
+def openapi() -> None:
+    """Print the API's description."""
+    _print(create_app().openapi())
+
+
+def _print(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

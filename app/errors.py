@@ -1,0 +1,155 @@
+"""What the service answers when it does not answer: one tree of exceptions, each of which becomes a problem document.
+
+    Problem                 RFC 9457: type, title, status, detail, code, request_id, errors
+    ├── BadBody             400  the body is not JSON, or has a key twice
+    ├── NotFound            404
+    ├── MethodNotAllowed    405
+    ├── NotAcceptable       406
+    ├── SlowBody            408  the body took too long to arrive
+    ├── BodyTooLarge        413
+    ├── UnsupportedMedia    415
+    ├── InvalidRequest      422  members at fault, each with its pointer
+    ├── ClientGone          499  nobody is there to read the answer; seen in logs and metrics alone
+    ├── Unexpected          500  a defect of the service; what happened is in the log, under the request's id
+    ├── Busy                503  no slot is free
+    └── TimedOut            504  the deadline passed
+
+The codecs and the evaluation raise them, the routes and the command line show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from engine.errors import Fault, Path
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """An answer other than the one that was asked for. Subclasses fix the status, the code and the title."""
+
+    status = 500
+    code = "internal_error"
+    title = "Internal error"
+
+    def __init__(self, detail: str, faults: Iterable[Fault] = (), *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.faults = tuple(faults)
+        self.headers = dict(headers or {})
+
+    def document(self, request_id: str | None) -> dict[str, Any]:
+        """Return the problem document's members."""
+        return {
+            "type": f"urn:gradd:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "request_id": request_id,
+            "errors": [_error(fault) for fault in self.faults],
+        }
+
+    def body(self, request_id: str | None) -> bytes:
+        """Return the problem document as JSON."""
+        return orjson.dumps(self.document(request_id))
+
+
+class BadBody(Problem):
+    """The body cannot be read at all. The code is the fault's: `malformed_json`, `duplicate_key`, `nested_too_deep`."""
+
+    status, title = 400, "The body is not valid JSON"
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.detail, [fault])
+        self.code = fault.code
+
+
+class NotFound(Problem):
+    """No resource has that path."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+
+class MethodNotAllowed(Problem):
+    """The resource does not know the method."""
+
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+
+class NotAcceptable(Problem):
+    """The resource has no representation that the client accepts."""
+
+    status, code, title = 406, "not_acceptable", "Not acceptable"
+
+
+class SlowBody(Problem):
+    """The body did not arrive in time."""
+
+    status, code, title = 408, "slow_body", "The body took too long to arrive"
+
+
+class BodyTooLarge(Problem):
+    """The body is larger than the server takes."""
+
+    status, code, title = 413, "body_too_large", "The body is too large"
+
+
+class UnsupportedMedia(Problem):
+    """The body is of a type, a character set or a content encoding that the server does not read."""
+
+    status, code, title = 415, "unsupported_media_type", "Unsupported media type"
+
+
+class InvalidRequest(Problem):
+    """The body is JSON, and members of it are at fault."""
+
+    status, code, title = 422, "invalid_request", "The request is not valid"
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        listed = tuple(faults)
+        first = listed[0].detail
+        super().__init__(first if len(listed) == 1 else f"{len(listed)} faults; the first: {first}", listed)
+
+
+class ClientGone(Problem):
+    """The client closed the connection before it was answered."""
+
+    status, code, title = 499, "client_gone", "The client is gone"
+
+
+class Unexpected(Problem):
+    """The service failed. It never says how: that is in the log."""
+
+
+class Busy(Problem):
+    """There is no place, or no memory, for the request now. The client may come again after some seconds."""
+
+    status, code, title = 503, "busy", "The server is full"
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
+
+
+class TimedOut(Problem):
+    """The deadline passed."""
+
+    status, code, title = 504, "deadline_exceeded", "The deadline passed"
+
+
+def pointer(path: Path) -> str:
+    """Return the JSON pointer of a path, as a URI fragment: `#/graph/ops/3`. Source: RFC 6901, sections 3 and 6."""
+    tokens = (str(token).replace("~", "~0").replace("/", "~1") for token in path)
+    return "#" + "".join(f"/{quote(token, safe=_FRAGMENT)}" for token in tokens)
+
+
+_FRAGMENT = "!$&'()*+,;=:@/?-._~"
+
+
+def _error(fault: Fault) -> dict[str, str]:
+    return {"pointer": pointer(fault.path), "code": fault.code, "detail": fault.detail, "hint": fault.hint}

@@ -1,0 +1,237 @@
+"""The way of a request, bytes to bytes: read, type, plan, run, encode. It knows nothing of HTTP.
+
+A structure is read and planned once: plans are kept by the request's skeleton and its tensors' types. The routes call
+it through `app.pool`, the command line calls it directly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import orjson
+
+from app.cache import Cache
+from app.errors import Busy, InvalidRequest, TimedOut
+from app.operations import OPERATIONS, Leaves, Members, Operation
+from app.schemas.readers import MAX_FAULTS, Reading, Refused, TooManyFaults
+from app.schemas.requests import SECTIONS
+from app.schemas.tensor import TensorForm, TensorReader
+from app.settings import Settings
+from app.wire import encode
+from app.wire.decode import decode
+from app.wire.document import Document
+from engine.compile import compile as compile_program
+from engine.compiled import Compiled
+from engine.errors import DeadlineExceeded, Fault, GraphError, Path, ValueFault
+from engine.program import Leaf, Program
+from engine.types import DTYPES, DType, float64
+
+Array = np.ndarray[Any, Any]
+Source = tuple[str, str]
+"""A tensor of a request: its section and its name."""
+
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """A request without values: its members as they were read, and what is said of the tensors that have values.
+
+    `key` identifies it.
+    """
+
+    operation: Operation
+    key: Key
+    members: Members
+    tensors: Mapping[Source, TensorForm]
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of numbers that name none."""
+        dtype: DType = self.members["graph"].dtype
+        return dtype
+
+    @property
+    def weight(self) -> int:
+        """How much there is to keep of it."""
+        return len(self.members["graph"].ops) + len(self.tensors)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What runs, with its DAG as bytes."""
+
+    compiled: Compiled
+
+    @cached_property
+    def dag(self) -> orjson.Fragment:
+        """The DAG, encoded once."""
+        return orjson.Fragment(orjson.dumps(self.compiled.dag))
+
+
+class Evaluator:
+    """Answers requests of every operation. Several threads may use it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._limits = settings.engine_limits()
+        self._structures: Cache[Key, Structure] = Cache(settings.cached_plans, settings.cached_ops)
+        self._plans: Cache[Key, Plan] = Cache(settings.cached_plans, settings.cached_ops)
+
+    def answer(self, operation: str, text: bytes, deadline: float | None = None) -> bytes:
+        """Return the reply to a request. `deadline` is a moment of time.monotonic(). Raises Problem."""
+        began = time.monotonic()
+        asked = OPERATIONS[operation]
+        document = Document(text, SECTIONS, asked.volatile)
+        try:
+            structure = self._structure(asked, (operation, blake2b(document.key, digest_size=20).digest()), document)
+            options = asked.options(document.options, self._reading())
+            arrays = _decode(document, structure)
+        except (Refused, TooManyFaults, InvalidRequest):
+            raise InvalidRequest(self._faults(asked, document)) from None
+        plan = self._plan(document, structure, arrays)
+        results = self._run(plan, arrays, options["seed"], _deadline(began, options["timeout_ms"], deadline))
+        members: dict[str, Any] = {
+            group: encode.tensors(tensors, options["encoding"]) for group, tensors in results.items()
+        }
+        if asked.warns:
+            members["warnings"] = plan.compiled.warnings
+        if options["dag"]:
+            members["dag"] = plan.dag
+        return encode.reply(members)
+
+    def _reading(self) -> Reading:
+        return Reading(self._settings.max_tensors, self._settings.max_ops)
+
+    def _structure(self, operation: Operation, key: Key, document: Document) -> Structure:
+        """Return the structure, read before or now. Raises Refused, TooManyFaults, InvalidRequest."""
+        structure = self._structures.get(key)
+        if structure is None:
+            reading = self._reading()
+            structure = _read(operation, key, document, reading)
+            if reading.faults:
+                raise InvalidRequest(reading.faults)
+            self._structures.put(key, structure, structure.weight)
+        return structure
+
+    def _faults(self, operation: Operation, document: Document) -> list[Fault]:
+        """Return all that is wrong with a request: its structure, its values, else its graph."""
+        reading = self._reading()
+        structure = None
+        with suppress(Refused, TooManyFaults):
+            structure = _read(operation, (), document, reading)
+        faults = [*reading.faults, *_value_faults(document)]
+        if structure is not None and len(faults) == len(reading.faults):
+            try:
+                self._compile(document, structure, _decode(document, structure))
+            except InvalidRequest as error:
+                faults.extend(error.faults)
+        return faults[:MAX_FAULTS]
+
+    def _plan(self, document: Document, structure: Structure, arrays: Mapping[Source, Array]) -> Plan:
+        key = (structure.key, tuple([(array.dtype.char, array.shape) for array in arrays.values()]))
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = Plan(self._compile(document, structure, arrays))
+            self._plans.put(key, plan, structure.weight)
+        return plan
+
+    def _compile(self, document: Document, structure: Structure, arrays: Mapping[Source, Array]) -> Compiled:
+        leaves = _leaves(structure, arrays)
+        graph = structure.members["graph"]
+        program = Program({name: leaves["tensors", name] for name in graph.tensors}, graph.ops, graph.dtype)
+        try:
+            return compile_program(program, structure.operation.request(structure.members, leaves), self._limits)
+        except GraphError as error:
+            faults = (replace(fault, path=document.locate(fault.path)) for fault in error.faults[:MAX_FAULTS])
+            raise InvalidRequest(faults) from None
+
+    def _run(self, plan: Plan, arrays: Mapping[Source, Array], seed: int, deadline: float | None) -> dict[str, Any]:
+        try:
+            return plan.compiled.run(arrays, seed=seed, deadline=deadline)
+        except ValueFault as error:
+            raise InvalidRequest([error.fault]) from None
+        except DeadlineExceeded:
+            raise TimedOut("The computation did not end in time; nothing of it is kept.") from None
+        except MemoryError:
+            detail = "The server has no memory for this computation now."
+            raise Busy(detail, self._settings.retry_after_s) from None
+
+
+def _deadline(began: float, timeout_ms: int | None, latest: float | None) -> float | None:
+    if timeout_ms is None:
+        return latest
+    wanted = began + timeout_ms / 1000
+    return wanted if latest is None else min(wanted, latest)
+
+
+def _read(operation: Operation, key: Key, document: Document, reading: Reading) -> Structure:
+    """Read the request's structure and its options. Raises Refused, TooManyFaults."""
+    whole = {**document.skeleton, **document.options} if type(document.skeleton) is dict else document.skeleton
+    members = operation.record.read(whole, (), reading)
+    return Structure(operation, key, members, _forms(members))
+
+
+def _forms(members: Members) -> dict[Source, TensorForm]:
+    """Return what is said of the tensors whose values the request has."""
+    held = {**members, "tensors": members["graph"].tensors}
+    forms = (((section, name), form) for section in SECTIONS for name, form in (held.get(section) or {}).items())
+    return {source: form for source, form in forms if form is not None}
+
+
+def _decode(document: Document, structure: Structure) -> dict[Source, Array]:
+    """Return the tensors' values. Raises InvalidRequest with the faults of all of them."""
+    arrays: dict[Source, Array] = {}
+    faults: list[Fault] = []
+    for source, form in structure.tensors.items():
+        try:
+            arrays[source] = _array(document, source, form, structure.dtype)
+        except InvalidRequest as error:
+            faults.extend(error.faults)
+    if faults:
+        raise InvalidRequest(faults[:MAX_FAULTS])
+    return arrays
+
+
+def _array(document: Document, source: Source, form: TensorForm, dtype: DType) -> Array:
+    section, name = source
+    path: Path = (*SECTIONS[section], name) if form.shorthand else (*SECTIONS[section], name, "data")
+    array = decode(document.values[section][name], form, path, dtype)
+    if array.dtype.kind == "f" and not array.all() and document.signed_values:
+        return decode(document.signed_values[section][name], form, path, dtype)
+    return array
+
+
+def _value_faults(document: Document) -> Iterator[Fault]:
+    """Yield the faults of the values of those tensors whose structure is sound, where others' is not."""
+    dtype = _graph_dtype(document.skeleton)
+    for section, values in document.values.items():
+        for name in values:
+            try:
+                form = TensorReader().read(document.at((*SECTIONS[section], name)), (), Reading(1, 1))
+                _array(document, (section, name), form, dtype)
+            except Refused:
+                continue
+            except InvalidRequest as error:
+                yield from error.faults
+
+
+def _graph_dtype(skeleton: Any) -> DType:
+    graph = skeleton.get("graph") if type(skeleton) is dict else None
+    named = graph.get("dtype") if type(graph) is dict else None
+    return DTYPES.get(named, float64) if type(named) is str else float64
+
+
+def _leaves(structure: Structure, arrays: Mapping[Source, Array]) -> Leaves:
+    """Return the tensors' types."""
+    return {
+        source: Leaf(DTYPES[array.dtype.name], array.shape, structure.tensors[source].requires_grad)
+        for source, array in arrays.items()
+    }

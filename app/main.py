@@ -1,0 +1,114 @@
+"""The application: settings in, an ASGI app out. Read it from top to bottom to know what the service is made of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from app.errors import MethodNotAllowed, NotFound, Problem
+from app.evaluate import Evaluator
+from app.metrics import Metrics
+from app.middleware import Admission, BodyBounds, Observation
+from app.pool import Pool
+from app.routes import catalogue, derivatives, docs, service
+from app.schemas.description import COMPONENTS
+from app.settings import Settings
+from engine.errors import did_you_mean
+
+VERSION = version("gradd")
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the service as an ASGI application."""
+    settings = settings or Settings()
+    metrics = Metrics()
+    app = FastAPI(
+        title="gradd",
+        version=VERSION,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        middleware=_middleware(settings, metrics),
+        exception_handlers={HTTPException: _refuse},
+    )
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.state.evaluator = Evaluator(settings)
+    app.state.pool = Pool(settings.concurrency)
+    app.state.ready = False
+    for module in (derivatives, catalogue, service):
+        app.include_router(module.router)
+    if settings.docs:
+        app.include_router(docs.router)
+    app.openapi = _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.ready = True
+    yield
+    app.state.ready = False
+    app.state.pool.close()
+
+
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+    """Return what surrounds every request, from the outside in."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["X-Request-ID", "Retry-After"],
+    )
+    return [
+        *([cors] if settings.cors_origins else []),
+        Middleware(Observation, metrics=metrics),
+        Middleware(Admission, places=settings.concurrency + settings.queue, retry_after_s=settings.retry_after_s),
+        Middleware(BodyBounds, most=settings.max_body_bytes, timeout_s=settings.body_timeout_ms / 1000),
+    ]
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Turn the router's own refusals into problems."""
+    assert isinstance(error, HTTPException)
+    raise _problem(request, error) from None
+
+
+def _problem(request: Request, error: HTTPException) -> Problem:
+    path = request.url.path[:200]
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(f"{path} takes {allowed}, not {request.method}.", headers=error.headers)
+    known = ["/docs", *request.app.openapi()["paths"]]
+    return NotFound(f"There is nothing at {path}. {did_you_mean(path, known)}".rstrip())
+
+
+def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """Return what describes the API: the routes as FastAPI sees them, the schemas that requests are read with."""
+
+    def describe() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            described = get_openapi(
+                title="gradd",
+                version=VERSION,
+                summary="A gradient server.",
+                description="POST a graph of tensors and ops, get outputs, gradients and the DAG.",
+                routes=app.routes,
+            )
+            described["components"] = {"schemas": COMPONENTS}
+            app.openapi_schema = described
+        return app.openapi_schema
+
+    return describe

@@ -1,0 +1,1 @@
+"""The resources: one module for what belongs together, each with a `router`."""

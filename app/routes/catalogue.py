@@ -1,0 +1,62 @@
+"""GET /v1/ops: the ops that a graph may call, and each one's page."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.errors import NotFound
+from app.routes.negotiation import JSON, accepts
+from app.schemas.description import OP_LIST, OP_PAGE, content, problems
+from engine import catalogue
+from engine.errors import did_you_mean
+
+router = APIRouter(prefix="/v1/ops", tags=["catalogue"], dependencies=[accepts(JSON)])
+
+
+def op_list() -> dict[str, Any]:
+    """Return every op's name, family, signature and summary."""
+    shown = ("name", "family", "signature", "summary")
+    pages = map(catalogue.describe, catalogue.names())
+    return {"ops": [{member: page[member] for member in shown} for page in pages]}
+
+
+def op_page(name: str) -> dict[str, Any]:
+    """Return all that there is to know of an op, with a request for /v1/forward that runs. Raises NotFound."""
+    names = catalogue.names()
+    if name not in names:
+        hint = did_you_mean(name[:100], names) or "GET /v1/ops lists all."
+        raise NotFound(f"There is no op {name[:100]!r}. {hint}")
+    page = catalogue.describe(name)
+    return {**page, "example": {"graph": page["example"]}}
+
+
+@cache
+def _encoded_list() -> bytes:
+    return orjson.dumps(op_list())
+
+
+@router.get("", summary="All ops", responses={200: content(OP_LIST), **problems(406)}, response_class=Response)
+async def ops() -> Response:
+    """List the ops: name, family, signature and summary of each."""
+    return Response(_encoded_list(), media_type=JSON)
+
+
+_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "example": "matmul"}
+
+
+@router.get(
+    "/{name}",
+    summary="One op",
+    responses={200: content(OP_PAGE), **problems(404, 406)},
+    response_class=Response,
+    openapi_extra={"parameters": [_NAME]},
+)
+async def op(request: Request) -> Response:
+    """Tell what an op takes and returns, with an example request for /v1/forward that runs."""
+    return Response(orjson.dumps(op_page(request.path_params["name"])), media_type=JSON)

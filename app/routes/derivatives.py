@@ -1,0 +1,62 @@
+"""POST /v1/gradients, /v1/forward and their kind: one resource for each entry of `app.operations.OPERATIONS`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.operations import OPERATIONS
+from app.routes.examples import EXAMPLES
+from app.routes.negotiation import JSON, check_accept, check_content
+from app.schemas.description import CALLS, problems
+
+router = APIRouter(tags=["derivatives"])
+
+
+def _endpoint(operation: str) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        check_accept(request)
+        check_content(request)
+        text = await request.body()
+        state = request.app.state
+        timeout_s = state.settings.timeout_ms / 1000
+        work = partial(state.evaluator.answer, operation, text, time.monotonic() + timeout_s)
+        reply = await state.pool.run(work, timeout_s=timeout_s, gone=partial(_gone, request))
+        return Response(reply, media_type=JSON)
+
+    return endpoint
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client closes the connection. The body has been read, so nothing else can arrive."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+for _name in OPERATIONS:
+    _call = CALLS[_name]
+    router.add_api_route(
+        f"/v1/{_name}",
+        _endpoint(_name),
+        methods=["POST"],
+        name=_name,
+        operation_id=_name,
+        summary=_call.summary,
+        description=_call.description,
+        response_class=Response,
+        responses={
+            200: {"description": "The reply.", "content": {JSON: {"schema": _call.reply}}},
+            **problems(400, 406, 408, 413, 415, 422, 503, 504),
+        },
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {JSON: {"schema": _call.request, "examples": EXAMPLES[_name]}},
+            }
+        },
+    )

@@ -1,0 +1,82 @@
+"""What an operator asks for: health, limits, metrics; and the service's root."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from app.errors import Busy
+from app.routes.negotiation import JSON, accepts
+from app.schemas.description import HEALTH, LIMITS, content, problems
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/", include_in_schema=False, dependencies=[accepts("text/html")])
+async def root(request: Request) -> Response:
+    """Lead to the documentation, or to the API's description where there is none."""
+    return RedirectResponse("docs" if request.app.state.settings.docs else "openapi.json", status_code=307)
+
+
+@router.get(
+    "/openapi.json",
+    summary="The API's description",
+    dependencies=[accepts(JSON)],
+    responses=problems(406),
+    tags=["service"],
+)
+async def openapi(request: Request) -> JSONResponse:
+    """Describe every resource in OpenAPI 3.1."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get(
+    "/health/live",
+    summary="Is it running?",
+    dependencies=[accepts(JSON)],
+    responses={200: content(HEALTH), **problems(406)},
+)
+async def live() -> JSONResponse:
+    """Answer as long as the process runs, however much there is to compute."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get(
+    "/health/ready",
+    summary="Does it take requests?",
+    dependencies=[accepts(JSON)],
+    responses={200: content(HEALTH), **problems(406, 503)},
+)
+async def ready(request: Request) -> JSONResponse:
+    """Answer 200 while requests are taken, 503 while the service starts or stops."""
+    state = request.app.state
+    if not state.ready:
+        raise Busy("The service is starting or stopping.", state.settings.retry_after_s)
+    return JSONResponse({"status": "ok"})
+
+
+@router.get(
+    "/v1/limits",
+    summary="The server's limits",
+    dependencies=[accepts(JSON)],
+    responses={200: content(LIMITS), **problems(406)},
+)
+async def limits(request: Request) -> JSONResponse:
+    """List the limits that requests are held against: name to value and description."""
+    return JSONResponse(request.app.state.settings.shown_limits())
+
+
+@router.get(
+    "/metrics",
+    summary="Counters for Prometheus",
+    dependencies=[accepts("text/plain")],
+    response_class=Response,
+    responses={
+        200: {"description": "Counters.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **problems(406),
+    },
+)
+async def metrics(request: Request) -> Response:
+    """Show counters in Prometheus' text format."""
+    return Response(request.app.state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,68 @@
+"""Every setting of the service, from the environment (`GRADD_PORT=9000`), each described where it stands.
+
+`create_app` and the command line take one `Settings`. Those marked as limits are what a client can run into;
+`GET /v1/limits` lists them with these descriptions.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from engine.program import Limits
+
+_MIB = 2**20
+
+
+def _limit(default: int, description: str, *, at_least: int = 1) -> Any:
+    return Field(default, ge=at_least, description=description, json_schema_extra={"limit": True})
+
+
+class Settings(BaseSettings):
+    """What the service is told when it starts."""
+
+    model_config = SettingsConfigDict(env_prefix="GRADD_", frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+
+    max_body_bytes: int = _limit(128 * _MIB, "Size of a request's body in bytes; beyond it, 413.")
+    max_header_bytes: int = _limit(
+        64 * 1024, "Size of a request's line and headers in bytes; beyond it, 431.", at_least=1024
+    )
+    max_tensors: int = _limit(100_000, "Tensors in a graph.")
+    max_ops: int = _limit(100_000, "Ops in a graph.")
+    max_rank: Annotated[int, Field(le=32)] = _limit(32, "Dimensions of a tensor.")
+    max_elements: int = _limit(2**28, "Elements of a tensor, given or computed.")
+    max_nodes: int = _limit(2_000_000, "Primitive operations of a computation, with its derivatives.")
+    max_memory_bytes: int = _limit(4096 * _MIB, "Peak memory of a computation in bytes, computed before it runs.")
+    timeout_ms: int = _limit(30_000, "Milliseconds that a request may take once its body is there; beyond it, 504.")
+    body_timeout_ms: int = _limit(60_000, "Milliseconds that a body may take to arrive; beyond it, 408.")
+    header_timeout_ms: int = _limit(10_000, "Milliseconds that a request's line and headers may take to arrive.")
+    concurrency: int = _limit(os.cpu_count() or 1, "Requests that are computed at the same time.")
+    queue: int = _limit(256, "Requests that may wait for a slot; beyond them, 503 with Retry-After.", at_least=0)
+
+    retry_after_s: int = Field(1, ge=0, description="Seconds after which a client that got 503 may come again.")
+    idle_timeout_s: int = Field(30, ge=1, description="Seconds that a connection may stay open between two requests.")
+    stop_timeout_s: int = Field(30, ge=0, description="Seconds that requests in flight have to finish when it stops.")
+    cached_plans: int = Field(512, ge=1, description="Computations whose plan is kept for the next request like them.")
+    cached_ops: int = Field(200_000, ge=0, description="Ops and tensors that all plans kept may have together.")
+    cors_origins: list[str] = Field([], description="Origins whose pages may call the service, as a JSON list.")
+    docs: bool = Field(True, description="Whether the documentation page is served at /docs.")
+    log_format: Literal["json", "console"] = Field("json", description="Log lines as JSON, or for a person.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    def engine_limits(self) -> Limits:
+        """Return the limits that the engine holds computations against."""
+        return Limits(self.max_rank, self.max_elements, self.max_nodes, self.max_memory_bytes)
+
+    def shown_limits(self) -> dict[str, dict[str, Any]]:
+        """Return the limits that clients can run into: name to value and description."""
+        shown = {}
+        for name, field in type(self).model_fields.items():
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("limit"):
+                shown[name] = {"value": getattr(self, name), "description": field.description}
+        return shown

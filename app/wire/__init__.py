@@ -1,0 +1,1 @@
+"""Codecs: bytes to documents and arrays, and arrays to bytes. Nothing here knows what a request asks for."""

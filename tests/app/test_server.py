@@ -1,0 +1,135 @@
+"""The service as a process: what it prints, what it does with clients that stop half-way, how it stops."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from app.server import curl_line
+from tests.app.graphs import op, request, wanted
+
+
+@contextmanager
+def serving(**settings: Any) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """Start the service on a free port; give the process and the command that it prints, as words."""
+    environment = {**os.environ, **{f"GRADD_{name.upper()}": str(value) for name, value in settings.items()}}
+    command = [sys.executable, "-m", "app", "serve", "--port", "0"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process, shlex.split(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[tuple[str, int]]:
+    with serving(header_timeout_ms=400, body_timeout_ms=400, max_header_bytes=4096) as (_, words):
+        url = urlsplit(words[1])
+        assert url.hostname
+        assert url.port
+        yield url.hostname, url.port
+
+
+def exchange(address: tuple[str, int], *parts: bytes, pause: float = 0) -> bytes:
+    """Send parts of a request and return all that is answered until the server closes the connection."""
+    with socket.create_connection(address, timeout=10) as connection:
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(pause)
+        received = b""
+        while data := connection.recv(65536):
+            received += data
+        return received
+
+
+def test_the_command_that_it_prints_works() -> None:
+    with serving() as (_, words):
+        assert words[0] == "curl"
+        header, body = words[words.index("-H") + 1], words[words.index("-d") + 1]
+        name, _, value = header.partition(": ")
+        reply = httpx.post(words[1], content=body, headers={name: value}, trust_env=False)
+        assert reply.status_code == 200
+        assert set(reply.json()["gradients"]) == {"w", "b"}
+
+
+def test_the_command_has_no_quote_that_a_shell_would_read() -> None:
+    assert curl_line("http://h").count("'") == 4
+
+
+def test_log_lines_are_json_on_standard_error_and_it_stops_with_status_0() -> None:
+    with serving() as (process, words):
+        httpx.get(words[1].replace("/v1/gradients", "/v1/limits"), trust_env=False)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 0
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert [line["path"] for line in lines if line["event"] == "request"] == ["/v1/limits"]
+    assert all({"level", "timestamp", "event"} <= set(line) for line in lines)
+
+
+def test_what_is_in_flight_is_finished_before_it_stops() -> None:
+    ops = [op("sin", ["x" if not index else f"s{index - 1}"], f"s{index}") for index in range(60)]
+    body = request({"x": wanted([[1.0] * 1000] * 100)}, *ops, op("sum", ["s59"], "t"), outputs=["t"], dag=False)
+    text = json.dumps(body).encode()
+    with serving() as (process, words):
+        url = urlsplit(words[1])
+        assert url.hostname
+        with socket.create_connection((url.hostname, url.port or 0), timeout=20) as connection:
+            connection.sendall(
+                b"POST /v1/gradients HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(text) + text
+            )
+            time.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        assert process.wait(timeout=20) == 0
+
+
+def test_half_sent_headers_are_not_waited_for(address: tuple[str, int]) -> None:
+    for parts in ((b"",), (b"GET / HT",), (b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ", b"1"), (b"\r\n", b"\r\n", b"\r\n")):
+        began = time.monotonic()
+        received = exchange(address, *parts, pause=0.1)
+        assert received.startswith(b"HTTP/1.1 408 ")
+        assert b"slow_headers" in received
+        assert time.monotonic() - began < 5
+
+
+def test_a_half_sent_body_is_not_waited_for(address: tuple[str, int]) -> None:
+    received = exchange(address, b"POST /v1/gradients HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert b"slow_body" in received
+
+
+def test_a_body_that_nobody_reads_does_not_hold_the_connection(address: tuple[str, int]) -> None:
+    parts = [b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", *[b"x"] * 10]
+    assert exchange(address, *parts, pause=0.01).startswith(b"HTTP/1.1 404 ")
+
+
+def test_large_headers_are_refused(address: tuple[str, int]) -> None:
+    for parts in ([b"GET /" + b"x" * 5000], [b"GET / HTTP/1.1\r\n"] + [b"X-A: " + b"y" * 1000 + b"\r\n"] * 5):
+        received = exchange(address, *parts)
+        assert received.startswith(b"HTTP/1.1 431 ")
+        assert b"headers_too_large" in received
+
+
+def test_a_connection_serves_many_requests(address: tuple[str, int]) -> None:
+    get = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    close = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert exchange(address, get, get, get + get, close, pause=0.15).count(b"HTTP/1.1 200 OK") == 5
+
+
+def test_malformed_http_is_refused(address: tuple[str, int]) -> None:
+    assert exchange(address, b"\x16\x03\x01\x02\x00\x01\x00").startswith(b"HTTP/1.1 400 ")
