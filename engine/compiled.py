@@ -5,7 +5,7 @@ A gradient takes one sweep. A Jacobian takes one for each batch of directions, w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -82,7 +82,7 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A plan with the places of its results, the first of which may be values and the others blocks over a basis."""
+    """A plan with the places of its results: values, or blocks of a Jacobian over a basis of directions."""
 
     plan: Plan
     values: tuple[Place, ...] = ()
@@ -136,18 +136,18 @@ class Compiled:
 
     def _swept(
         self, sweep: Sweep, given: Mapping[Source, Any], deadline: float | None
-    ) -> Iterator[tuple[Place, Array]]:
-        values: list[Array] = []
-        parts: list[list[Array]] = []
-        for batch in sweep.basis.batches() if sweep.basis else (None,):
-            if sweep.basis is not None:
-                given = {**given, sweep.basis.source: batch}
-            found = sweep.runner.run(given, deadline=deadline, detect_anomaly=self.detect_anomaly)
-            values = found[: len(sweep.values)]
-            parts.append(found[len(sweep.values) :])
-        yield from zip(sweep.values, values, strict=True)
-        for block, blocks in zip(sweep.blocks, zip(*parts, strict=True), strict=True):
-            yield block.place, block.assembled(blocks, self.lead)
+    ) -> Iterable[tuple[Place, Any]]:
+        check = self.detect_anomaly
+        if sweep.basis is None:
+            return zip(sweep.values, sweep.runner.run(given, deadline=deadline, detect_anomaly=check), strict=True)
+        parts = [
+            sweep.runner.run({**given, sweep.basis.source: batch}, deadline=deadline, detect_anomaly=check)
+            for batch in sweep.basis.batches()
+        ]
+        return [
+            (block.place, block.assembled([np.asarray(part) for part in found], self.lead))
+            for block, found in zip(sweep.blocks, zip(*parts, strict=True), strict=True)
+        ]
 
 
 def _put(results: dict[str, Any], place: Place, value: Any) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from engine.autodiff.reverse import ancestors
 from engine.blocked import blocked
 from engine.graph import Node, Tensor
@@ -17,6 +19,10 @@ from engine.optimize.fuse import Cluster, fused
 
 Source = tuple[str, str]
 """What a leaf is read from: the request's member and the name in it, such as ("tensors", "w")."""
+
+
+FOLDED = 64
+"""Elements up to which what constants determine is worked out with the plan and kept in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +69,14 @@ class Unit:
 def plan(wanted: Sequence[Tensor], *, fuse: bool = True) -> Plan:
     """Return the plan that computes `wanted`, in their order. Without `fuse` each node is a step of its own."""
     order = ancestors(wanted)
-    given = [node for node in order if node.primitive is LEAF or node.primitive is CONSTANT]
-    running = [node for node in order if node.primitive is not LEAF and node.primitive is not CONSTANT]
-    groups = fused(running) if fuse else running
-    units = _units(groups, wanted)
-    held = [tensor for node in given for tensor in node.outputs]
-    slots = {t: slot for slot, t in enumerate([*held, *[tensor for unit in units for tensor in unit.outputs]])}
-    memory: list[Any] = [None] * len(slots)
-    for node in given:
-        if node.primitive is CONSTANT:
-            memory[slots[node.outputs[0]]] = node.primitive.bind(node.params)()
-    dying = _dying(units, set(wanted))
+    constants = _constants(order)
+    leaves = [node for node in order if node.primitive is LEAF]
+    running = [node for node in order if node.primitive is not LEAF and node.outputs[0] not in constants]
+    units = _units(fused(running) if fuse else running, wanted)
+    made = [tensor for unit in units for tensor in unit.outputs]
+    slots = {tensor: slot for slot, tensor in enumerate([*constants, *[node.outputs[0] for node in leaves], *made])}
+    memory: list[Any] = [*constants.values(), *[None] * (len(slots) - len(constants))]
+    dying = _dying(units, {*wanted, *constants})
     steps = tuple(
         Step(
             unit.kernel,
@@ -86,11 +89,27 @@ def plan(wanted: Sequence[Tensor], *, fuse: bool = True) -> Plan:
     )
     return Plan(
         steps,
-        tuple((node.params["source"], slots[node.outputs[0]]) for node in given if node.primitive is LEAF),
+        tuple((node.params["source"], slots[node.outputs[0]]) for node in leaves),
         tuple(slots[tensor] for tensor in wanted),
         tuple(memory),
-        _peak([t for node in given if node.primitive is LEAF for t in node.outputs], units, dying),
+        _peak([node.outputs[0] for node in leaves], units, dying),
     )
+
+
+def _constants(order: Sequence[Node]) -> dict[Tensor, Any]:
+    """Return the values of what small constants alone determine."""
+    known: dict[Tensor, Any] = {}
+    with np.errstate(all="ignore"):
+        for node in order:
+            primitive = node.primitive
+            if primitive is CONSTANT or (
+                node.inputs
+                and not primitive.several
+                and node.outputs[0].numel <= FOLDED
+                and all([tensor in known for tensor in node.inputs])
+            ):
+                known[node.outputs[0]] = primitive.bind(node.params)(*[known[tensor] for tensor in node.inputs])
+    return known
 
 
 def _units(groups: Iterable[Node | Cluster], wanted: Sequence[Tensor]) -> list[Unit]:
