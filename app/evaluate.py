@@ -7,14 +7,13 @@ it through `app.pool`, the command line calls it directly.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
-import numpy as np
 import orjson
 
 from app.cache import Cache
@@ -22,22 +21,20 @@ from app.errors import Busy, InvalidRequest, TimedOut
 from app.operations import OPERATIONS, Leaves, Members, Operation
 from app.schemas.readers import MAX_FAULTS, Reading, Refused, TooManyFaults
 from app.schemas.requests import SECTIONS
-from app.schemas.tensor import TensorForm, TensorReader
+from app.schemas.tensor import TensorForm
 from app.settings import Settings
+from app.values import Array, Source, decode_values, value_faults
 from app.wire import encode
-from app.wire.decode import decode
 from app.wire.document import Document
 from engine.compile import compile as compile_program
 from engine.compiled import Compiled
-from engine.errors import DeadlineExceeded, Fault, GraphError, Path, ValueFault
+from engine.errors import DeadlineExceeded, Fault, GraphError, ValueFault
 from engine.program import Leaf, Program
-from engine.types import DTYPES, DType, float64
-
-Array = np.ndarray[Any, Any]
-Source = tuple[str, str]
-"""A tensor of a request: its section and its name."""
+from engine.types import DTYPES, DType
 
 Key = tuple[Any, ...]
+
+_DTYPES = {dtype.numpy: dtype for dtype in DTYPES.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ class Evaluator:
         try:
             structure = self._structure(asked, (operation, blake2b(document.key, digest_size=20).digest()), document)
             options = asked.options(document.options, self._reading())
-            arrays = _decode(document, structure)
+            arrays = decode_values(document, structure.tensors, structure.dtype)
         except (Refused, TooManyFaults, InvalidRequest):
             raise InvalidRequest(self._faults(asked, document)) from None
         plan = self._plan(document, structure, arrays)
@@ -127,10 +124,10 @@ class Evaluator:
         structure = None
         with suppress(Refused, TooManyFaults):
             structure = _read(operation, (), document, reading)
-        faults = [*reading.faults, *_value_faults(document)]
+        faults = [*reading.faults, *value_faults(document)]
         if structure is not None and len(faults) == len(reading.faults):
             try:
-                self._compile(document, structure, _decode(document, structure))
+                self._compile(document, structure, decode_values(document, structure.tensors, structure.dtype))
             except InvalidRequest as error:
                 faults.extend(error.faults)
         return faults[:MAX_FAULTS]
@@ -186,52 +183,9 @@ def _forms(members: Members) -> dict[Source, TensorForm]:
     return {source: form for source, form in forms if form is not None}
 
 
-def _decode(document: Document, structure: Structure) -> dict[Source, Array]:
-    """Return the tensors' values. Raises InvalidRequest with the faults of all of them."""
-    arrays: dict[Source, Array] = {}
-    faults: list[Fault] = []
-    for source, form in structure.tensors.items():
-        try:
-            arrays[source] = _array(document, source, form, structure.dtype)
-        except InvalidRequest as error:
-            faults.extend(error.faults)
-    if faults:
-        raise InvalidRequest(faults[:MAX_FAULTS])
-    return arrays
-
-
-def _array(document: Document, source: Source, form: TensorForm, dtype: DType) -> Array:
-    section, name = source
-    path: Path = (*SECTIONS[section], name) if form.shorthand else (*SECTIONS[section], name, "data")
-    array = decode(document.values[section][name], form, path, dtype)
-    if array.dtype.kind == "f" and not array.all() and document.signed_values:
-        return decode(document.signed_values[section][name], form, path, dtype)
-    return array
-
-
-def _value_faults(document: Document) -> Iterator[Fault]:
-    """Yield the faults of the values of those tensors whose structure is sound, where others' is not."""
-    dtype = _graph_dtype(document.skeleton)
-    for section, values in document.values.items():
-        for name in values:
-            try:
-                form = TensorReader().read(document.at((*SECTIONS[section], name)), (), Reading(1, 1))
-                _array(document, (section, name), form, dtype)
-            except Refused:
-                continue
-            except InvalidRequest as error:
-                yield from error.faults
-
-
-def _graph_dtype(skeleton: Any) -> DType:
-    graph = skeleton.get("graph") if type(skeleton) is dict else None
-    named = graph.get("dtype") if type(graph) is dict else None
-    return DTYPES.get(named, float64) if type(named) is str else float64
-
-
 def _leaves(structure: Structure, arrays: Mapping[Source, Array]) -> Leaves:
     """Return the tensors' types."""
     return {
-        source: Leaf(DTYPES[array.dtype.name], array.shape, structure.tensors[source].requires_grad)
+        source: Leaf(_DTYPES[array.dtype], array.shape, structure.tensors[source].requires_grad)
         for source, array in arrays.items()
     }

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from app.schemas.readers import Reading, Record
+from app.schemas.readers import Reading
+from app.schemas.record import Record
 from app.schemas.requests import FORWARD, GRADIENTS
 from engine.program import Leaf
 from engine.requests import ForwardRequest, GradientRequest, Request

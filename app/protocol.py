@@ -1,7 +1,8 @@
 """HTTP/1.1 as the server speaks it: uvicorn's httptools protocol, with a bound on headers and on half-sent requests.
 
-httptools parses about twice as fast as h11, but neither it nor uvicorn bounds how large a request's headers may grow or
-how long a client may take to send them, so a few slow connections could hold the server's memory and sockets.
+httptools parses in C, where h11 would be Python on the way of every request. But neither it nor uvicorn bounds how
+large a request's headers may grow or how long a client may take to send them, so that a few slow connections could hold
+the server's memory and sockets.
 """
 
 from __future__ import annotations

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.schemas.readers import ByName, Reading, Schema, read_all, short, wrong_kind
+from app.schemas.readers import WORDS, ByName, Reading, Schema, read_all, short, wrong_kind
 from engine.errors import Path
 from engine.program import Argument, Ref
 
 MAX_NESTING = 8
 """Levels of lists in one argument."""
 
-_SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_SPECIAL_HINT = (
-    'A number that JSON cannot write is {"number": "Infinity"}, {"number": "-Infinity"} or {"number": "NaN"}.'
-)
+_HINT = 'A number that JSON cannot write is {"number": "Infinity"}, {"number": "-Infinity"} or {"number": "NaN"}.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +56,15 @@ def _literal(value: Any, path: Path, reading: Reading) -> Argument:
 def _special_number(value: dict[str, Any], path: Path, reading: Reading) -> Argument:
     """Read `{"number": "Infinity"}`, or any number in that form."""
     if value.keys() != {"number"}:
-        reading.refuse(path, "wrong_type", "an object is no argument of an op", _SPECIAL_HINT)
+        reading.refuse(path, "wrong_type", "an object is no argument of an op", _HINT)
     number = value["number"]
     at = (*path, "number")
-    if type(number) is str and number in _SPECIAL:
-        return _SPECIAL[number]
+    if type(number) is str and number in WORDS:
+        return WORDS[number]
     if type(number) is list:
         reading.refuse(at, "dtype_not_offered", "complex numbers are not offered yet", "Use a real number.")
     if type(number) not in {int, float}:
-        reading.refuse(at, "not_a_number", f"{short(number)} is not a number", _SPECIAL_HINT)
+        reading.refuse(at, "not_a_number", f"{short(number)} is not a number", _HINT)
     return _literal(number, at, reading)
 
 
@@ -100,7 +96,7 @@ class Inputs:
 NUMBER: Schema = {
     "title": "a number that JSON cannot write",
     "type": "object",
-    "properties": {"number": {"anyOf": [{"type": "number"}, {"type": "string", "enum": list(_SPECIAL)}]}},
+    "properties": {"number": {"anyOf": [{"type": "number"}, {"type": "string", "enum": list(WORDS)}]}},
     "required": ["number"],
     "additionalProperties": False,
 }

@@ -10,20 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.schemas.argument import ATTRIBUTES, Inputs
-from app.schemas.readers import (
-    ByName,
-    Flag,
-    Member,
-    Name,
-    Reading,
-    Record,
-    Refused,
-    Schema,
-    Text,
-    read_all,
-    short,
-    wrong_kind,
-)
+from app.schemas.readers import ByName, Flag, Name, Reading, Refused, Schema, Text, read_all, short, wrong_kind
+from app.schemas.record import Member, Record
 from app.schemas.tensor import GRAPH_DTYPES, DTypeName, TensorForm, TensorReader
 from engine.errors import Path
 from engine.program import Call

@@ -2,12 +2,13 @@
 
 A reader's `read` returns the value as the service uses it, or notes what is wrong and raises Refused; containers go on
 with the other members first, so that one reading finds every fault. Its `schema` is the JSON schema of the same thing,
-for the API's description. The tables in `app.schemas.graph` and `app.schemas.requests` are made of them.
+for the API's description. The tables in `app.schemas` are made of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
@@ -19,6 +20,9 @@ Schema = dict[str, Any]
 
 MAX_FAULTS = 100
 """The most faults that one answer lists."""
+
+WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""The strings that stand for the numbers that JSON does not have."""
 
 
 class Refused(Exception):
@@ -79,8 +83,11 @@ _KINDS: dict[type, str] = {
 
 def short(value: object) -> str:
     """Return what a client wrote, cut to what a message can hold."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    text = repr(value[:_SHORT]) if isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
+
+
+_SHORT = 80
 
 
 def wrong_kind(reading: Reading, path: Path, value: Any, wanted: str) -> NoReturn:
@@ -247,71 +254,3 @@ class ByName(Generic[T]):
     def schema(self) -> Schema:
         """Return the JSON schema."""
         return {"type": "object", "additionalProperties": self.item.schema()}
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member of an object: how it is read, what it means, and what is read where it is left out (None: nothing)."""
-
-    reader: Reader[Any]
-    doc: str
-    default: Any = None
-    required: bool = False
-    volatile: bool = False
-    """Whether it changes nothing about what is computed, so that plans are shared across its values."""
-
-    def value(self, holder: Mapping[str, Any], name: str, path: Path, reading: Reading) -> Any:
-        """Return the member of `holder`, or its default. Raises Refused."""
-        if name in holder:
-            return self.reader.read(holder[name], (*path, name), reading)
-        if self.required:
-            reading.refuse((*path, name), "missing_member", f"`{name}` is missing", f"Add `{name}`: {self.doc}.")
-        return None if self.default is None else self.reader.read(self.default, (*path, name), reading)
-
-    def schema(self) -> Schema:
-        """Return the JSON schema, with what the member means."""
-        described = {**self.reader.schema(), "description": self.doc}
-        return described if self.default is None else {**described, "default": self.default}
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An object with the members of a table. Others are refused; `later` are those known and not offered yet."""
-
-    title: str
-    members: Mapping[str, Member]
-    later: tuple[str, ...] = ()
-
-    def read(self, value: Any, path: Path, reading: Reading) -> dict[str, Any]:
-        """Return all members, defaults included. Unknown ones are noted and do not refuse the object."""
-        if type(value) is not dict:
-            wrong_kind(reading, path, value, f"an object ({self.title})")
-        for name in value:
-            if name not in self.members:
-                self._note_unknown(name, path, reading)
-        found = {}
-        for name, member in self.members.items():
-            try:
-                found[name] = member.value(value, name, path, reading)
-            except Refused:
-                continue
-        if len(found) < len(self.members):
-            raise Refused
-        return found
-
-    def _note_unknown(self, name: str, path: Path, reading: Reading) -> None:
-        if name in self.later:
-            reading.note((*path, name), "not_offered", f"`{name}` is not offered yet", "Leave it out.")
-            return
-        hint = did_you_mean(name, self.members) or f"It has {', '.join(self.members)}."
-        reading.note((*path, name), "unknown_member", f"{self.title} has no member {short(name)}", hint)
-
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        return {
-            "type": "object",
-            "title": self.title,
-            "properties": {name: member.schema() for name, member in self.members.items()},
-            "required": [name for name, member in self.members.items() if member.required],
-            "additionalProperties": False,
-        }

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.schemas.graph import GraphReader
-from app.schemas.readers import ByName, Choice, Flag, Member, Name, Names, Reading, Record, Schema, Whole, wrong_kind
+from app.schemas.readers import ByName, Choice, Flag, Name, Names, Reading, Schema, Whole, wrong_kind
+from app.schemas.record import Member, Record
 from app.schemas.tensor import SeedReader, TensorForm, TensorReader
 from engine.errors import Path
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app.schemas.readers import Flag, Member, Reading, Record, Schema, short, wrong_kind
+from app.schemas.readers import Flag, Reading, Schema, short, wrong_kind
+from app.schemas.record import Member, Record
 from engine.errors import Path, did_you_mean
 from engine.types import DTYPES, DType, Shape
 

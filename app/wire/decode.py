@@ -16,14 +16,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from app.errors import InvalidRequest
+from app.schemas.readers import WORDS, short
 from app.schemas.tensor import TensorForm
 from engine.errors import Fault, Path
 from engine.types import Category, DType, Shape, bool_
 
 Array = np.ndarray[Any, Any]
-
-WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""The strings that stand for the numbers that JSON does not have."""
 
 MAX_NESTING = 64
 """NumPy's own bound on dimensions; the limit on a tensor's rank is the engine's."""
@@ -199,7 +197,7 @@ def _refuse_leaf(leaves: _Leaves, dtype: DType, fits: Callable[[Any], bool]) -> 
     if type(leaf) in _NUMBERS:
         _refuse_number(leaves, index, dtype)
     code, what, hint = _MISFITS[type(leaf)]
-    _refuse(leaves.path_of(index), code, what.format(leaf=_quoted(leaf), dtype=dtype), hint)
+    _refuse(leaves.path_of(index), code, what.format(leaf=short(leaf), dtype=dtype), hint)
 
 
 _MISFITS: dict[type, tuple[str, str, str]] = {
@@ -219,7 +217,7 @@ def _refuse_number(leaves: _Leaves, index: int, dtype: DType) -> NoReturn:
     _refuse(
         leaves.path_of(index),
         "value_not_representable",
-        f"{_quoted(leaf)} is no value of {dtype}",
+        f"{short(leaf)} is no value of {dtype}",
         f"{_range(dtype)} Declare a dtype that holds it.",
     )
 
@@ -233,17 +231,12 @@ def _range(dtype: DType) -> str:
     return "bool has true and false, also written 1 and 0."
 
 
-def _quoted(leaf: Any) -> str:
-    text = repr(leaf)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _from_base64(text: str, form: TensorForm, path: Path, default: DType) -> Array:
     if form.shape is None:
         _refuse(
             path,
             "not_a_number",
-            f"the string {_quoted(text)} is not a number",
+            f"the string {short(text)} is not a number",
             'Base64 data needs `shape` beside it. The strings that are numbers are "NaN", "Infinity", "-Infinity".',
         )
     try:

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from app.errors import BadBody, InvalidRequest
+from app.schemas.readers import MAX_FAULTS, short
 from app.schemas.tensor import SHORTHAND
 from engine.errors import Fault, Path
 
@@ -93,7 +94,7 @@ class Document:
         if path is not None:
             raise BadBody(
                 Fault(
-                    path, "duplicate_key", f"the key {_short(path[-1])} stands twice in one object", "Keep one of them."
+                    path, "duplicate_key", f"the key {short(path[-1])} stands twice in one object", "Keep one of them."
                 )
             )
 
@@ -107,17 +108,13 @@ class Document:
             Fault(
                 path,
                 "integer_too_wide",
-                f"the integer {_short(value.digits)} does not fit in 64 bits",
+                f"the integer {value.digits[:80]} does not fit in 64 bits",
                 "Write it with a decimal point or an exponent if a float is meant.",
             )
             for path, value in _find(exact, _is_wide)
         ]
         if wide:
-            raise InvalidRequest(wide[:_MOST])
-
-
-_MOST = 100
-"""The most faults that one answer lists."""
+            raise InvalidRequest(wide[:MAX_FAULTS])
 
 
 class _Digits:
@@ -229,7 +226,7 @@ def _nothing(_: str) -> None:
 def _overflowing(text: bytes) -> list[Fault]:
     """Return a fault for every number that no double can hold."""
     tree = _read_again(text, parse_int=float, parse_constant=_nothing)
-    found = islice(_find(tree, lambda value: value in _INFINITE), _MOST)
+    found = islice(_find(tree, lambda value: value in _INFINITE), MAX_FAULTS)
     hint = 'Infinity is written "Infinity".'
     return [Fault(path, "number_out_of_range", "the number is beyond the range of float64", hint) for path, _ in found]
 
@@ -275,8 +272,3 @@ def _find(tree: Any, wanted: Callable[[Any], bool]) -> Iterator[tuple[Path, Any]
 
 def _as_float(match: re.Match[bytes]) -> bytes:
     return b"-0.0" if match[0] == b"-0" else match[0]
-
-
-def _short(value: object) -> str:
-    text = repr(value) if isinstance(value, str) and not value.lstrip("-").isdigit() else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

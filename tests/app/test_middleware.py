@@ -41,7 +41,7 @@ def test_every_request_has_a_log_line(client: Client) -> None:
     assert all(line["ms"] > 0 for line in lines)
 
 
-def test_counters(client: Client) -> None:
+def test_counters() -> None:
     with client_of(create_app()) as fresh:
         fresh.post("/v1/gradients", sum_of_exp())
         fresh.post("/v1/gradients", sum_of_exp(backward="x", wrong=1))

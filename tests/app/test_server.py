@@ -19,6 +19,12 @@ import pytest
 from app.server import curl_line
 from tests.app.graphs import op, request, wanted
 
+_LAYERS = [op("sin", ["x" if not index else f"s{index - 1}"], f"s{index}") for index in range(60)]
+HEAVY = json.dumps(
+    request({"x": wanted([[1.0] * 1000] * 200)}, *_LAYERS, op("sum", ["s59"], "t"), outputs=["t"], dag=False)
+).encode()
+"""A request that takes some tenths of a second."""
+
 
 @contextmanager
 def serving(**settings: Any) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
@@ -50,10 +56,15 @@ def exchange(address: tuple[str, int], *parts: bytes, pause: float = 0) -> bytes
         for part in parts:
             connection.sendall(part)
             time.sleep(pause)
-        received = b""
-        while data := connection.recv(65536):
-            received += data
-        return received
+        return everything(connection)
+
+
+def everything(connection: socket.socket) -> bytes:
+    """Return all that arrives until the server closes the connection."""
+    received = b""
+    while data := connection.recv(65536):
+        received += data
+    return received
 
 
 def test_the_command_that_it_prints_works() -> None:
@@ -81,21 +92,31 @@ def test_log_lines_are_json_on_standard_error_and_it_stops_with_status_0() -> No
     assert all({"level", "timestamp", "event"} <= set(line) for line in lines)
 
 
+def send_heavy(words: list[str]) -> socket.socket:
+    """Send the heavy request to the server that printed these words."""
+    url = urlsplit(words[1])
+    connection = socket.create_connection((url.hostname or "", url.port or 0), timeout=20)
+    head = b"POST /v1/gradients HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(HEAVY)
+    connection.sendall(head + HEAVY)
+    time.sleep(0.05)
+    return connection
+
+
 def test_what_is_in_flight_is_finished_before_it_stops() -> None:
-    ops = [op("sin", ["x" if not index else f"s{index - 1}"], f"s{index}") for index in range(60)]
-    body = request({"x": wanted([[1.0] * 1000] * 100)}, *ops, op("sum", ["s59"], "t"), outputs=["t"], dag=False)
-    text = json.dumps(body).encode()
-    with serving() as (process, words):
-        url = urlsplit(words[1])
-        assert url.hostname
-        with socket.create_connection((url.hostname, url.port or 0), timeout=20) as connection:
-            connection.sendall(
-                b"POST /v1/gradients HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(text) + text
-            )
-            time.sleep(0.02)
-            process.send_signal(signal.SIGTERM)
-            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+    with serving() as (process, words), send_heavy(words) as connection:
+        process.send_signal(signal.SIGTERM)
+        assert everything(connection).startswith(b"HTTP/1.1 200 OK")
         assert process.wait(timeout=20) == 0
+
+
+def test_a_client_that_leaves_is_not_waited_for() -> None:
+    with serving() as (process, words):
+        send_heavy(words).close()
+        time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert [line["code"] for line in lines if line["event"] == "request"] == ["client_gone"]
 
 
 def test_half_sent_headers_are_not_waited_for(address: tuple[str, int]) -> None:

@@ -1,0 +1,67 @@
+"""The values of a request's tensors: all of them decoded, or the faults of all of them. `app.evaluate` calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from app.errors import InvalidRequest
+from app.schemas.readers import MAX_FAULTS, Reading, Refused
+from app.schemas.requests import SECTIONS
+from app.schemas.tensor import TensorForm, TensorReader
+from app.wire.decode import decode
+from app.wire.document import Document
+from engine.errors import Fault, Path
+from engine.types import DTYPES, DType, float64
+
+Array = np.ndarray[Any, Any]
+Source = tuple[str, str]
+"""A tensor of a request: its section and its name."""
+
+
+def decode_values(document: Document, forms: Mapping[Source, TensorForm], dtype: DType) -> dict[Source, Array]:
+    """Return the values of the tensors of these forms; `dtype` is that of numbers that name none.
+
+    Raises InvalidRequest with the faults of all of them.
+    """
+    arrays: dict[Source, Array] = {}
+    faults: list[Fault] = []
+    for source, form in forms.items():
+        try:
+            arrays[source] = _array(document, source, form, dtype)
+        except InvalidRequest as error:
+            faults.extend(error.faults)
+    if faults:
+        raise InvalidRequest(faults[:MAX_FAULTS])
+    return arrays
+
+
+def _array(document: Document, source: Source, form: TensorForm, dtype: DType) -> Array:
+    section, name = source
+    path: Path = (*SECTIONS[section], name) if form.shorthand else (*SECTIONS[section], name, "data")
+    array = decode(document.values[section][name], form, path, dtype)
+    if array.dtype.kind == "f" and not array.all() and document.signed_values:
+        return decode(document.signed_values[section][name], form, path, dtype)
+    return array
+
+
+def value_faults(document: Document) -> Iterator[Fault]:
+    """Yield the faults of the values of those tensors whose structure is sound, where others' is not."""
+    dtype = _graph_dtype(document.skeleton)
+    for section, values in document.values.items():
+        for name in values:
+            try:
+                form = TensorReader().read(document.at((*SECTIONS[section], name)), (), Reading(1, 1))
+                _array(document, (section, name), form, dtype)
+            except Refused:
+                continue
+            except InvalidRequest as error:
+                yield from error.faults
+
+
+def _graph_dtype(skeleton: Any) -> DType:
+    graph = skeleton.get("graph") if type(skeleton) is dict else None
+    named = graph.get("dtype") if type(graph) is dict else None
+    return DTYPES.get(named, float64) if type(named) is str else float64
