@@ -123,8 +123,7 @@ class Blocked:
         for step in self.instructions:
             args = [memory[register] for register in step.args]
             if step.ufunc:
-                target = results[step.result][start:stop] if step.scratch is None else scratch[step.scratch][: stop - start]
-                memory[step.register] = step.kernel(*args, out=target)
+                memory[step.register] = step.kernel(*args, out=_target(step, results, scratch, start, stop))
                 continue
             params = step.params if step.shape is None else {**step.params, "shape": (stop - start, *step.shape)}
             try:
@@ -140,6 +139,14 @@ class Blocked:
                 results[step.result][start:stop] = value
 
 
+def _target(step: Instruction, results: Sequence[Any], scratch: Sequence[Array], start: int, stop: int) -> Array:
+    """Return the memory that a ufunc writes a block to."""
+    if step.scratch is not None:
+        return scratch[step.scratch][: stop - start]
+    rows: Array = results[step.result or 0][start:stop]
+    return rows
+
+
 def blocked(cluster: Cluster, needed: Sequence[Tensor]) -> Blocked:
     """Return the kernel of a cluster that gives the results that are `needed` outside of it."""
     registers: dict[tuple[Tensor, bool], int] = {}
@@ -150,7 +157,7 @@ def blocked(cluster: Cluster, needed: Sequence[Tensor]) -> Blocked:
     inputs = tuple(registers)
     for node in cluster.nodes:
         registers[node.outputs[0], True] = len(registers)
-    allocation = _Allocation(cluster, needed)
+    allocation = _Allocation(cluster)
     flat = _flat_shape(cluster)
     widest = max(numel(t.shape[1:]) for node in cluster.nodes for t in _rows_of(node, cluster)) if not flat else 1
     length = numel(flat) if flat else cluster.length
@@ -209,12 +216,15 @@ def _instruction(
         params, shape = _flattened(params)
     return Instruction(
         node.primitive.run,
-        tuple(registers[tensor, tensor in cluster.inside or sliced(node, tensor, cluster.length)] for tensor in node.inputs),
+        tuple(
+            registers[tensor, tensor in cluster.inside or sliced(node, tensor, cluster.length)]
+            for tensor in node.inputs
+        ),
         registers[result, True],
         params,
         None if shape is None else tuple(shape[1:]),
         ufunc,
-        allocation.take(node) if ufunc and place is None else allocation.skip(node),
+        allocation.take(node, wanted=ufunc and place is None),
         None if is_total else place,
         place if is_total else None,
         node,
@@ -233,7 +243,7 @@ class _Allocation:
     A ufunc may write over an operand of its own that dies with it. Views keep what they look at.
     """
 
-    def __init__(self, cluster: Cluster, needed: Sequence[Tensor]) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.kinds: list[tuple[tuple[int, ...], Any]] = []
         self._free: dict[tuple[tuple[int, ...], Any], list[int]] = {}
         self._held: dict[Tensor, int] = {}
@@ -248,9 +258,11 @@ class _Allocation:
     def _root(self, tensor: Tensor) -> Tensor:
         return self._base.get(tensor, tensor)
 
-    def take(self, node: Node) -> int:
-        """Return the scratch array that a node's result is written to."""
-        self.skip(node)
+    def take(self, node: Node, *, wanted: bool) -> int | None:
+        """Let go of what a node reads last. Return the scratch array for its result, if one is wanted."""
+        self._let_go(node)
+        if not wanted:
+            return None
         result = node.outputs[0]
         kind = (result.shape[1:], result.dtype.numpy)
         free = self._free.setdefault(kind, [])
@@ -260,8 +272,7 @@ class _Allocation:
         self._held[result] = number = free.pop()
         return number
 
-    def skip(self, node: Node) -> None:
-        """Let go of what a node reads last."""
+    def _let_go(self, node: Node) -> None:
         for tensor in dict.fromkeys(map(self._root, node.inputs)):
             if self._last.get(tensor) is node and tensor in self._held:
                 number = self._held.pop(tensor)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import typing
+from itertools import count
 from typing import Any
 
 import numpy as np
 
 import engine.ops  # noqa: F401  # fills the registry
-from engine.op import REGISTRY, Op, Primitive
+from engine.graph import Builder, building
+from engine.op import REGISTRY, Op, Primitive, leaf
+from engine.program import Limits
 from engine.samples import Draw, Sample
 from engine.signature import Parameter
-from engine.types import DType
+from engine.types import DType, bool_, float64, int64
 
 
 def names() -> list[str]:
@@ -70,7 +73,7 @@ def example(op: Op) -> dict[str, Any]:
 def graph_of(op: Op, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
     """Return a request's graph that calls an op with a sample's arguments."""
     tensors: dict[str, Any] = {}
-    call: dict[str, Any] = {"op": op.name, "inputs": [], "output": "out"}
+    call: dict[str, Any] = {"op": op.name, "inputs": [], "output": _output(op, sample)}
     parameters = [p for p in op.signature.parameters if not p.keyword_only]
     attributes: dict[str, Any] = {}
     for position, value in enumerate(sample.args):
@@ -91,6 +94,23 @@ def graph_of(op: Op, sample: Sample, rng: np.random.Generator) -> dict[str, Any]
     if attributes:
         call["attributes"] = attributes
     return {"tensors": tensors, "ops": [call]}
+
+
+def _output(op: Op, sample: Sample) -> str | list[str]:
+    """Return the name of the result, or names if there is a tuple of them."""
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(placed, value))
+        if not isinstance(value, Draw):
+            return value
+        dtype = {"integer": int64, "bool": bool_}.get(value.kind, float64)
+        return leaf(("tensors", str(next(numbers))), dtype, value.shape)
+
+    numbers = count()
+    with building(Builder(Limits())):
+        made = op.function(*map(placed, sample.args), **{key: placed(value) for key, value in sample.kwargs.items()})
+    return [f"out_{number}" for number in range(len(made))] if isinstance(made, tuple | list) else "out"
 
 
 def _holds_draw(value: Any) -> bool:

@@ -6,11 +6,11 @@ and plans the result. What it returns holds no values: it can be cached by struc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.autodiff.forward import pushforward
-from engine.autodiff.passes import Passes
+from engine.autodiff.passes import Passes, choose
 from engine.autodiff.reverse import backward
 from engine.compiled import Block, Compiled, Place
 from engine.derivation import Derivation
@@ -29,13 +29,13 @@ from engine.requests import (
 )
 
 
-def compile(program: Program, request: Request, limits: Limits) -> Compiled:
+def compile(program: Program, request: Request, limits: Limits, deadline: float | None = None) -> Compiled:
     """Return the compiled request.
 
     Raises GraphError with all faults found; their paths start at the request's root: ("graph", "ops", 3, "inputs", 1),
-    ("wrt", 0).
+    ("wrt", 0). Raises DeadlineExceeded after `deadline`, a moment of `time.monotonic()`.
     """
-    derivation = Derivation(program, request, limits)
+    derivation = Derivation(program, request, limits, deadline)
     return _DERIVATIVES[type(request)](derivation, request)
 
 
@@ -49,7 +49,7 @@ def _forward(derivation: Derivation, request: ForwardRequest) -> Compiled:
 def _gradients(derivation: Derivation, request: GradientRequest) -> Compiled:
     lookup = derivation.lookup
     names = lookup.outputs(request.outputs)
-    roots = lookup.roots(derivation.typed(request.backward))
+    roots = lookup.roots(_typed_roots(derivation, request.backward))
     targets = lookup.targets(request.wrt) if request.wrt is not None or roots else []
     derivation.check_accumulated(request.accumulate, targets)
     with derivation.deriving():
@@ -70,6 +70,13 @@ def _gradients(derivation: Derivation, request: GradientRequest) -> Compiled:
     return derivation.compiled(("outputs", "gradients"), roots=tuple(roots))
 
 
+def _typed_roots(derivation: Derivation, roots: Mapping[str, Leaf | None] | None) -> dict[str, Leaf | None] | None:
+    if roots is None:
+        return None
+    seeds = derivation.typed({name: seed for name, seed in roots.items() if seed is not None})
+    return {name: seeds.get(name) for name in roots}
+
+
 def _unreached(name: str, targets: list[str]) -> tuple[tuple[str | int, ...], str, str, str]:
     hint = 'Leave it out of wrt, or let unreached be "null" or "zeros".'
     return ("wrt", targets.index(name)), "unreached", f"no root depends on {name!r}", hint
@@ -78,13 +85,14 @@ def _unreached(name: str, targets: list[str]) -> tuple[tuple[str | int, ...], st
 def _tangents(derivation: Derivation, request: TangentRequest) -> Compiled:
     lookup = derivation.lookup
     names = lookup.outputs(request.outputs)
-    given = derivation.typed(request.tangents) or {}
+    given = derivation.typed(request.tangents)
     moved = lookup.like(given, "tangents")
     lookup.floating(names, "outputs")
     with derivation.deriving():
         directions = {lookup.tensor(name): derivation.brought("tangents", name, given[name]) for name in moved}
         outputs = list(map(lookup.tensor, names))
         results: dict[Place, Tensor] = {("outputs", name): lookup.tensor(name) for name in names}
+        derivation.tangents_follow()
         for name, tangent in zip(names, pushforward(outputs, directions), strict=True):
             results["tangents", name] = _zeros(lookup.tensor(name)) if tangent is None else tangent
         derivation.values(results)
@@ -100,8 +108,9 @@ def _jacobian(derivation: Derivation, request: JacobianRequest) -> Compiled:
     with derivation.deriving():
         outputs, inputs = list(map(lookup.tensor, names)), list(map(lookup.tensor, targets))
         derivation.values({("outputs", name): tensor for name, tensor in zip(names, outputs, strict=True)})
-        plan = derivation.passes(outputs, inputs, request.mode)
+        plan = choose(outputs, inputs, request.mode)
         if plan.mode == "forward":
+            derivation.tangents_follow()
             for target, wrt in zip(targets, inputs, strict=True):
                 places = [("jacobian", name, target) for name in names]
                 _columns(derivation, outputs, wrt, places, plan)
@@ -111,7 +120,9 @@ def _jacobian(derivation: Derivation, request: JacobianRequest) -> Compiled:
     return derivation.compiled(("outputs", "jacobian"))
 
 
-def _columns(derivation: Derivation, outputs: list[Tensor], wrt: Tensor, places: list[Place], passes: Passes) -> None:
+def _columns(
+    derivation: Derivation, outputs: list[Tensor], wrt: Tensor, places: Sequence[Place], passes: Passes
+) -> None:
     """Add the sweep that finds the derivatives of outputs by one input, a column for each direction of the input."""
     direction = derivation.stand_in(wrt)
     found = pushforward(outputs, {wrt: direction})
@@ -124,7 +135,9 @@ def _columns(derivation: Derivation, outputs: list[Tensor], wrt: Tensor, places:
     derivation.sweep(direction, blocks, passes.colours(wrt))
 
 
-def _rows(derivation: Derivation, output: Tensor, inputs: list[Tensor], places: list[Place], passes: Passes) -> None:
+def _rows(
+    derivation: Derivation, output: Tensor, inputs: list[Tensor], places: Sequence[Place], passes: Passes
+) -> None:
     """Add the sweep that finds the derivatives of one output by inputs, a row for each direction of the output."""
     direction = derivation.stand_in(output)
     found = backward([(output, direction)], inputs)
@@ -146,7 +159,8 @@ def _hessian(derivation: Derivation, request: HessianRequest) -> Compiled:
         assert name is not None
         inputs = list(map(lookup.tensor, targets))
         gradients = _gradients_of(derivation, name, targets)
-        passes = derivation.passes(gradients, inputs, "forward")
+        passes = choose(gradients, inputs, "forward")
+        derivation.tangents_follow()
         for target, wrt in zip(targets, inputs, strict=True):
             _columns(derivation, gradients, wrt, [("hessian", row, target) for row in targets], passes)
     return derivation.compiled(("outputs", "gradients", "hessian"), roots=(name,))
@@ -155,12 +169,13 @@ def _hessian(derivation: Derivation, request: HessianRequest) -> Compiled:
 def _products(derivation: Derivation, request: ProductRequest) -> Compiled:
     lookup = derivation.lookup
     name = lookup.scalar_output(request.output, "output")
-    given = derivation.typed(request.vectors) or {}
+    given = derivation.typed(request.vectors)
     targets = lookup.like(given, "vectors")
     with derivation.deriving():
         assert name is not None
         gradients = _gradients_of(derivation, name, targets)
         vectors = {lookup.tensor(target): derivation.brought("vectors", target, given[target]) for target in targets}
+        derivation.tangents_follow()
         products: dict[Place, Tensor] = {}
         for target, product in zip(targets, pushforward(gradients, vectors), strict=True):
             products["hvp", target] = _zeros(lookup.tensor(target)) if product is None else product
@@ -200,31 +215,3 @@ _DERIVATIVES: dict[type, Callable[[Derivation, Any], Compiled]] = {
     HessianRequest: _hessian,
     ProductRequest: _products,
 }
-
-
-class _Compat:
-    def __init__(self, compiled):
-        self.compiled = compiled
-
-    dag = property(lambda self: self.compiled.dag)
-    warnings = property(lambda self: self.compiled.warnings)
-
-    def run(self, tensors, seeds=None, accumulate=None, *, seed=0, deadline=None):
-        given = {}
-        for m, h in (("tensors", tensors), ("backward", seeds or {}), ("accumulate", accumulate or {})):
-            given.update({(m, n): a for n, a in h.items()})
-        r = self.compiled.run(given, seed=seed, deadline=deadline)
-        return Results(r["outputs"], r.get("gradients", {}))
-
-
-class Results:
-    def __init__(self, outputs, gradients):
-        self.outputs, self.gradients = outputs, gradients
-
-
-def compile_gradients(program, request, limits):
-    return _Compat(compile(program, request, limits))
-
-
-def compile_forward(program, outputs, limits):
-    return _Compat(compile(program, ForwardRequest(outputs=outputs), limits))

@@ -134,9 +134,7 @@ class Compiled:
             _put(results, place, np.zeros(shape, dtype.numpy))
         return results
 
-    def _swept(
-        self, sweep: Sweep, given: Mapping[Source, Any], deadline: float | None
-    ) -> Iterable[tuple[Place, Any]]:
+    def _swept(self, sweep: Sweep, given: Mapping[Source, Any], deadline: float | None) -> Iterable[tuple[Place, Any]]:
         check = self.detect_anomaly
         if sweep.basis is None:
             return zip(sweep.values, sweep.runner.run(given, deadline=deadline, detect_anomaly=check), strict=True)

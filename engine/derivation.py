@@ -9,7 +9,7 @@ from dataclasses import replace
 from engine import dag
 from engine.autodiff.batching import batched
 from engine.autodiff.checkpoint import recomputed
-from engine.autodiff.passes import Passes, choose
+from engine.autodiff.passes import count_of
 from engine.autodiff.reverse import ancestors
 from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep
 from engine.errors import Fault, GraphError, OpError, Path
@@ -32,19 +32,22 @@ class Derivation:
     then take `compiled()`.
     """
 
-    def __init__(self, program: Program, request: Request, limits: Limits) -> None:
+    def __init__(self, program: Program, request: Request, limits: Limits, deadline: float | None = None) -> None:
         self.limits, self.request = limits, request
         self.size, self._axes = _mapped_axes(program, request)
         tensors = {name: self._sample(name, given) for name, given in program.tensors.items()}
-        self.traced = trace(replace(program, tensors=_targets_require_grad(tensors, request)), limits, _marks(request))
+        self.traced = trace(
+            replace(program, tensors=_targets_require_grad(tensors, request)), limits, _marks(request), deadline
+        )
         self.lookup = Lookup(self.traced)
         self.empty: list[Place] = []
         self._zeros: list[tuple[Place, Shape, DType]] = []
         self._sweeps: list[Sweep] = []
         self._mapped: dict[Tensor, Tensor] = {}
-        self._boundary = len(self.traced.builder.nodes)
+        self._boundary = 0
+        self._turn: int | None = None
         self._cuts = self.lookup.known(("checkpoint",), request.checkpoint)
-        self._passes: Passes | None = None
+        self._brought: Mapping[str, Leaf] = {}
         with building(self.traced.builder):
             for name in set(self._axes) & set(program.tensors):
                 self._map(("tensors", name), self.traced.names[name], program.tensors[name], self._axes[name])
@@ -61,6 +64,7 @@ class Derivation:
         active = self.traced.builder
         try:
             with building(active):
+                self._map_forward()
                 yield
         except OpError as error:
             origin = active.origin
@@ -76,19 +80,16 @@ class Derivation:
         axis = self._axes[name] % len(given.shape)
         return replace(given, shape=given.shape[:axis] + given.shape[axis + 1 :])
 
-    def typed(self, given: Mapping[str, Leaf | None] | None) -> dict[str, Leaf | None] | None:
+    def typed(self, given: Mapping[str, Leaf]) -> dict[str, Leaf]:
         """Return the types of seeds or directions as one index of vmap's axis sees them."""
-        if given is None:
-            return None
         self._brought = given
-        return {name: None if type_ is None else self._sample(name, type_) for name, type_ in given.items()}
+        return {name: self._sample(name, whole) for name, whole in given.items()}
 
     def brought(self, member: str, name: str, given: Leaf) -> Tensor:
         """Return the tensor that the request brings for `name`, in the dtype of what it belongs to."""
         tensor = leaf((member, name), given.dtype, given.shape)
-        whole = self._brought[name]
-        if name in self._axes and whole is not None:
-            self._map((member, name), tensor, whole, self._axes[name])
+        if name in self._axes:
+            self._map((member, name), tensor, self._brought[name], self._axes[name])
         return as_tensor(tensor, self.lookup.tensor(name).dtype)
 
     def _map(self, source: tuple[str, str], sample: Tensor, whole: Leaf, axis: int) -> None:
@@ -148,11 +149,6 @@ class Derivation:
         """Ask for zeros."""
         self._zeros.append((place, self.lead + shape, dtype))
 
-    def passes(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor], mode: str) -> Passes:
-        """Choose how the Jacobian of outputs by inputs is found."""
-        self._passes = choose(outputs, inputs, mode)
-        return self._passes
-
     def sweep(self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], colours: Array | None) -> None:
         """Ask for blocks of a Jacobian: tensors that are linear in a stand-in direction, for a basis of directions.
 
@@ -160,9 +156,7 @@ class Derivation:
         """
         if not blocks:
             return
-        size = direction.numel
-        count = size if colours is None else int(colours.max(initial=-1)) + 1
-        chunk = max(count, 1)
+        count = chunk = max(direction.numel, 1) if colours is None else count_of(colours)
         planned = self._swept(direction, blocks, chunk)
         while planned is None or (planned.peak_bytes > self.limits.bytes and chunk > 1):
             chunk = (chunk + 1) // 2
@@ -185,32 +179,40 @@ class Derivation:
                 raise
             return None
 
+    def tangents_follow(self) -> None:
+        """Let what is built from here on run as soon as what it needs is known."""
+        self._turn = len(self.traced.builder.nodes)
+
+    def _map_forward(self) -> None:
+        """Make the nodes of the forward pass as they run, so that those of derivatives come behind them."""
+        if self.size is not None:
+            forward = list(self.traced.names.values())
+            if self.request.randomness == "different":
+                self._mapped.update(self._forks(forward, self.size))
+            batched(forward, self._mapped, self.size)
+        self._boundary = len(self.traced.builder.nodes)
+
+    def _forks(self, forward: Sequence[Tensor], size: int) -> dict[Tensor, Tensor]:
+        """Return a seed for each index, for every leaf that random ops draw from."""
+        seeds = [node.outputs[0] for node in ancestors(forward) if node.primitive is LEAF]
+        return {seed: forked(seed, size) for seed in seeds if _source(seed)[0] == "seed"}
+
     def _finished(self, wanted: list[Tensor]) -> list[Tensor]:
         """Return tensors as they are computed in the end: mapped over vmap's axis, with recomputation between cuts."""
         keep = [self.lookup.tensor(name) for name in self._cuts]
-        boundary = self._boundary
         if self.size is not None:
-            forward = [t for node in ancestors(wanted) if node.index < boundary for t in node.outputs]
-            mapped = self._all_mapped(forward)
-            batched(forward, mapped, self.size)
-            boundary = len(self.traced.builder.nodes)
-            wanted = batched(wanted, mapped, self.size)
-            keep = batched(keep, mapped, self.size)
+            wanted = batched(wanted, self._mapped, self.size)
+            keep = batched(keep, self._mapped, self.size)
         if not self._cuts:
             return wanted
-        return recomputed(wanted, boundary, [*keep, *(tensor for tensor in wanted if tensor.node.index < boundary)])
-
-    def _all_mapped(self, forward: Sequence[Tensor]) -> dict[Tensor, Tensor]:
-        """Return what is mapped, with a seed for each index where random ops draw differently."""
-        mapped = dict(self._mapped)
-        if self.request.randomness == "different" and self.size is not None:
-            for tensor in forward:
-                if tensor.node.primitive is LEAF and _source(tensor)[0] == "seed":
-                    mapped[tensor] = forked(tensor, self.size)
-        return mapped
+        forward = [tensor for tensor in wanted if tensor.node.index < self._boundary]
+        return recomputed(wanted, self._boundary, [*keep, *forward])
 
     def _planned(self, wanted: Sequence[Tensor]) -> Plan:
-        return plan(wanted, fuse=not self.request.detect_anomaly)
+        turn = None if self._cuts else self._turn  # copies that are recomputed have an order of their own
+        if self.request.detect_anomaly:
+            return plan(wanted, fuse=False, boundary=self._boundary)
+        return plan(wanted, boundary=self._boundary, turn=turn)
 
     def compiled(self, groups: tuple[str, ...], roots: tuple[str, ...] = ()) -> Compiled:
         """Return what was asked for. Raises GraphError where it takes more memory than the limit."""

@@ -7,13 +7,14 @@ nodes in the order in which they were made, which is a topological order; every 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from engine.errors import OpError
+from engine.errors import DeadlineExceeded, OpError
 from engine.types import DType, Number, Shape, float64, numel
 
 if TYPE_CHECKING:
@@ -138,17 +139,19 @@ class Builder:
     """Makes nodes: types them, holds them against the limits, and merges equal ones.
 
     `default_dtype` is what floating results of integers and numbers have (PyTorch's default dtype). `origin` is the
-    user's op that is being built, or None; new nodes remember it.
+    user's op that is being built, or None; new nodes remember it. After `deadline`, a moment of `time.monotonic()`,
+    building ends with DeadlineExceeded.
     """
 
-    __slots__ = ("_known", "_limits", "_streams", "default_dtype", "nodes", "origin")
+    __slots__ = ("_deadline", "_known", "_limits", "_streams", "default_dtype", "nodes", "origin")
 
-    def __init__(self, limits: Limits, default_dtype: DType = float64) -> None:
+    def __init__(self, limits: Limits, default_dtype: DType = float64, deadline: float | None = None) -> None:
         self.nodes: list[Node] = []
         self.default_dtype = default_dtype
         self.origin: int | None = None
         self._known: dict[Any, Node] = {}
         self._limits = limits
+        self._deadline = deadline
         self._streams = 0
 
     def apply(
@@ -175,29 +178,33 @@ class Builder:
                 f"the computation takes more than {self._limits.nodes} primitive operations",
                 "Split the graph, or ask the operator of the server for a higher limit.",
             )
+        if self._deadline is not None and not len(self.nodes) % 256 and time.monotonic() > self._deadline:
+            raise DeadlineExceeded("the deadline passed while the graph was built")
         node = Node(len(self.nodes), primitive, inputs, params, self.origin)
-        requires = primitive.differentiable and any([tensor.requires_grad for tensor in inputs])
-        made = []
+        requires = primitive.differentiable and any(tensor.requires_grad for tensor in inputs)
+        made: list[Tensor] = []
         for dtype, shape in types:
-            if len(shape) > self._limits.rank or prod(shape) > self._limits.elements:
-                self._refuse(shape)
+            if len(shape) > self._limits.rank or prod(shape) > self._limits.elements or 0 in shape:
+                self._check(shape)
             made.append(Tensor(node, len(made), dtype, shape, requires and dtype.is_differentiable))
         node.outputs = tuple(made)
         self.nodes.append(node)
         return node
 
-    def _refuse(self, shape: Shape) -> None:
+    def _check(self, shape: Shape) -> None:
         if len(shape) > self._limits.rank:
             raise OpError(
                 "rank_limit",
                 f"a tensor of {len(shape)} dimensions is over the limit of {self._limits.rank}",
                 "Merge dimensions with reshape or flatten.",
             )
-        raise OpError(
-            "elements_limit",
-            f"a tensor of shape {list(shape)} has {numel(shape)} elements, over the limit of {self._limits.elements}",
-            "Use smaller tensors, or ask the operator of the server for a higher limit.",
-        )
+        count = prod([size for size in shape if size])  # an empty array has strides too: they must not overflow
+        if count > self._limits.elements:
+            raise OpError(
+                "elements_limit",
+                f"a tensor of shape {list(shape)} spans {count} elements, over the limit of {self._limits.elements}",
+                "Use smaller tensors, or ask the operator of the server for a higher limit.",
+            )
 
 
 _current: ContextVar[Builder] = ContextVar("builder")

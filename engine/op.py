@@ -23,6 +23,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 import numpy as np
 
+from engine.errors import OpError
 from engine.graph import OPERATORS, Tensor, Type, builder
 from engine.samples import Sample, positive, real
 from engine.samples import sample as call
@@ -117,7 +118,7 @@ class Primitive:
         return register
 
     def core(self, params: Mapping[str, Any]) -> int | None:
-        """Return how many trailing dimensions it works on, or None where that is not known; those before are a batch."""
+        """Return how many trailing dimensions it works on, before which all are a batch; None where that is unknown."""
         if self.pointwise:
             return 0
         if "dims" in params:
@@ -168,9 +169,9 @@ class Elementwise(Primitive):
         shape = inputs[0].shape
         if len(inputs) > 1:
             shape = broadcast_shapes([tensor.shape for tensor in inputs])
-            if any([tensor.node.primitive.broadcasts for tensor in inputs]):
+            if any(tensor.node.primitive.broadcasts for tensor in inputs):
                 inputs = _unexpanded(list(inputs))
-        if not shape and all([tensor.node.primitive is CONSTANT for tensor in inputs]):
+        if not shape and all(tensor.node.primitive is CONSTANT for tensor in inputs):
             return self._folded(inputs, params, result)
         return builder().apply(self, inputs, params, (Type(result, shape),)).outputs[0]
 
@@ -186,7 +187,7 @@ def _unexpanded(inputs: list[Tensor]) -> tuple[Tensor, ...]:
     for position, tensor in enumerate(inputs):
         if tensor.node.primitive.broadcasts:
             others = inputs[:position] + inputs[position + 1 :]
-            if any([other.shape == tensor.shape for other in others]):
+            if any(other.shape == tensor.shape for other in others):
                 inputs[position] = tensor.node.inputs[0]
     return tuple(inputs)
 
@@ -215,6 +216,14 @@ def promoted(operands: Sequence[Tensor | Number]) -> DType:
 def arithmetic(operands: Sequence[Tensor | Number]) -> tuple[tuple[DType, ...], DType]:
     """The result has the promoted dtype."""
     dtype = promoted(operands)
+    return (dtype,) * len(operands), dtype
+
+
+def numeric(operands: Sequence[Tensor | Number]) -> tuple[tuple[DType, ...], DType]:
+    """The result has the promoted dtype, which is not bool."""
+    dtype = promoted(operands)
+    if dtype is bool_:
+        raise OpError("dtype", "this is not defined for bool tensors", "Give one of the operands a number's dtype.")
     return (dtype,) * len(operands), dtype
 
 

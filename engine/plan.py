@@ -44,14 +44,17 @@ class Step:
 class Plan:
     """Steps, the slots of inputs and outputs, and the memory as it is at the start: constants, else None.
 
-    `peak_bytes` bounds what the run holds at once, inputs included; views are counted as copies where they may be.
+    `held` bounds the bytes that are alive while each step runs, inputs included; views are counted as copies where they
+    may be. `boundary` is the index of the first node that belongs to a derivative.
     """
 
     steps: tuple[Step, ...]
     inputs: tuple[tuple[Source, int], ...]
     outputs: tuple[int, ...]
     memory: tuple[Any, ...]
+    held: tuple[int, ...]
     peak_bytes: int
+    boundary: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,12 @@ class Unit:
     view: bool
 
 
-def plan(wanted: Sequence[Tensor], *, fuse: bool = True) -> Plan:
-    """Return the plan that computes `wanted`, in their order. Without `fuse` each node is a step of its own."""
-    order = ancestors(wanted)
+def plan(wanted: Sequence[Tensor], *, fuse: bool = True, boundary: int = 0, turn: int | None = None) -> Plan:
+    """Return the plan that computes `wanted`, in their order. Without `fuse` each node is a step of its own.
+
+    Derivatives begin with the node of index `boundary`, tangents with that of index `turn`.
+    """
+    order = _ordered(wanted, turn)
     constants = _constants(order)
     leaves = [node for node in order if node.primitive is LEAF]
     running = [node for node in order if node.primitive is not LEAF and node.outputs[0] not in constants]
@@ -77,6 +83,7 @@ def plan(wanted: Sequence[Tensor], *, fuse: bool = True) -> Plan:
     slots = {tensor: slot for slot, tensor in enumerate([*constants, *[node.outputs[0] for node in leaves], *made])}
     memory: list[Any] = [*constants.values(), *[None] * (len(slots) - len(constants))]
     dying = _dying(units, {*wanted, *constants})
+    held = _held([node.outputs[0] for node in leaves], units, dying)
     steps = tuple(
         Step(
             unit.kernel,
@@ -92,8 +99,25 @@ def plan(wanted: Sequence[Tensor], *, fuse: bool = True) -> Plan:
         tuple((node.params["source"], slots[node.outputs[0]]) for node in leaves),
         tuple(slots[tensor] for tensor in wanted),
         tuple(memory),
-        _peak([node.outputs[0] for node in leaves], units, dying),
+        held,
+        max([*held, sum([_bytes(node.outputs[0]) for node in leaves])]),
+        boundary,
     )
+
+
+def _ordered(wanted: Sequence[Tensor], turn: int | None) -> list[Node]:
+    """Return the nodes in the order in which they run: the graph's, but tangents follow right behind what they need.
+
+    Otherwise every value would be kept until all are known, and only then be read by its tangent.
+    """
+    order = ancestors(wanted)
+    if turn is None:
+        return order
+    ready: dict[Node, int] = {}
+    for node in order:
+        late = node.index >= turn or not node.inputs
+        ready[node] = max([ready[tensor.node] for tensor in node.inputs], default=-1) if late else node.index
+    return sorted(order, key=lambda node: (ready[node], node.index))
 
 
 def _constants(order: Sequence[Node]) -> dict[Tensor, Any]:
@@ -106,7 +130,7 @@ def _constants(order: Sequence[Node]) -> dict[Tensor, Any]:
                 node.inputs
                 and not primitive.several
                 and node.outputs[0].numel <= FOLDED
-                and all([tensor in known for tensor in node.inputs])
+                and all(tensor in known for tensor in node.inputs)
             ):
                 known[node.outputs[0]] = primitive.bind(node.params)(*[known[tensor] for tensor in node.inputs])
     return known
@@ -147,24 +171,25 @@ def _dying(units: Sequence[Unit], kept: set[Tensor]) -> list[list[Tensor]]:
     return dying
 
 
-def _peak(leaves: Sequence[Tensor], units: Sequence[Unit], dying: Sequence[Sequence[Tensor]]) -> int:
-    """Return the most bytes that are alive at once: memory that views share dies with the last of them."""
+def _held(leaves: Sequence[Tensor], units: Sequence[Unit], dying: Sequence[Sequence[Tensor]]) -> tuple[int, ...]:
+    """Return the bytes that are alive while each unit runs: memory that views share dies with the last of them."""
     storage: dict[Tensor, Tensor] = {tensor: tensor for tensor in leaves}
     users: dict[Tensor, int] = dict.fromkeys(leaves, 1)
-    alive = peak = sum([_bytes(tensor) for tensor in leaves])
+    alive = sum(map(_bytes, leaves))
+    held = []
     for unit, dead in zip(units, dying, strict=True):
         for tensor in unit.outputs:
             storage[tensor] = base = storage.get(unit.inputs[0], unit.inputs[0]) if unit.view else tensor
             users[base] = users.get(base, 0) + 1
             alive += 0 if unit.view else _bytes(tensor)
-        peak = max(peak, alive)
+        held.append(alive)
         for tensor in dead:
-            base = storage.get(tensor)
-            if base is not None:
-                users[base] -= 1
-                if not users[base] and base in storage:
-                    alive -= _bytes(base)
-    return peak
+            owner = storage.get(tensor)
+            if owner is not None:
+                users[owner] -= 1
+                if not users[owner] and owner in storage:
+                    alive -= _bytes(owner)
+    return tuple(held)
 
 
 def _bytes(tensor: Tensor) -> int:

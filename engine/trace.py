@@ -20,6 +20,9 @@ from engine.types import float64
 
 Bound = dict[str, Any]
 
+MOST_FAULTS = 100
+"""Faults after which looking for more helps nobody."""
+
 
 @dataclass(frozen=True, slots=True)
 class TracedCall:
@@ -48,19 +51,23 @@ class Trace:
         return [name for traced in self.calls for name in traced.names if name is not None and name not in consumed]
 
 
-def trace(program: Program, limits: Limits, marks: frozenset[str] = frozenset()) -> Trace:
-    """Return the typed program. Raises GraphError with every fault found.
+def trace(
+    program: Program, limits: Limits, marks: frozenset[str] = frozenset(), deadline: float | None = None
+) -> Trace:
+    """Return the typed program. Raises GraphError with every fault found, DeadlineExceeded.
 
     `marks` names the results that something is differentiated by: they are not merged with others of the same value.
     """
     faults: list[Fault] = []
-    traced = Trace(program, Builder(limits, program.dtype if program.dtype.is_floating else float64), marks)
+    traced = Trace(program, Builder(limits, program.dtype if program.dtype.is_floating else float64, deadline), marks)
     with building(traced.builder):
         for name, given in program.tensors.items():
             _trace_leaf(traced, name, given, faults)
         producers = _producers(program, faults)
         order = _order(program, producers, faults)
         for index in order:
+            if len(faults) >= MOST_FAULTS:
+                break
             _trace_call(traced, index, faults)
     if faults:
         raise GraphError(faults)
@@ -73,7 +80,7 @@ def _trace_leaf(traced: Trace, name: str, given: Leaf, faults: list[Fault]) -> N
         faults.append(
             Fault(
                 (*path, "requires_grad"),
-                "dtype",
+                "not_differentiable",
                 f"a tensor of dtype {given.dtype} cannot require grad",
                 "Give it a floating dtype, or leave requires_grad out.",
             )
@@ -90,12 +97,21 @@ def references(call: Call) -> Iterator[tuple[Path, Ref]]:
     items: Iterator[tuple[str | int, Argument]]
     items = iter(call.inputs.items()) if isinstance(call.inputs, Mapping) else iter(enumerate(call.inputs))
     for key, argument in items:
-        if isinstance(argument, Ref):
+        if type(argument) is Ref:
             yield ("inputs", key), argument
-        elif isinstance(argument, tuple):
-            for position, item in enumerate(argument):
-                if isinstance(item, Ref):
-                    yield ("inputs", key, position), item
+        elif type(argument) is tuple:
+            yield from _nested_references(("inputs", key), argument)
+
+
+def _nested_references(path: Path, items: tuple[Argument, ...]) -> Iterator[tuple[Path, Ref]]:
+    """Yield the names in a list, at any depth."""
+    stack: list[tuple[Path, Argument]] = [(path, items)]
+    while stack:
+        place, item = stack.pop()
+        if type(item) is Ref:
+            yield place, item
+        elif type(item) is tuple:
+            stack.extend([((*place, position), inner) for position, inner in reversed(list(enumerate(item)))])
 
 
 def output_names(call: Call) -> tuple[str | None, ...]:
@@ -135,16 +151,8 @@ def _order(program: Program, producers: Mapping[str, int], faults: list[Fault]) 
         for path, ref in references(call):
             if ref.name in producers:
                 needs.add(producers[ref.name])
-            elif ref.name not in program.tensors:
-                known = [*program.tensors, *producers]
-                faults.append(
-                    Fault(
-                        ("graph", "ops", index, *path),
-                        "unknown_tensor",
-                        f"op {index} ({call.op}) uses {ref.name!r}, which is no tensor and no op's output",
-                        did_you_mean(ref.name, known) or "Add it to tensors, or name an op's output so.",
-                    )
-                )
+            elif ref.name not in program.tensors and len(faults) < MOST_FAULTS:
+                faults.append(_unknown(program, producers, index, path, ref.name))
         waiting.append(len(needs))
         for need in needs:
             users.setdefault(need, []).append(index)
@@ -160,6 +168,16 @@ def _order(program: Program, producers: Mapping[str, int], faults: list[Fault]) 
     if len(order) < len(program.ops):
         faults.append(_cycle(program, producers, set(range(len(program.ops))) - set(order)))
     return order
+
+
+def _unknown(program: Program, producers: Mapping[str, int], index: int, path: Path, name: str) -> Fault:
+    """Return the fault of a name that is nobody's."""
+    return Fault(
+        ("graph", "ops", index, *path),
+        "unknown_tensor",
+        f"op {index} ({program.ops[index].op}) uses {name!r}, which is no tensor and no op's output",
+        did_you_mean(name, [*program.tensors, *producers]) or "Add it to tensors, or name an op's output so.",
+    )
 
 
 def _cycle(program: Program, producers: Mapping[str, int], stuck: set[int]) -> Fault:

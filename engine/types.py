@@ -156,7 +156,7 @@ def result_type(tensors: Iterable[tuple[DType, Shape]], numbers: Iterable[Number
         weak = dtype if weak is None else promote(weak, dtype)
     result = _combine(dimensioned, _combine(scalar, weak))
     if result is None:
-        raise OpError("missing_argument", "an operation needs at least one operand")
+        raise OpError("missing_argument", "an operation needs at least one operand", "Give it a tensor.")
     return result
 
 

@@ -1,9 +1,9 @@
 """Forward mode: from tangents of some tensors, add the nodes that compute tangents of others.
 
-There is no second set of rules. What a primitive's kind says is enough: a linear one applies itself to tangents, a
-multilinear one to each in turn, an elementwise one scales the tangent by its derivative, which is what its gradient rule
-does with a cotangent. For every other primitive the cotangents are taken as a linear function of a stand-in cotangent
-and transposed by reverse mode. Source: Townsend 2017, "A new trick for calculating Jacobian vector products".
+There is no second set of rules. What a primitive's kind says is enough: a linear one applies itself to tangents,
+a multilinear one to each in turn, an elementwise one scales the tangent by its derivative, which is what its gradient
+rule does with a cotangent. For every other primitive the cotangents are taken as a linear function of a stand-in
+cotangent and transposed by reverse mode. Source: Townsend 2017, "A new trick for calculating Jacobian vector products".
 """
 
 from __future__ import annotations

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 
+from engine.autodiff import sparsity
+from engine.autodiff.colouring import coloured
 from engine.graph import Tensor
 
 Array = np.ndarray[Any, Any]
+
+WORTHWHILE = 3 / 4
+"""Passes that colouring may leave, of those without it: a pattern is kept with the plan and costs its assembly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,25 +31,94 @@ class Pattern:
     colours: Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Passes:
-    """The mode of a Jacobian; for sparse blocks, their patterns and the colours of directions that share a pass."""
+    """The mode of a Jacobian; for sparse blocks, their patterns and the colours of directions that share a pass.
+
+    `needed` is how many directions there are, `uncoloured` how many there would be without colours.
+    """
 
     mode: Literal["forward", "reverse"]
+    uncoloured: int
+    needed: int
+    _patterns: Mapping[tuple[Tensor, Tensor], Pattern] = field(default_factory=dict)
+    _colours: Mapping[Tensor, Array] = field(default_factory=dict)
 
     def pattern(self, output: Tensor, wrt: Tensor) -> Pattern | None:
         """Return the pattern of a block, or None where it is taken as dense."""
-        return None
+        return self._patterns.get((output, wrt))
 
     def colours(self, direction: Tensor) -> Array | None:
         """Return a colour for each element of the direction's space, or None where each has a pass of its own."""
-        return None
+        return self._colours.get(direction)
 
 
 def choose(outputs: Sequence[Tensor], inputs: Sequence[Tensor], mode: str) -> Passes:
     """Return how to find the Jacobian of outputs by inputs: as asked, or with the fewer passes."""
-    if mode == "auto":
-        columns = sum(tensor.numel for tensor in inputs)
-        rows = sum(tensor.numel for tensor in outputs)
-        mode = "forward" if columns < rows else "reverse"
-    return Passes("forward" if mode == "forward" else "reverse")
+    found = sparsity.pattern(outputs, inputs)
+    ways = []
+    if mode != "reverse":
+        ways.append(_forward(outputs, inputs, found))
+    if mode != "forward":
+        ways.insert(0, _reverse(outputs, inputs, found))
+    return min(ways, key=lambda way: way.needed)
+
+
+def _forward(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array | None) -> Passes:
+    """Colour the columns of each input."""
+    colours, patterns = {}, {}
+    for wrt, columns in zip(inputs, _parts(inputs), strict=True):
+        own = None if found is None else _worthwhile(found[:, columns])
+        if own is not None and found is not None:
+            colours[wrt] = own
+            for output, rows in zip(outputs, _parts(outputs), strict=True):
+                row, column = _nonzeros(found[rows, columns])
+                patterns[output, wrt] = Pattern(row, column, own[column])
+    return _passes("forward", inputs, colours, patterns)
+
+
+def _reverse(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array | None) -> Passes:
+    """Colour the rows of each output."""
+    colours, patterns = {}, {}
+    for output, rows in zip(outputs, _parts(outputs), strict=True):
+        own = None if found is None else _worthwhile(found[rows].T)
+        if own is not None and found is not None:
+            colours[output] = own
+            for wrt, columns in zip(inputs, _parts(inputs), strict=True):
+                row, column = _nonzeros(found[rows, columns])
+                patterns[output, wrt] = Pattern(row, column, own[row])
+    return _passes("reverse", outputs, colours, patterns)
+
+
+def _parts(tensors: Sequence[Tensor]) -> list[slice]:
+    """Return where each tensor's elements are, when those of all stand one behind the other."""
+    ends = np.cumsum([0, *[tensor.numel for tensor in tensors]]).tolist()
+    return [slice(start, stop) for start, stop in pairwise(ends)]
+
+
+def _worthwhile(block: Array) -> Array | None:
+    """Return colours of a block's columns, or None where they save too few passes."""
+    count = block.shape[1]
+    return coloured(block, int(count * WORTHWHILE)) if count > 1 else None
+
+
+def _nonzeros(block: Array) -> tuple[Array, Array]:
+    """Return the rows and columns of what is true."""
+    rows, columns = np.nonzero(block)
+    return rows.astype(np.int32), columns.astype(np.int32)  # blocks have fewer than 2^31 elements
+
+
+def _passes(
+    mode: Literal["forward", "reverse"],
+    directions: Sequence[Tensor],
+    colours: Mapping[Tensor, Array],
+    patterns: Mapping[tuple[Tensor, Tensor], Pattern],
+) -> Passes:
+    uncoloured = sum(direction.numel for direction in directions)
+    needed = sum(count_of(colours[direction]) if direction in colours else direction.numel for direction in directions)
+    return Passes(mode, uncoloured, needed, patterns, colours)
+
+
+def count_of(colours: Array) -> int:
+    """Return how many directions a colouring has: one at least, because what runs needs one."""
+    return max(int(colours.max(initial=-1)) + 1, 1)

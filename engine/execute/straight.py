@@ -1,6 +1,6 @@
 """A small plan as straight-line Python: for tiny tensors, walking the steps costs more than the arithmetic.
 
-The source is made of slot numbers alone; kernels and parameters are names in its globals, nothing of a request is in it.
+The source is made of slot numbers alone; kernels and parameters are its globals. Nothing of a request is in it.
 """
 
 from __future__ import annotations

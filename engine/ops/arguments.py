@@ -22,7 +22,10 @@ def require_number(tensor: Tensor, argument: str = "input") -> None:
     """Raise OpError for a bool tensor."""
     if not (tensor.dtype.is_floating or tensor.dtype.is_integral):
         raise OpError(
-            "dtype", f"{argument} has dtype {tensor.dtype}; this is defined for numbers", "Give it a number's dtype.", argument
+            "dtype",
+            f"{argument} has dtype {tensor.dtype}; this is defined for numbers",
+            "Give the tensor a number's dtype.",
+            argument,
         )
 
 
@@ -57,3 +60,9 @@ def refuse_inplace(inplace: bool) -> None:
         raise OpError(
             "inplace", "in-place ops are not offered", "Leave inplace out: the result is a new tensor.", "inplace"
         )
+
+
+def require_sizes(sizes: Shape, argument: str = "size") -> None:
+    """Raise OpError where a size is negative."""
+    if any(size < 0 for size in sizes):
+        raise OpError("shape", f"{argument} {list(sizes)} has a negative number", "Use sizes of 0 or more.", argument)

@@ -105,9 +105,9 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """`softmax(query @ key.T * scale + mask) @ value`: (..., L, E), (..., S, E), (..., S, V) -> (..., L, V).
 
-    `attn_mask` broadcasts to (..., L, S): bool, true where a key takes part, or numbers to add. `is_causal` lets a query
-    see keys up to its own place. A query that sees none gets zeros. `scale` is `1 / sqrt(E)` if it is left out; with
-    `enable_gqa` groups of query heads (dimension -3) share a head of key and value. Source: Vaswani et al. 2017,
+    `attn_mask` broadcasts to (..., L, S): bool, true where a key takes part, or numbers to add. `is_causal` lets a
+    query see keys up to its own place. A query that sees none gets zeros. `scale` is `1 / sqrt(E)` if it is left out;
+    with `enable_gqa` groups of query heads (dimension -3) share a head of key and value. Source: Vaswani et al. 2017,
     "Attention is all you need"; torch.nn.functional.scaled_dot_product_attention.
     """
     require_floating(query, "query")

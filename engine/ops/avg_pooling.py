@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,10 +11,9 @@ from engine.graph import Tensor, Type
 from engine.op import linear, op, primitive
 from engine.ops.arguments import require_floating
 from engine.ops.elementwise import div
-from engine.ops.matmul import product
 from engine.ops.movement import expanded, reshaped
 from engine.ops.pools import Numbers, Pool, pool
-from engine.ops.windows import Sizes, folded, per_dimension, places, window_counts, with_batch
+from engine.ops.windows import Sizes, folded, places, window_counts
 from engine.samples import real, sample
 from engine.types import DType, int64
 

@@ -10,7 +10,8 @@ from engine.op import arithmetic, elementwise, op, primitive
 from engine.ops.arguments import require_floating, require_one_dtype
 from engine.ops.elementwise import clamp, log, log1p, sigmoid
 from engine.ops.loss import Reduction, reduced, require_same_shape, weighted
-from engine.ops.smooth_activation import in_single, logsigmoid, softplus_of_minus_abs
+from engine.ops.precision import in_single, softplus_of_minus_abs
+from engine.ops.smooth_activation import logsigmoid
 from engine.samples import fixed, positive, real, sample, unit
 
 
@@ -88,7 +89,6 @@ def _run_logit_loss(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 @elementwise(in_single(_run_logit_loss), arithmetic)
 def _logit_loss(input: Tensor, target: Tensor) -> Tensor:
     """`-target * log(sigmoid(input)) - (1 - target) * log(sigmoid(-input))`, exact for small and large logits."""
-    ...
 
 
 @_logit_loss.vjp("input")
@@ -109,7 +109,6 @@ def _run_logit_residual(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 @elementwise(in_single(_run_logit_residual), arithmetic)
 def _logit_residual(input: Tensor, target: Tensor) -> Tensor:
     """`sigmoid(input) - target` without cancellation."""
-    ...
 
 
 @_logit_residual.vjp("input")

@@ -43,7 +43,6 @@ def _checked(target: np.ndarray, *, classes: int, ignore_index: int) -> np.ndarr
 @elementwise(_checked, _indices, differentiable=False)
 def _class_index(target: Tensor, *, classes: int, ignore_index: int) -> Tensor:
     """The classes themselves, 0 for the ignored one. Its kernel raises OpError on others."""
-    ...
 
 
 @linear()
@@ -87,7 +86,9 @@ def _class_dim(input: Tensor) -> int:
     """Return the class dimension, negative. Raises OpError where there is none."""
     require_floating(input)
     if not input.ndim:
-        raise OpError("shape_mismatch", "input is 0-d, and has no classes", "Give it the shape (C) or (N, C, ...).", "input")
+        raise OpError(
+            "shape_mismatch", "input is 0-d, and has no classes", "Give the shape (C) or (N, C, ...).", "input"
+        )
     return -1 if input.ndim == 1 else 1 - input.ndim
 
 
@@ -229,7 +230,10 @@ def _distribution_loss(
     require_floating(target, "target")
     if ignore_index >= 0:
         raise OpError(
-            "ignore_index", "ignore_index is for class indices, and target has probabilities", "Leave it out.", "ignore_index"
+            "ignore_index",
+            f"ignore_index is {ignore_index}, and target has probabilities, none of which is a class to ignore",
+            "Leave ignore_index out.",
+            "ignore_index",
         )
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / target.shape[dim]

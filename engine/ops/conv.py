@@ -80,17 +80,19 @@ def _finished(made: Tensor, bias: Tensor | None, input: Tensor, dims: int) -> Te
 
 
 def _widths(padding: Padding, kernel: Shape, stride: Sizes, dilation: Sizes) -> tuple[tuple[int, int, int], ...]:
-    if padding == "valid":
-        padding = 0
+    if not isinstance(padding, str):
+        return tuple((width, width, 0) for width in per_dimension(padding, len(kernel), "padding", 0))
     if padding == "same":
         if max(stride) > 1:
             raise OpError(
-                "padding", f'padding "same" needs stride 1, and it is {list(stride)}', "Give padding in numbers.", "padding"
+                "padding",
+                f'padding "same" needs stride 1, and it is {list(stride)}',
+                "Give padding in numbers, or stride 1.",
+                "padding",
             )
         totals = [reach(k, d) - 1 for k, d in zip(kernel, dilation, strict=True)]
         return tuple((total // 2, total - total // 2, 0) for total in totals)
-    assert not isinstance(padding, str)
-    return tuple((width, width, 0) for width in per_dimension(padding, len(kernel), "padding", 0))
+    return ((0, 0, 0),) * len(kernel)
 
 
 def _require_dtypes(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
@@ -192,7 +194,10 @@ def conv2d(
 
 @op(
     grad_fn=_grad_fn("conv3d"),
-    samples=(sample(real(1, 2, 3, 3, 3), real(2, 2, 2, 2, 2), real(2)), sample(real(2, 2, 3, 3), real(2, 1, 2, 1, 2), groups=2)),
+    samples=(
+        sample(real(1, 2, 3, 3, 3), real(2, 2, 2, 2, 2), real(2)),
+        sample(real(2, 2, 3, 3), real(2, 1, 2, 1, 2), groups=2),
+    ),
 )
 def conv3d(
     input: Tensor,

@@ -137,19 +137,23 @@ def arange(start: Real = 0, end: Real | None = None, step: Real = 1, *, dtype: D
         dtype = int64 if whole else builder().default_dtype
     if offered_dtype(dtype, "dtype") is bool_:
         raise OpError("dtype", "arange has no bool results", "Give dtype an integer or a floating one.", "dtype")
-    if not all(math.isfinite(fitting(number, float64, "end").real) for number in (first, last, step)):
-        raise OpError("range", f"there is no range from {first} to {last} by {step}", "Use finite numbers.", "end")
     if dtype is int64:
-        first, last, step = (int(fitting(number, int64, "end").real) for number in (first, last, step))
+        first, last, step = _whole(first, "start"), _whole(last, "end"), _whole(step, "step")
     _require_direction(first, last, step)
     shape = (_steps(first, last, step),)
     if dtype.is_integral:
-        first, step = int(first), int(step)
+        first, step = _whole(first, "start"), _whole(step, "step")
     return _arange(start=first, step=step, shape=shape, dtype=dtype)
 
 
+def _whole(number: float, argument: str) -> int:
+    return int(fitting(number, int64, argument).real)
+
+
 def _require_direction(first: float, last: float, step: float) -> None:
-    if not step or (last - first) * step < 0:
+    if not all(math.isfinite(fitting(number, float64, "end").real) for number in (first, last, step)):
+        raise OpError("range", f"there is no range from {first} to {last} by {step}", "Use finite numbers.", "end")
+    if not step or (last > first and step < 0) or (last < first and step > 0):
         raise OpError(
             "range",
             f"steps of {step} do not lead from {first} to {last}",
@@ -162,7 +166,8 @@ def _steps(first: float, last: float, step: float) -> int:
     """Return how many numbers there are: in integers exactly, as large as they are."""
     if isinstance(first, int) and isinstance(last, int) and isinstance(step, int):
         return -((first - last) // step)
-    return math.ceil((last - first) / step)
+    count = (last - first) / step
+    return math.ceil(count) if count < 2**63 else 2**63
 
 
 @op(

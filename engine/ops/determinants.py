@@ -1,7 +1,7 @@
 """Determinants, their logarithms and derivatives, and traces of matrices (*batch, n, n).
 
-A determinant is a polynomial of the elements: its gradient, the matrix of cofactors, exists at singular matrices too, and
-so does its second derivative. Both are computed from the inverse where that is accurate and else from the singular
+A determinant is a polynomial of the elements: its gradient, the matrix of cofactors, exists at singular matrices too,
+and so does its second derivative. Both are computed from the inverse where that is accurate and else from the singular
 value decomposition A = U S V^T, in which the cofactors of A are those of S: products of singular values with one left
 out (two, for the second derivative), between U and V. Source: Magnus and Neudecker 1999, "Matrix Differential
 Calculus", section 8.3 and theorem 8.1; from the third derivative on, matrices must be invertible.
@@ -52,14 +52,15 @@ def _accurate_inverses(input: np.ndarray) -> np.ndarray | None:
     except np.linalg.LinAlgError:
         return None
     condition = np.abs(input).sum(-1).max(-1, initial=0) * np.abs(inverses).sum(-1).max(-1, initial=0)
-    return inverses if np.all(condition < 1e-2 / np.sqrt(np.finfo(input.dtype).eps)) else None
+    return inverses if np.all(condition < 1 / np.sqrt(np.finfo(input.dtype).eps)) else None
 
 
 def _rotations(input: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return U, S and V^T of the singular value decomposition, U times its and V's determinants, which are 1 or -1."""
-    u, s, vh = np.linalg.svd(input)
-    sign = np.rint(np.linalg.det(u) * np.linalg.det(vh))
-    return u * sign[..., None, None], s, vh
+    finite = np.isfinite(input).all(axis=(-2, -1), keepdims=True)
+    u, s, vh = np.linalg.svd(np.where(finite, input, input.dtype.type(0)))
+    sign = np.rint(np.linalg.det(u) * np.linalg.det(vh))[..., None, None]
+    return u * np.where(finite, sign, input.dtype.type(np.nan)), s, vh
 
 
 def _others(factors: np.ndarray) -> np.ndarray:

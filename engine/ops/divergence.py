@@ -4,10 +4,56 @@ from __future__ import annotations
 
 from typing import Literal
 
-from engine.errors import OpError
+import numpy as np
+from scipy import special
+
 from engine.graph import Tensor
-from engine.op import op
-from engine.ops.elementwise import exp, log, where, zeros_like
+from engine.op import arithmetic, elementwise, op
+from engine.ops.arguments import require_floating
+from engine.ops.elementwise import exp, log
 from engine.ops.loss import reduced
+from engine.ops.precision import in_single
 from engine.ops.reduction import sum
 from engine.samples import real, sample, unit
+
+
+def _run_x_log_x(x: np.ndarray) -> np.ndarray:
+    return np.asarray(special.xlogy(x, x))
+
+
+@elementwise(in_single(_run_x_log_x), arithmetic)
+def _x_log_x(input: Tensor) -> Tensor: ...
+
+
+@_x_log_x.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
+    return grad * (log(input) + input / input)  # NaN at 0, as in PyTorch
+
+
+@op(
+    samples=(
+        sample(real(2, 3), unit(2, 3), reduction="batchmean"),
+        sample(real(2, 3), unit(3)),
+        sample(real(2, 3), real(2, 3), reduction="none", log_target=True),
+        sample(real(), unit(), reduction="sum"),
+    )
+)
+def kl_div(
+    input: Tensor,
+    target: Tensor,
+    *,
+    reduction: Literal["none", "batchmean", "mean", "sum"] = "mean",
+    log_target: bool = False,
+) -> Tensor:
+    """`target * (log(target) - input)`: the divergence of probabilities from log-probabilities.
+
+    With `log_target` the target has log-probabilities too. "batchmean" divides the sum by the first size, as the
+    definition of the divergence wants; "mean" divides by the number of elements. Source: Kullback and Leibler 1951;
+    torch.nn.functional.kl_div.
+    """
+    require_floating(input)
+    require_floating(target, "target")
+    loss = exp(target) * (target - input) if log_target else _x_log_x(target) - target * input
+    if reduction != "batchmean":
+        return reduced(loss, reduction)
+    return sum(loss) / input.shape[0] if input.ndim else sum(loss)

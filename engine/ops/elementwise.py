@@ -11,9 +11,11 @@ from scipy import special
 
 from engine.errors import OpError
 from engine.graph import Tensor
-from engine.op import arithmetic, as_tensor, comparison, constant, elementwise, logical, op, promoted
+from engine.op import arithmetic, as_tensor, comparison, constant, elementwise, logical, numeric, op, promoted
+from engine.ops.masks import chosen
+from engine.ops.precision import in_single, logistic
 from engine.samples import boolean, positive, real, sample
-from engine.types import DType, Number, bool_
+from engine.types import DType, Number, bool_, int64
 
 Operand = Tensor | Number
 
@@ -82,7 +84,9 @@ def _scaled(other: Operand, alpha: Number, operands: tuple[Operand, Operand]) ->
         return other
     dtype = promoted(operands)
     if isinstance(alpha, float) and not dtype.is_differentiable:
-        raise OpError("dtype", f"alpha {alpha} is no integer, but the result's dtype is {dtype}", "", "alpha")
+        raise OpError(
+            "dtype", f"alpha {alpha} is no integer, but the result's dtype is {dtype}", "Use an integer.", "alpha"
+        )
     return mul(as_tensor(other, dtype), alpha)
 
 
@@ -115,7 +119,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
     return -grad * (out / other)
 
 
-@elementwise(np.floor_divide, arithmetic)
+@elementwise(np.floor_divide, numeric)
 def _floor_div(input: Operand, other: Operand) -> Tensor: ...
 
 
@@ -131,7 +135,7 @@ def _truncated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return quotient + ((quotient < 0) & (quotient * b != a)).astype(quotient.dtype)
 
 
-@elementwise(_truncated, arithmetic)
+@elementwise(_truncated, numeric)
 def _trunc_div(input: Operand, other: Operand) -> Tensor: ...
 
 
@@ -157,7 +161,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: Literal["floor", "trun
     return rounded[rounding_mode](input, other)
 
 
-@elementwise(np.negative, arithmetic, differentiable=True)
+@elementwise(np.negative, numeric, differentiable=True)
 def neg(input: Tensor) -> Tensor:
     """Minus the input. Source: torch.neg."""
 
@@ -167,7 +171,17 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return -grad
 
 
-@elementwise(np.power, arithmetic)
+def _run_pow(input: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    if exponent.dtype.kind == "i" and np.any(exponent < 0):
+        raise OpError(
+            "value_out_of_range",
+            "integers to negative integer powers are not integers",
+            "Give one of the tensors a floating dtype.",
+        )
+    return np.power(input, exponent)
+
+
+@elementwise(_run_pow, numeric)
 def _pow(input: Operand, exponent: Operand) -> Tensor: ...
 
 
@@ -212,7 +226,7 @@ def _run_power(input: np.ndarray, *, exponent: Number) -> np.ndarray:
     return input * input * input if exponent == 3 else np.power(input, input.dtype.type(exponent))
 
 
-@elementwise(_run_power, arithmetic)
+@elementwise(_run_power, numeric)
 def _power(input: Tensor, *, exponent: Number) -> Tensor:
     """A power with a known exponent."""
 
@@ -234,7 +248,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return grad * sign(input)
 
 
-@elementwise(np.sign, arithmetic)
+@elementwise(lambda x: x if x.dtype == np.bool_ else np.sign(x), arithmetic)
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1. Source: torch.sign."""
 
@@ -244,7 +258,14 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return zeros_like(input)
 
 
-@elementwise(np.square, arithmetic, grad_fn="PowBackward0")
+def _whole(operands: Sequence[Operand]) -> tuple[tuple[DType, ...], DType]:
+    """The input's dtype; bool counts as int64, as beside the exponent 2."""
+    dtype = promoted(operands)
+    dtype = int64 if dtype is bool_ else dtype
+    return (dtype,), dtype
+
+
+@elementwise(np.square, _whole, grad_fn="PowBackward0")
 def square(input: Tensor) -> Tensor:
     """Square. Source: torch.square."""
 
@@ -369,7 +390,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return (grad + grad * out) * (1 - out)  # no cancellation near |out| = 1
 
 
-@elementwise(special.expit)
+@elementwise(in_single(logistic))
 def sigmoid(input: Tensor) -> Tensor:
     """`1 / (1 + exp(-input))`. Source: torch.sigmoid."""
 
@@ -379,7 +400,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return grad * ((1 - out) * out)
 
 
-@elementwise(special.erf)
+@elementwise(in_single(special.erf))
 def erf(input: Tensor) -> Tensor:
     """Error function. Source: torch.erf."""
 
@@ -481,7 +502,7 @@ def _choice(operands: Sequence[Operand]) -> tuple[tuple[DType, ...], DType]:
     return (bool_, dtype, dtype), dtype
 
 
-@elementwise(np.where, _choice)
+@elementwise(chosen, _choice)
 def _where(condition: Tensor, input: Operand, other: Operand) -> Tensor: ...
 
 

@@ -46,7 +46,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise OpError(
             "num_classes",
             f"num_classes is {num_classes}: the number of classes is not taken from the values",
-            "Give num_classes, the largest class that can occur and one.",
+            "Give num_classes: one more than the largest class that can occur.",
             "num_classes",
         )
     made: Tensor = _one_hot(tensor, classes=num_classes)

@@ -14,17 +14,14 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import Kernel, as_tensor, camel, constant, linear, op, primitive
+from engine.op import as_tensor, camel, constant, linear, op, primitive
 from engine.ops.arguments import require_number
 from engine.ops.elementwise import eq, logical_and, logical_or, maximum, minimum, ne, where
 from engine.ops.movement import reshaped, same
-from engine.ops.reduction import Dims, dims_of, reduced_shape, restored, summed
+from engine.ops.reduction import dims_of, restored, summed
+from engine.ops.summation import Dims, extremum, reduced_shape
 from engine.samples import real, sample
 from engine.types import bool_, int64, wrap_dim, wrap_dims
-
-_largest: Kernel = np.maximum.reduce  # these are faster than np.max and np.min on small arrays
-_smallest: Kernel = np.minimum.reduce
-
 
 # Extrema over several dimensions
 
@@ -36,7 +33,7 @@ def _amax(input: Tensor, *, dims: Dims, keepdim: bool, of_nan: bool) -> Type:
 
 @_amax.kernel
 def _(input: np.ndarray, *, dims: Dims, keepdim: bool, of_nan: bool) -> np.ndarray:
-    return _largest(input, axis=dims, keepdims=keepdim)
+    return extremum(np.maximum, input, dims, keepdim)
 
 
 @primitive()
@@ -46,7 +43,7 @@ def _amin(input: Tensor, *, dims: Dims, keepdim: bool, of_nan: bool) -> Type:
 
 @_amin.kernel
 def _(input: np.ndarray, *, dims: Dims, keepdim: bool, of_nan: bool) -> np.ndarray:
-    return _smallest(input, axis=dims, keepdims=keepdim)
+    return extremum(np.minimum, input, dims, keepdim)
 
 
 @_amax.vjp

@@ -41,7 +41,7 @@ def added(values: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:
     """
     count, width = values.shape
     floating = values.dtype.kind == "f"
-    if floating and (width == 1 or values.size + rows * width <= 2**16):
+    if floating and (values.size + rows * width <= 2**16 or (width == 1 and rows <= 4 * count)):
         flat = index if width == 1 else (index[:, None] * width + np.arange(width)).reshape(-1)
         sums = np.bincount(flat, values.reshape(-1), rows * width)
         return sums.reshape(rows, width).astype(values.dtype, copy=False)
@@ -57,15 +57,13 @@ def _batches(index: np.ndarray) -> list[np.ndarray]:
 
 def element_index(index: np.ndarray, shape: Shape, dim: int) -> np.ndarray:
     """Return where the elements that an index picks along `dim` lie in a row-major array of `shape`."""
-    offsets = np.zeros((1,) * index.ndim, np.intp)
-    stride = own = 1
-    for axis in range(-1, -len(shape) - 1, -1):
-        if axis == dim:
-            own = stride
-        else:
-            offsets = offsets + (np.arange(index.shape[axis]) * stride).reshape(-1, *(1,) * (-1 - axis))
-        stride *= shape[axis]
-    return checked(index, shape[dim]) * own + offsets
+    checked(index, shape[dim])
+    strides = np.cumprod((1, *shape[:0:-1]))[::-1]
+    places: np.ndarray | int = 0
+    for axis in range(-index.ndim, 0):
+        if axis != dim and index.shape[axis] > 1:
+            places = places + (np.arange(index.shape[axis]) * strides[axis]).reshape(-1, *(1,) * (-1 - axis))
+    return np.asarray((index if strides[dim] == 1 else index * strides[dim]) + places)
 
 
 # Primitives

@@ -20,7 +20,7 @@ from engine.ops.diagonals import upper as upper_triangle
 from engine.ops.matmul import of_rank, product
 from engine.ops.movement import matrix_transpose, reshaped
 from engine.samples import real, sample, spd
-from engine.types import Shape, broadcast_shapes, float16
+from engine.types import Shape, broadcast_shapes, float16, numel
 
 # What operands must be
 
@@ -226,10 +226,24 @@ def _(matrix: np.ndarray, right: np.ndarray, *, upper: bool, unit: bool) -> np.n
     batch = np.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])
     matrices = np.broadcast_to(matrix, (*batch, *matrix.shape[-2:]))
     rights = np.broadcast_to(right, (*batch, *right.shape[-2:]))
+    if numel(batch) > matrix.shape[-1]:
+        return _substituted_in_step(matrices, rights, upper, unit)
     result = np.empty(rights.shape, right.dtype)
     substitute = blas.strsm if right.dtype == np.float32 else blas.dtrsm
     for index in np.ndindex(batch):  # X^T A^T = B^T in Fortran's order, so that nothing is copied
         result[index] = substitute(1.0, matrices[index].T, rights[index].T, side=1, lower=upper, diag=unit).T
+    return result
+
+
+def _substituted_in_step(matrices: np.ndarray, rights: np.ndarray, upper: bool, unit: bool) -> np.ndarray:
+    """Substitute row by row, in all matrices of a large batch at once."""
+    result = rights.copy()
+    size = matrices.shape[-1]
+    for row in reversed(range(size)) if upper else range(size):
+        known = slice(row + 1, None) if upper else slice(row)
+        result[..., row, :] -= (matrices[..., row : row + 1, known] @ result[..., known, :])[..., 0, :]
+        if not unit:
+            result[..., row, :] /= matrices[..., row, row, None]
     return result
 
 

@@ -13,7 +13,7 @@ from engine.errors import OpError
 from engine.graph import Tensor
 from engine.op import arithmetic, elementwise, op, promoted
 from engine.ops.activation import hardtanh
-from engine.ops.arguments import require_floating, require_one_dtype, require_shape
+from engine.ops.arguments import require_floating, require_shape
 from engine.ops.elementwise import abs, square
 from engine.ops.reduction import mean, sum
 from engine.samples import fixed, positive, real, sample
@@ -36,7 +36,7 @@ def weighted(loss: Tensor, weight: Tensor | None, argument: str = "weight") -> T
     if product.shape != loss.shape:
         raise OpError(
             "shape_mismatch",
-            f"{argument} has shape {list(weight.shape)}, and does not broadcast to the losses' shape {list(loss.shape)}",
+            f"{argument} has shape {list(weight.shape)}, and does not broadcast to the losses' {list(loss.shape)}",
             f"Give {argument} the losses' shape, or fewer or smaller dimensions.",
             argument,
         )
@@ -105,7 +105,6 @@ def _run_huber(x: np.ndarray, *, delta: float) -> np.ndarray:
 @elementwise(_run_huber, arithmetic)
 def _huber(input: Tensor, *, delta: float) -> Tensor:
     """`input**2 / 2` where `abs(input)` is below `delta`, `delta * (abs(input) - delta / 2)` elsewhere."""
-    ...
 
 
 @_huber.vjp
@@ -137,7 +136,6 @@ def huber_loss(
 
     Source: Huber 1964; torch.nn.functional.huber_loss.
     """
-    require_one_dtype(input=input, target=target)
     _require_weight_of_input(weight, input)
     if delta <= 0:
         raise OpError("range", f"delta is {delta}, not above 0", "Give a number above 0.", "delta")

@@ -36,7 +36,9 @@ def _(input: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _multiply(input: np.ndarray, other: np.ndarray) -> np.ndarray:
     a, b = _for_blas(input), _for_blas(other)
-    if a.ndim > 2 and numel(b.shape[:-2]) == 1:
+    if a.ndim == 2:
+        return np.matmul(a, b)
+    if numel(b.shape[:-2]) == 1:
         rows = a.reshape(numel(a.shape[:-1]), a.shape[-1]) @ b.reshape(b.shape[-2:])
         folded = rows.reshape(*a.shape[:-1], b.shape[-1])
     else:

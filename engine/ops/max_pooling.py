@@ -13,6 +13,7 @@ import numpy as np
 from engine.graph import Tensor, Type
 from engine.op import linear, op, primitive
 from engine.ops.arguments import require_number
+from engine.ops.masks import masked
 from engine.ops.pools import Numbers, Pool, pool
 from engine.ops.windows import Sizes, places, window_counts
 from engine.samples import real, sample
@@ -38,15 +39,26 @@ def _window_max(input: Tensor, *, kernel: Sizes, stride: Sizes, dilation: Sizes)
 def _(input: np.ndarray, *, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[np.ndarray, np.ndarray]:
     dims = len(kernel)
     counts = window_counts(input.shape[-dims:], kernel, stride, dilation)
-    (_, first), *rest = places(counts, kernel, stride, dilation)
-    largest = input[first].copy()
-    offset = np.zeros(largest.shape, _offset_dtype(kernel).numpy)
-    for number, (_, everywhere) in enumerate(rest, 1):
-        candidate = input[everywhere]
-        better = (candidate > largest) | (candidate != candidate)
-        np.copyto(largest, candidate, where=better)
-        np.copyto(offset, number, where=better, casting="unsafe")
-    return largest, offset
+    candidates = [input[everywhere] for _, everywhere in places(counts, kernel, stride, dilation)]
+    largest = candidates[0].copy()
+    for candidate in candidates[1:]:
+        np.maximum(largest, candidate, out=largest)
+    return largest, _first_place(candidates, largest, _offset_dtype(kernel).numpy)
+
+
+def _first_place(candidates: Sequence[np.ndarray], largest: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return which candidate is the first that equals the largest; NaN equals itself.
+
+    The larger the score of an equal candidate the earlier it is: masked assignment would take ten times as long.
+    """
+    best = np.zeros(largest.shape, dtype)
+    unordered = bool(np.isnan(largest).any())
+    for number, candidate in enumerate(candidates):
+        equal = candidate == largest
+        if unordered:
+            equal |= np.isnan(candidate)
+        np.maximum(best, equal * dtype.type(len(candidates) - 1 - number), out=best)
+    return dtype.type(len(candidates) - 1) - best
 
 
 @_window_max.vjp
@@ -74,10 +86,10 @@ def _window_take(input: Tensor, offset: Tensor, *, kernel: Sizes, stride: Sizes,
 
 @_window_take.kernel
 def _(input: np.ndarray, offset: np.ndarray, *, kernel: Sizes, stride: Sizes, dilation: Sizes) -> np.ndarray:
-    taken = np.empty(offset.shape, input.dtype)
+    taken = np.zeros(offset.shape, input.dtype)
     counts = offset.shape[-len(kernel) :]
     for number, (_, everywhere) in enumerate(places(counts, kernel, stride, dilation)):
-        np.copyto(taken, input[everywhere], where=offset == number)
+        taken += masked(input[everywhere], offset == number)
     return taken
 
 
@@ -91,9 +103,7 @@ def _(
 
 
 @linear()
-def _window_put(
-    input: Tensor, offset: Tensor, *, sizes: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes
-) -> Type:
+def _window_put(input: Tensor, offset: Tensor, *, sizes: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Type:
     """One element put into each window and summed: (*, *counts) at places (*, *counts) -> (*, *sizes)."""
     return Type(input.dtype, (*input.shape[: -len(sizes)], *sizes))
 
@@ -105,8 +115,7 @@ def _(
     total = np.zeros((*input.shape[: -len(sizes)], *sizes), input.dtype)
     counts = offset.shape[-len(kernel) :]
     for number, (_, everywhere) in enumerate(places(counts, kernel, stride, dilation)):
-        target = total[everywhere]
-        np.add(target, input, out=target, where=offset == number)
+        total[everywhere] += masked(input, offset == number)
     return total
 
 
@@ -133,9 +142,7 @@ def _window_index(offset: Tensor, *, sizes: Sizes, kernel: Sizes, start: Sizes, 
 
 
 @_window_index.kernel
-def _(
-    offset: np.ndarray, *, sizes: Sizes, kernel: Sizes, start: Sizes, stride: Sizes, dilation: Sizes
-) -> np.ndarray:
+def _(offset: np.ndarray, *, sizes: Sizes, kernel: Sizes, start: Sizes, stride: Sizes, dilation: Sizes) -> np.ndarray:
     dims = len(kernel)
     counts = offset.shape[-dims:]
     index = np.zeros(offset.shape, np.int64)

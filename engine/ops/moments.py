@@ -10,7 +10,8 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import elementwise, floating, op, primitive
 from engine.ops.elementwise import eq, where
-from engine.ops.reduction import Dims, count_of, dims_of, mean, reduced_shape, restored, summed, total
+from engine.ops.reduction import count_of, dims_of, mean, restored, summed
+from engine.ops.summation import Dims, reduced_shape, total
 from engine.samples import real, sample
 from engine.types import Number
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +12,13 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op, primitive
 from engine.ops.arguments import require_floating, require_one_dtype, require_shape
-from engine.ops.elementwise import rsqrt, square
+from engine.ops.elementwise import clamp, rsqrt, square
 from engine.ops.movement import reshaped, same
-from engine.ops.reduction import reduced_shape, summed
+from engine.ops.norms import vector_norm_over
+from engine.ops.reduction import summed
+from engine.ops.summation import reduced_shape
 from engine.samples import fixed, positive, real, sample
-from engine.types import Shape, numel
+from engine.types import Shape, numel, wrap_dims
 
 Dims = tuple[int, ...]
 
@@ -113,7 +116,7 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """`(input - mean) / sqrt(variance + eps) * weight + bias` over the last dimensions, whose sizes are `normalized_shape`.
+    """`(input - mean) / sqrt(variance + eps) * weight + bias` over the last dimensions, of sizes `normalized_shape`.
 
     Source: Ba et al. 2016, "Layer normalization"; torch.nn.functional.layer_norm.
     """
@@ -125,7 +128,7 @@ def layer_norm(
 def rms_norm(
     input: Tensor, normalized_shape: tuple[int, ...], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    """`input / sqrt(mean(input**2) + eps) * weight` over the last dimensions, whose sizes are `normalized_shape`.
+    """`input / sqrt(mean(input**2) + eps) * weight` over the last dimensions, of sizes `normalized_shape`.
 
     `eps` is the input's dtype's if it is left out. Source: Zhang and Sennrich 2019; torch.nn.functional.rms_norm.
     """
@@ -165,8 +168,13 @@ def _require_several(count: int, input: Tensor) -> None:
         )
 
 
+def _batch_norm_grad_fn(given: Mapping[str, Any], out: Any) -> str:
+    affine = given.get("weight") is not None or given.get("bias") is not None
+    return "NativeBatchNormBackward0" if given["input"].numel or affine else "CloneBackward0"
+
+
 @op(
-    grad_fn="NativeBatchNormBackward0",
+    grad_fn=_batch_norm_grad_fn,
     samples=(
         sample(real(4, 3), fixed(3), positive(3), real(3), real(3)),
         sample(real(2, 3, 2), None, None, real(3), real(3), training=True),
@@ -185,8 +193,8 @@ def batch_norm(
 ) -> Tensor:
     """Each channel (dimension 1) normalised by its own statistics in training, by the running ones otherwise.
 
-    Running statistics are not updated: a request changes nothing, so `momentum` has no effect. Source: Ioffe and Szegedy
-    2015; torch.nn.functional.batch_norm.
+    Running statistics are not updated: a request changes nothing, so `momentum` has no effect. Source: Ioffe and
+    Szegedy 2015; torch.nn.functional.batch_norm.
     """
     if input.ndim < 2 and not input.numel:
         return same(input)  # PyTorch passes an empty input on, whatever its rank
@@ -258,3 +266,19 @@ def instance_norm(
     _require_several(numel(input.shape[2:]), input)
     normal = standardized(input, tuple(range(2 - input.ndim, 0)), eps)
     return _affine(normal, _per_channel(weight, input), _per_channel(bias, input))
+
+
+@op(
+    samples=(
+        sample(real(2, 3)),
+        sample(real(2, 3, 2), 1.5, -1),
+        sample(real(3), dim=0, eps=5.0),
+    )
+)
+def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12) -> Tensor:
+    """The input divided by its p-norm along `dim`, or by `eps` if that is larger.
+
+    Source: torch.nn.functional.normalize.
+    """
+    require_floating(input)
+    return input / clamp(vector_norm_over(input, p, wrap_dims(dim, input.ndim), keepdim=True), min=eps)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from types import EllipsisType
 from typing import Literal
 
+import numpy as np
+
 from engine.errors import OpError
-from engine.graph import Tensor
-from engine.op import op
+from engine.graph import Tensor, Type
+from engine.op import linear, op
 from engine.ops.creation import fitting
-from engine.ops.joining import concatenated
-from engine.ops.movement import expanded, same
-from engine.ops.rotation import flipped
-from engine.ops.slicing import cropped, narrowed, padded
+from engine.ops.movement import same
+from engine.ops.slicing import cropped, last, padded
+from engine.ops.summation import total
 from engine.samples import real, sample
 from engine.types import Number
+
+Pairs = tuple[tuple[int, int], ...]
+"""How much is put before and after each of the last dimensions, in their order; negative numbers crop."""
 
 _NAMES = {"reflect": "ReflectionPad", "replicate": "ReplicationPad"}
 
@@ -32,6 +37,7 @@ def _grad_fn(given: object, mode: str, count: int) -> str:
         sample(real(2, 3), (1, -1, 0, 2), value=2.5),
         sample(real(2, 3), (-1, -1)),
         sample(real(2, 4), (3, 1), "reflect"),
+        sample(real(2, 3), (0, 2), "reflect"),
         sample(real(1, 3, 4), (-1, 2, 2, 1), "reflect"),
         sample(real(1, 2, 3), (2, 1, 1, 0), "replicate"),
         sample(real(2, 4), (2, -1), "replicate"),
@@ -58,7 +64,7 @@ def pad(
             "Give two widths, before and after, for each dimension to pad, the last one first.",
             "pad",
         )
-    pairs = tuple(zip(pad[::2], pad[1::2], strict=True))
+    pairs = tuple(zip(pad[-2::-2], pad[::-2], strict=True))
     if mode == "constant":
         made = _constant(input, pairs, fitting(value or 0, input.dtype, "value"))
     else:
@@ -66,11 +72,16 @@ def pad(
     return same(input) if made is input else made
 
 
-def _constant(input: Tensor, pairs: tuple[tuple[int, int], ...], value: Number) -> Tensor:
+def _cropped(input: Tensor, pairs: Pairs) -> Tensor:
+    """The last dimensions without what negative widths take."""
+    sizes = input.shape[-len(pairs) :]
+    return cropped(input, tuple((max(-a, 0), size - max(-b, 0), 1) for (a, b), size in zip(pairs, sizes, strict=True)))
+
+
+def _constant(input: Tensor, pairs: Pairs, value: Number) -> Tensor:
     if not pairs:
         return input
-    sizes = input.shape[-len(pairs) :]
-    for (before, after), size in zip(pairs[::-1], sizes, strict=True):
+    for (before, after), size in zip(pairs, input.shape[-len(pairs) :], strict=True):
         if min(before, 0) + min(after, 0) + size < 0:
             raise OpError(
                 "shape",
@@ -78,15 +89,14 @@ def _constant(input: Tensor, pairs: tuple[tuple[int, int], ...], value: Number) 
                 "Crop less.",
                 "pad",
             )
-    cuts = tuple((max(-a, 0), size - max(-b, 0), 1) for (a, b), size in zip(pairs[::-1], sizes, strict=True))
-    widths = tuple((max(before, 0), max(after, 0), 0) for before, after in pairs[::-1])
-    return padded(cropped(input, cuts), widths, value)
+    widths = tuple((max(before, 0), max(after, 0), 0) for before, after in pairs)
+    return padded(_cropped(input, pairs), widths, value)
 
 
 # Borders of the tensor's own elements
 
 
-def _own(input: Tensor, pairs: tuple[tuple[int, int], ...], mode: str, value: Number | None) -> Tensor:
+def _own(input: Tensor, pairs: Pairs, mode: str, value: Number | None) -> Tensor:
     if value:
         raise OpError("argument_type", f"mode {mode} takes no value", "Leave value out, or use mode constant.", "value")
     if not 1 <= len(pairs) <= 3 or input.ndim not in (len(pairs) + 1, len(pairs) + 2):
@@ -97,72 +107,122 @@ def _own(input: Tensor, pairs: tuple[tuple[int, int], ...], mode: str, value: Nu
             "(batch, channels, ...).",
             "pad",
         )
-    for dim, (before, after) in enumerate(pairs, 1):
-        if before or after:
-            input = _BORDERS[mode](input, -dim, before, after)
-    return input
+    sizes = input.shape[-len(pairs) :]
+    for (before, after), size in zip(pairs, sizes, strict=True):
+        rule = _RULES[mode](before, after, size)
+        if rule or size + before + after < 0:
+            raise OpError(
+                "shape",
+                f"widths {before} and {after} do not fit a dimension of size {size}",
+                rule or "Crop less.",
+                "pad",
+            )
+    if mode == "circular":  # the border is of what is left. Source: the code of torch.nn.functional.pad
+        return _bordered(_cropped(input, pairs), pairs, mode)
+    return _cropped(_bordered(input, pairs, mode), pairs)
 
 
-def _refuse(before: int, after: int, size: int, rule: str) -> OpError:
-    return OpError("shape", f"widths {before} and {after} do not fit a dimension of size {size}", rule, "pad")
-
-
-def _block(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    return narrowed(input, dim, start, length)
-
-
-def _joined(pieces: list[Tensor], dim: int) -> Tensor:
-    return concatenated([piece for piece in pieces if piece.shape[dim]] or pieces[:1], dim)
-
-
-def _uncropped(input: Tensor, dim: int, before: int, after: int) -> Tensor:
-    """The part of a padded dimension that negative widths leave."""
-    size = input.shape[dim] + min(before, 0) + min(after, 0)
-    return _block(input, dim, max(-before, 0), size)
-
-
-def _reflect(input: Tensor, dim: int, before: int, after: int) -> Tensor:
-    size = input.shape[dim]
-    if max(before, after) >= size or size + before + after < 0:
-        raise _refuse(
-            before, after, size, "Each must be less than the size, and they must not crop more than there is."
-        )
-    left, right = max(before, 0), max(after, 0)
-    mirrored = [
-        flipped(_block(input, dim, 1, left), (dim,)),
-        input,
-        flipped(_block(input, dim, size - 1 - right, right), (dim,)),
-    ]
-    return _uncropped(_joined(mirrored, dim), dim, min(before, 0), min(after, 0))
-
-
-def _replicate(input: Tensor, dim: int, before: int, after: int) -> Tensor:
-    size = input.shape[dim]
-    if size + before + after < 0 or not size:
-        raise _refuse(before, after, size, "The dimension needs an edge, and not more must be cropped than there is.")
-    axis = dim + input.ndim
-
-    def edge(start: int, count: int) -> Tensor:
-        return expanded(_block(input, dim, start, 1), (*input.shape[:axis], count, *input.shape[axis + 1 :]))
-
-    whole = _joined([edge(0, max(before, 0)), input, edge(size - 1, max(after, 0))], dim)
-    return _uncropped(whole, dim, min(before, 0), min(after, 0))
-
-
-def _circular(input: Tensor, dim: int, before: int, after: int) -> Tensor:
-    """Crop first: the border is of what is left. Source: the code of torch.nn.functional.pad."""
-    size = input.shape[dim]
-    if max(before, after) > size or size + before + after < 0:
-        raise _refuse(before, after, size, "Each is at most the size: the tensor goes around once.")
-    kept = _uncropped(input, dim, min(before, 0), min(after, 0))
-    left, right, size = max(before, 0), max(after, 0), kept.shape[dim]
-    if max(left, right) > size:
-        raise _refuse(before, after, size, "Each is at most what the other leaves of the dimension.")
-    return _joined([_block(kept, dim, size - left, left), kept, _block(kept, dim, 0, right)], dim)
-
-
-_BORDERS: dict[str, Callable[[Tensor, int, int, int], Tensor]] = {
-    "reflect": _reflect,
-    "replicate": _replicate,
-    "circular": _circular,
+_RULES: dict[str, Callable[[int, int, int], str]] = {
+    "reflect": lambda before, after, size: "Each must be less than the size." if max(before, after) >= size else "",
+    "replicate": lambda before, after, size: "" if size else "An empty dimension has no edge.",
+    "circular": lambda before, after, size: (
+        "Each is at most what the other leaves of the dimension: the tensor goes around once."
+        if max(before, after) > size + min(before, 0) + min(after, 0)
+        else ""
+    ),
 }
+"""By mode: what the widths of a dimension break, or nothing."""
+
+
+def _bordered(input: Tensor, pairs: Pairs, mode: str) -> Tensor:
+    widths = tuple((max(before, 0), max(after, 0)) for before, after in pairs)
+    return _border(input, widths=widths, mode=mode) if any(map(any, widths)) else input
+
+
+@linear()
+def _border(input: Tensor, *, widths: Pairs, mode: str) -> Type:
+    """The last dimensions with borders of the tensor's own elements; no width is negative."""
+    sizes = zip(input.shape[-len(widths) :], widths, strict=True)
+    return Type(
+        input.dtype,
+        (*input.shape[: -len(widths)], *(before + size + after for size, (before, after) in sizes)),
+    )
+
+
+@_border.kernel
+def _(input: np.ndarray, *, widths: Pairs, mode: str) -> np.ndarray:
+    sizes = input.shape[-len(widths) :]
+    shape = [before + size + after for size, (before, after) in zip(sizes, widths, strict=True)]
+    result = np.empty((*input.shape[: -len(widths)], *shape), input.dtype)
+    result[_inside(sizes, widths)] = input
+    for border, inner in _copies(result, sizes, widths, mode):
+        border[...] = inner
+    return result
+
+
+@_border.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor, *, widths: Pairs, mode: str) -> Tensor:
+    made: Tensor = _fold(grad, widths=widths, mode=mode)
+    return made
+
+
+@linear()
+def _fold(input: Tensor, *, widths: Pairs, mode: str) -> Type:
+    """The borders cut off and added to the elements that they are copies of: the transpose of `_border`."""
+    sizes = zip(input.shape[-len(widths) :], widths, strict=True)
+    return Type(
+        input.dtype,
+        (*input.shape[: -len(widths)], *(size - before - after for size, (before, after) in sizes)),
+    )
+
+
+@_fold.kernel
+def _(input: np.ndarray, *, widths: Pairs, mode: str) -> np.ndarray:
+    result = input.copy()
+    sizes = [size - before - after for size, (before, after) in zip(input.shape[-len(widths) :], widths, strict=True)]
+    for border, inner in reversed(list(_copies(result, sizes, widths, mode))):
+        edges = tuple(axis for axis, size in enumerate(inner.shape) if size != border.shape[axis])
+        np.add(inner, total(border, edges, keepdim=True) if edges else border, out=inner)
+    return result[_inside(sizes, widths)]
+
+
+@_fold.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor, *, widths: Pairs, mode: str) -> Tensor:
+    made: Tensor = _border(grad, widths=widths, mode=mode)
+    return made
+
+
+def _inside(sizes: Sequence[int], widths: Pairs) -> tuple[EllipsisType | slice, ...]:
+    return last(slice(before, before + size) for size, (before, _) in zip(sizes, widths, strict=True))
+
+
+def _copies(
+    array: np.ndarray, sizes: Sequence[int], widths: Pairs, mode: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield views: each border, dimension by dimension, and what it is a copy of, a size of 1 for all of an edge.
+
+    Borders of a dimension run over the whole of the others, so that copies in this order fill the corners too.
+    """
+    for position, (size, (before, after)) in enumerate(zip(sizes, widths, strict=True)):
+        end = before + size
+        behind = (slice(None),) * (len(sizes) - 1 - position)
+        sources = _SOURCES[mode](before, after, end)
+        for border, source in zip((slice(0, before), slice(end, end + after)), sources, strict=True):
+            if border.start < border.stop:
+                yield array[last((border, *behind))], array[last((source, *behind))]
+
+
+def _backwards(start: int, stop: int) -> slice:
+    """Return the slice of [start, stop) from its end."""
+    return slice(stop - 1, start - 1 if start else None, -1)
+
+
+_SOURCES: dict[str, Callable[[int, int, int], tuple[slice, slice]]] = {
+    "reflect": lambda before, after, end: (
+        _backwards(before + 1, 2 * before + 1),
+        _backwards(end - 1 - after, end - 1),
+    ),
+    "replicate": lambda before, after, end: (slice(before, before + 1), slice(end - 1, end)),
+    "circular": lambda before, after, end: (slice(end - before, end), slice(before, before + after)),
+}
+"""By mode: what the border before and the border after are copies of, in a dimension padded to end at `end`."""

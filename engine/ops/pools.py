@@ -1,5 +1,6 @@
-"""Where the windows of a pooling op lie: its arguments checked, and what is padded so that as many windows fit as PyTorch
-counts."""
+"""Where the windows of a pooling op lie: its arguments are checked, and the input padded so that as many windows fit as
+PyTorch counts.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 from engine.errors import OpError
 from engine.graph import Tensor, Type, builder
 from engine.op import arithmetic, as_tensor, camel, elementwise, op, primitive
-from engine.ops.arguments import refuse_inplace, require_floating
+from engine.ops.arguments import refuse_inplace, require_floating, require_sizes
 from engine.ops.elementwise import zeros_like
 from engine.ops.movement import same
 from engine.ops.seed import random_seed
@@ -21,11 +21,13 @@ from engine.samples import real, sample, unit
 from engine.signature import offered_dtype
 from engine.types import DType, Shape, float64
 
-
 # Draws
 
 
-def _drawn(draw: Callable[[np.random.Generator, Shape], np.ndarray], seed: np.ndarray, stream: int, shape: Shape) -> np.ndarray:
+Draw = Callable[[np.random.Generator, Shape], np.ndarray]
+
+
+def _drawn(draw: Draw, seed: np.ndarray, stream: int, shape: Shape) -> np.ndarray:
     """Return draws of `shape`: from one seed, or from each seed of a batch those that it alone would give."""
     seeds = np.asarray(seed)
     if not seeds.ndim:
@@ -105,7 +107,9 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     return dropped(input, p, input.shape)
 
 
-def _channel_dropout(input: Tensor, p: float, training: bool, inplace: bool, ranks: tuple[int, ...], unbatched: int) -> Tensor:
+def _channel_dropout(
+    input: Tensor, p: float, training: bool, inplace: bool, ranks: tuple[int, ...], unbatched: int
+) -> Tensor:
     """Dropout of whole channels of an input whose rank is one of `ranks`; one of rank `unbatched` lacks N."""
     refuse_inplace(inplace)
     require_probability(p)
@@ -137,7 +141,10 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     return _channel_dropout(input, p, training, inplace, (2, 3), 2)
 
 
-@op(grad_fn="MulBackward0", samples=(sample(real(2, 3, 2, 2)), sample(real(2, 3, 2), 0.2), sample(real(2, 3, 2), training=False)))
+@op(
+    grad_fn="MulBackward0",
+    samples=(sample(real(2, 3, 2, 2)), sample(real(2, 3, 2), 0.2), sample(real(2, 3, 2), training=False)),
+)
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Dropout of whole channels of (N, C, H, W); three dimensions are (N, C, L).
 
@@ -197,12 +204,14 @@ _LIKE = (sample(real(2, 3)), sample(real()), sample(real(0, 2)))
 @op(samples=_SIZES)
 def rand(*size: int, dtype: DType | None = None) -> Tensor:
     """Uniform in [0, 1). Source: torch.rand."""
+    require_sizes(size)
     return as_tensor(uniform(size), _floating(dtype, builder().default_dtype))
 
 
 @op(samples=_SIZES)
 def randn(*size: int, dtype: DType | None = None) -> Tensor:
     """Normal of mean 0 and variance 1. Source: torch.randn."""
+    require_sizes(size)
     return as_tensor(_normals(size), _floating(dtype, builder().default_dtype))
 
 
@@ -220,7 +229,7 @@ def randn_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
 
 def _run_bernoulli(p: np.ndarray, draw: np.ndarray) -> np.ndarray:
     if not np.all((p >= 0) & (p <= 1)):
-        raise OpError("value_out_of_range", "a probability is outside [0, 1]", "Clamp the input, or apply sigmoid first.")
+        raise OpError("value_out_of_range", "a probability is outside [0, 1]", "Clamp the input, or apply sigmoid.")
     return (draw < p).astype(p.dtype)
 
 

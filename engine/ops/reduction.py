@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type, builder
-from engine.op import Kernel, Primitive, as_tensor, linear, op, primitive
+from engine.op import Primitive, as_tensor, linear, op, primitive
 from engine.ops.elementwise import eq, exp, ne, where
 from engine.ops.movement import expanded, reshaped
+from engine.ops.summation import Dims, reduced_shape, total
 from engine.samples import boolean, integers, real, sample
 from engine.signature import offered_dtype
 from engine.types import DType, Shape, bool_, int64, numel, uint8, wrap_dims
-
-Dims = tuple[int, ...]
-
-
-def reduced_shape(shape: Shape, dims: Dims, keepdim: bool) -> Shape:
-    """Return the shape after a reduction over negative `dims`."""
-    sizes = enumerate(shape, -len(shape))
-    if keepdim:
-        return tuple(1 if dim in dims else size for dim, size in sizes)
-    return tuple(size for dim, size in sizes if dim not in dims)
 
 
 def restored(reduced: Tensor, shape: Shape, dims: Dims, keepdim: bool) -> Tensor:
@@ -31,24 +20,12 @@ def restored(reduced: Tensor, shape: Shape, dims: Dims, keepdim: bool) -> Tensor
     return reduced if keepdim else reshaped(reduced, reduced_shape(shape, dims, keepdim=True))
 
 
-_add: Kernel = np.add.reduce  # faster than np.sum on small arrays
-
-
-def total(array: np.ndarray, dims: Dims, keepdim: bool = False) -> Any:
-    """The sum of an array over some axes, in its dtype; half precision is summed in single."""
-    if array.dtype == np.float16:
-        return _add(array, axis=dims, keepdims=keepdim, dtype=np.float32).astype(np.float16)
-    return _add(array, axis=dims, keepdims=keepdim, dtype=array.dtype)
-
-
 @linear(sums=True)
 def _sum(input: Tensor, *, dims: Dims, keepdim: bool) -> Type:
     return Type(input.dtype, reduced_shape(input.shape, dims, keepdim))
 
 
-@_sum.kernel
-def _(input: np.ndarray, *, dims: Dims, keepdim: bool) -> np.ndarray:
-    return input.sum(axis=dims, keepdims=keepdim, dtype=input.dtype)
+_sum.kernel(total)
 
 
 @_sum.vjp

@@ -29,11 +29,6 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Dims) -> Tensor:
     return _flip(grad, dims=dims)
 
 
-def flipped(input: Tensor, dims: Dims) -> Tensor:
-    """Negative `dims` run backwards, without copying."""
-    return _flip(input, dims=dims)
-
-
 @op(samples=(sample(real(2, 3), (0, 1)), sample(real(2, 3, 2), (-1,)), sample(real(2), ()), sample(real(), (0,))))
 def flip(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     """The order of indices reversed along `dims`. Source: torch.flip."""

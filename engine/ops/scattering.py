@@ -137,11 +137,6 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 # Masks
 
 
-def masked(input: Tensor, mask: Tensor, value: Number) -> Tensor:
-    """The input where the mask is false, else the value."""
-    return where(mask, value, input)
-
-
 @op(
     grad_fn=lambda given, out: f"MaskedFillBackward{1 if isinstance(given['value'], Tensor) else 0}",
     samples=(

@@ -1,4 +1,4 @@
-"""The seed that random ops draw from: one leaf for each request, and seeds of its own for each index of a mapped axis."""
+"""The seed that random ops draw from: one leaf for each request, and a seed for each index of a mapped axis."""
 
 from __future__ import annotations
 

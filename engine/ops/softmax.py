@@ -1,4 +1,4 @@
-"""Softmax and its logarithm, along one dimension: each subtracts the largest element first, so that nothing overflows."""
+"""Softmax and its logarithm along one dimension: the largest element is subtracted first, so that nothing overflows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from engine.op import as_tensor, op, primitive
 from engine.ops.arguments import require_floating
 from engine.ops.elementwise import exp
 from engine.ops.movement import reshaped
+from engine.ops.precision import in_single
 from engine.ops.reduction import summed
-from engine.ops.smooth_activation import in_single
 from engine.samples import real, sample
 from engine.signature import offered_dtype
 from engine.types import DType, float64, wrap_dim

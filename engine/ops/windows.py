@@ -15,6 +15,7 @@ import numpy as np
 from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import linear
+from engine.ops.movement import reshaped
 from engine.types import Shape
 
 Sizes = tuple[int, ...]
@@ -95,12 +96,16 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, sizes: Sizes, stride: Sizes, 
 
 def windows(input: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Tensor:
     """Every window over the last dimensions, without copying: (*, *sizes) -> (*, *counts, *kernel)."""
+    if set(kernel) == {1} == set(stride):
+        return reshaped(input, (*input.shape, *kernel))
     made: Tensor = _windows(input, kernel=kernel, stride=stride, dilation=dilation)
     return made
 
 
 def folded(input: Tensor, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Tensor:
     """Windows summed back to where they come from: (*, *counts, *kernel) -> (*, *sizes)."""
+    if set(input.shape[-len(sizes) :]) == {1} == set(stride):
+        return reshaped(input, input.shape[: -len(sizes)])
     made: Tensor = _fold(input, sizes=sizes, stride=stride, dilation=dilation)
     return made
 
@@ -109,7 +114,7 @@ def folded(input: Tensor, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Tenso
 
 
 def per_dimension(value: int | tuple[int, ...], dims: int, argument: str, least: int = 1) -> Sizes:
-    """Return one integer for each of `dims` spatial dimensions. Raises OpError for any other number, or below `least`."""
+    """Return one integer for each of `dims` spatial dimensions. Raises OpError for others, or below `least`."""
     given = (value,) if isinstance(value, int) else value
     if len(given) == 1:
         given *= dims

@@ -22,7 +22,7 @@ CHEAP = 2**10
 
 @dataclass(slots=True)
 class Cluster:
-    """Nodes that run block by block over `length` rows. `inside` are their results, `totals` those that blocks add to."""
+    """Nodes that run block by block over `length` rows. `inside` are their results, `totals` those that blocks add."""
 
     length: int
     nodes: list[Node] = field(default_factory=list)

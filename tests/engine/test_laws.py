@@ -17,6 +17,7 @@ import engine.ops  # noqa: F401
 from engine.autodiff.batching import batched
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import ancestors, backward
+from engine.errors import OpError, ValueFault
 from engine.execute.numpy import Runner
 from engine.graph import Builder, Node, Tensor, building
 from engine.op import CONSTANT, LEAF, REGISTRY, leaf
@@ -56,7 +57,7 @@ class Case:
 def traced(name: str, sample: Sample, dtype: str = "float64") -> Case:
     """Trace an op on a sample."""
     rng = np.random.default_rng(len(name))
-    case = Case(Builder(Limits(), DTYPES[dtype]), {}, {}, ())
+    case = Case(Builder(Limits(), DTYPES[dtype] if DTYPES[dtype].is_floating else float64), {}, {}, ())
 
     def replaced(value: Any) -> Any:
         if isinstance(value, tuple):
@@ -67,7 +68,8 @@ def traced(name: str, sample: Sample, dtype: str = "float64") -> Case:
         drawn = value.draw(rng)
         drawn = drawn.astype(dtype) if drawn.dtype.kind == "f" else drawn
         case.values[key] = drawn
-        case.leaves[key] = leaf(("tensors", key), DTYPES[drawn.dtype.name], drawn.shape, value.grad)
+        recorded = value.grad and drawn.dtype.kind == "f"
+        case.leaves[key] = leaf(("tensors", key), DTYPES[drawn.dtype.name], drawn.shape, recorded)
         return case.leaves[key]
 
     with building(case.builder):
@@ -172,6 +174,19 @@ def test_float32_is_near_float64(name: str, sample: Sample) -> None:
         np.testing.assert_allclose(near, exact, rtol=2e-4, atol=2e-4 * scale)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "int64", "uint8", "bool"])
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_other_dtypes_run_as_typed_or_are_refused(name: str, sample: Sample, dtype: str) -> None:
+    try:
+        case = traced(name, sample, dtype)
+        found = case.run(case.results)
+    except (OpError, ValueFault):
+        return
+    for result, array in zip(case.results, found, strict=True):
+        assert array.shape == result.shape
+        assert array.dtype == result.dtype.numpy
+
+
 def primitives(case: Case) -> Iterator[Node]:
     """Yield every node of the results and of their gradients, of first and second order."""
     wanted = list(case.results)
@@ -238,7 +253,7 @@ def test_tangents_and_gradients_agree(name: str, sample: Sample) -> None:
                 case.values[f"v{order}{key}"] = rng.standard_normal(case.values[key].shape)
                 tangents[key] = leaf(("tensors", f"v{order}{key}"), float64, case.leaves[key].shape)
             pushed = pushforward(roots, {case.leaves[key]: tangent for key, tangent in tangents.items()})
-        found, total = gradients(case, roots, np.random.default_rng(6))
+        found, _ = gradients(case, roots, np.random.default_rng(6))
         seeds = [case.values[key] for key in list(case.values)[-len(roots) :]]
         moved = case.run([tangent for tangent in pushed if tangent is not None])
         seeds = [seed for seed, tangent in zip(seeds, pushed, strict=True) if tangent is not None]

@@ -1,4 +1,4 @@
-"""Plans give the same results however they are run: walked or as straight-line code, fused into blocks or node by node."""
+"""Plans give the same results however they are run: walked or as straight-line code, in blocks or node by node."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.compile import compile
+from engine.compile import compile as compile_request
 from engine.compiled import Compiled
 from engine.derivation import Derivation
 from engine.errors import DeadlineExceeded, ValueFault
@@ -77,9 +77,7 @@ def test_clusters_give_what_single_nodes_give(name: str) -> None:
     with building(Builder(Limits())):
         leaves = [leaf(("tensors", key), float64, value.shape) for key, value in given.items()]
         wanted = programs(*leaves)[name]
-    for blocked, single in zip(
-        values_of(wanted, given, fuse=True), values_of(wanted, given, fuse=False), strict=True
-    ):
+    for blocked, single in zip(values_of(wanted, given, fuse=True), values_of(wanted, given, fuse=False), strict=True):
         assert blocked.dtype == single.dtype
         np.testing.assert_allclose(blocked, single, rtol=1e-12, atol=1e-12)
 
@@ -92,7 +90,7 @@ def test_a_chain_and_its_gradient_are_one_cluster() -> None:
         Call("sum", (Ref("t"),), {}, "l"),
     )
     program = Program({name: Leaf(float32, shape, requires_grad=True) for name in "ac"}, ops, float32)
-    compiled = compile(program, GradientRequest(), Limits())
+    compiled = compile_request(program, GradientRequest(), Limits())
     assert [len(step.nodes) > 3 for step in compiled.sweeps[0].plan.steps].count(True) == 1
     assert compiled.peak_bytes <= 5 * 4 * shape[0]
 
@@ -120,7 +118,8 @@ def small() -> tuple[Compiled, dict[tuple[str, str], Any]]:
         Call("sum", (Ref("g"),), {}, "l"),
     )
     program = Program({"a": Leaf(float64, (2, 2), requires_grad=True)}, ops)
-    return compile(program, GradientRequest(), Limits()), {("tensors", "a"): np.array([[1.0, -0.2], [-0.3, 2.0]])}
+    values = {("tensors", "a"): np.array([[1.0, -0.2], [-0.3, 2.0]])}
+    return compile_request(program, GradientRequest(), Limits()), values
 
 
 def test_straight_line_code_gives_what_the_walk_gives() -> None:
@@ -151,7 +150,7 @@ def test_a_chain_of_100_000_ops_builds_differentiates_runs_and_is_freed() -> Non
     count = 100_000
     ops = tuple(Call("sin", (Ref(f"x{n}" if n else "x"),), {}, f"x{n + 1}") for n in range(count))
     program = Program({"x": Leaf(float64, (), requires_grad=True)}, ops)
-    compiled = compile(program, GradientRequest(), Limits())
+    compiled = compile_request(program, GradientRequest(), Limits())
     result = compiled.run({("tensors", "x"): np.array(0.5)})
     assert np.isfinite(result["gradients"]["x"])
     del compiled, program, ops
@@ -177,5 +176,6 @@ def test_what_is_differentiated_by_is_not_merged_with_its_equal() -> None:
         Call("add", (Ref("p"), Ref("q")), {}, "l"),
     )
     program = Program({"x": Leaf(float64, (), requires_grad=True)}, ops)
-    found = compile(program, GradientRequest(wrt=("x", "y", "z")), Limits()).run({("tensors", "x"): np.array(0.0)})
+    compiled = compile_request(program, GradientRequest(wrt=("x", "y", "z")), Limits())
+    found = compiled.run({("tensors", "x"): np.array(0.0)})
     assert {name: float(value) for name, value in found["gradients"].items()} == {"x": 8.0, "y": 3.0, "z": 5.0}

@@ -1,0 +1,43 @@
+"""How alike two vectors are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.graph import Tensor
+from engine.op import arithmetic, as_tensor, elementwise, op, promoted
+from engine.ops.arguments import require_floating
+from engine.ops.movement import expanded
+from engine.ops.norms import vector_norm_over
+from engine.ops.reduction import summed
+from engine.samples import real, sample
+from engine.types import broadcast_shapes, wrap_dim
+
+
+@elementwise(lambda x, *, bound: np.maximum(x, x.dtype.type(bound)), arithmetic)
+def _raised(input: Tensor, *, bound: float) -> Tensor:
+    """The input, at least `bound`; its gradient is passed on everywhere, as PyTorch clamps norms out of its sight."""
+
+
+@_raised.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor, *, bound: float) -> Tensor:
+    return grad
+
+
+def _unit(input: Tensor, dim: int, eps: float) -> Tensor:
+    return input / _raised(vector_norm_over(input, 2, (dim,), keepdim=True), bound=eps)
+
+
+@op(samples=(sample(real(2, 3), real(2, 3)), sample(real(2, 1, 3), real(4, 3), -1), sample(real(3), real(3), 0)))
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """Cosine of the angle between vectors along `dim`, each divided by its length or, if that is larger, by `eps`.
+
+    Source: torch.nn.functional.cosine_similarity.
+    """
+    dtype = promoted((x1, x2))
+    first, second = as_tensor(x1, dtype), as_tensor(x2, dtype)
+    require_floating(first, "x1")
+    shape = broadcast_shapes([x1.shape, x2.shape])
+    axis = wrap_dim(dim, len(shape))
+    shape = shape or (1,)
+    return summed(_unit(expanded(first, shape), axis, eps) * _unit(expanded(second, shape), axis, eps), (axis,))
