@@ -7,18 +7,16 @@ it through `app.pool`, the command line calls it directly.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from hashlib import blake2b
 from typing import Any
-
-import orjson
 
 from app.cache import Cache
 from app.errors import Busy, InvalidRequest, TimedOut
 from app.operations import OPERATIONS, Leaves, Members, Operation
+from app.plans import Plan
 from app.schemas.readers import MAX_FAULTS, Reading, Refused, TooManyFaults
 from app.schemas.requests import SECTIONS
 from app.schemas.tensor import TensorForm
@@ -26,8 +24,6 @@ from app.settings import Settings
 from app.values import Array, Source, decode_values, value_faults
 from app.wire import encode
 from app.wire.document import Document
-from engine.compile import compile as compile_program
-from engine.compiled import Compiled
 from engine.errors import DeadlineExceeded, Fault, GraphError, ValueFault
 from engine.program import Leaf, Program
 from engine.types import DTYPES, DType
@@ -39,7 +35,7 @@ _DTYPES = {dtype.numpy: dtype for dtype in DTYPES.values()}
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A request without values: its members as they were read, and what is said of the tensors that have values.
+    """A request without values: its members as they were read, and what is said of its tensors.
 
     `key` identifies it.
     """
@@ -61,18 +57,6 @@ class Structure:
         return len(self.members["graph"].ops) + len(self.tensors)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What runs, with its DAG as bytes."""
-
-    compiled: Compiled
-
-    @cached_property
-    def dag(self) -> orjson.Fragment:
-        """The DAG, encoded once."""
-        return orjson.Fragment(orjson.dumps(self.compiled.dag))
-
-
 class Evaluator:
     """Answers requests of every operation. Several threads may use it."""
 
@@ -92,14 +76,13 @@ class Evaluator:
             options = asked.options(document.options, self._reading())
             arrays = decode_values(document, structure.tensors, structure.dtype)
         except (Refused, TooManyFaults, InvalidRequest):
-            raise InvalidRequest(self._faults(asked, document)) from None
-        plan = self._plan(document, structure, arrays)
-        results = self._run(plan, arrays, options["seed"], _deadline(began, options["timeout_ms"], deadline))
-        members: dict[str, Any] = {
-            group: encode.tensors(tensors, options["encoding"]) for group, tensors in results.items()
-        }
+            raise InvalidRequest(self._faults(asked, document, deadline)) from None
+        deadline = _deadline(began, options["timeout_ms"], deadline)
+        plan = self._plan(document, structure, arrays, deadline)
+        with self._bounds(deadline):
+            members = plan.members(arrays, options, deadline)
         if asked.warns:
-            members["warnings"] = plan.compiled.warnings
+            members["warnings"] = plan.warnings
         if options["dag"]:
             members["dag"] = plan.dag
         return encode.reply(members)
@@ -118,7 +101,7 @@ class Evaluator:
             self._structures.put(key, structure, structure.weight)
         return structure
 
-    def _faults(self, operation: Operation, document: Document) -> list[Fault]:
+    def _faults(self, operation: Operation, document: Document, deadline: float | None) -> list[Fault]:
         """Return all that is wrong with a request: its structure, its values, else its graph."""
         reading = self._reading()
         structure = None
@@ -127,32 +110,42 @@ class Evaluator:
         faults = [*reading.faults, *value_faults(document)]
         if structure is not None and len(faults) == len(reading.faults):
             try:
-                self._compile(document, structure, decode_values(document, structure.tensors, structure.dtype))
+                arrays = decode_values(document, structure.tensors, structure.dtype)
+                self._made(document, structure, arrays, deadline)
             except InvalidRequest as error:
                 faults.extend(error.faults)
         return faults[:MAX_FAULTS]
 
-    def _plan(self, document: Document, structure: Structure, arrays: Mapping[Source, Array]) -> Plan:
+    def _plan(
+        self, document: Document, structure: Structure, arrays: Mapping[Source, Array], deadline: float | None
+    ) -> Plan:
         key = (structure.key, tuple([(array.dtype.char, array.shape) for array in arrays.values()]))
         plan = self._plans.get(key)
         if plan is None:
-            plan = Plan(self._compile(document, structure, arrays))
+            plan = self._made(document, structure, arrays, deadline)
             self._plans.put(key, plan, structure.weight)
         return plan
 
-    def _compile(self, document: Document, structure: Structure, arrays: Mapping[Source, Array]) -> Compiled:
+    def _made(
+        self, document: Document, structure: Structure, arrays: Mapping[Source, Array], deadline: float | None
+    ) -> Plan:
         leaves = _leaves(structure, arrays)
         graph = structure.members["graph"]
         program = Program({name: leaves["tensors", name] for name in graph.tensors}, graph.ops, graph.dtype)
+        request = structure.operation.request(structure.members, leaves)
         try:
-            return compile_program(program, structure.operation.request(structure.members, leaves), self._limits)
+            with self._bounds(deadline):
+                return structure.operation.plan(program, request, self._limits, deadline)
         except GraphError as error:
             faults = (replace(fault, path=document.locate(fault.path)) for fault in error.faults[:MAX_FAULTS])
             raise InvalidRequest(faults) from None
 
-    def _run(self, plan: Plan, arrays: Mapping[Source, Array], seed: int, deadline: float | None) -> dict[str, Any]:
+    @contextmanager
+    def _bounds(self, deadline: float | None) -> Iterator[None]:
+        """Let the engine work inside. What stops it there becomes a problem, faults of the graph excepted."""
         try:
-            return plan.compiled.run(arrays, seed=seed, deadline=deadline)
+            _check(deadline)
+            yield
         except ValueFault as error:
             raise InvalidRequest([error.fault]) from None
         except DeadlineExceeded:
@@ -160,6 +153,11 @@ class Evaluator:
         except MemoryError:
             detail = "The server has no memory for this computation now."
             raise Busy(detail, self._settings.retry_after_s) from None
+
+
+def _check(deadline: float | None) -> None:
+    if deadline is not None and time.monotonic() > deadline:
+        raise DeadlineExceeded("the deadline passed before the work began")
 
 
 def _deadline(began: float, timeout_ms: int | None, latest: float | None) -> float | None:
@@ -177,15 +175,21 @@ def _read(operation: Operation, key: Key, document: Document, reading: Reading) 
 
 
 def _forms(members: Members) -> dict[Source, TensorForm]:
-    """Return what is said of the tensors whose values the request has."""
+    """Return what is said of the request's tensors."""
     held = {**members, "tensors": members["graph"].tensors}
     forms = (((section, name), form) for section in SECTIONS for name, form in (held.get(section) or {}).items())
     return {source: form for source, form in forms if form is not None}
 
 
 def _leaves(structure: Structure, arrays: Mapping[Source, Array]) -> Leaves:
-    """Return the tensors' types."""
-    return {
-        source: Leaf(_DTYPES[array.dtype], array.shape, structure.tensors[source].requires_grad)
-        for source, array in arrays.items()
+    """Return the tensors' types: those of their values, or what is said where they have none."""
+    forms = structure.tensors
+    given = {
+        source: Leaf(_DTYPES[array.dtype], array.shape, forms[source].requires_grad) for source, array in arrays.items()
     }
+    typed = {
+        source: Leaf(form.dtype or structure.dtype, form.shape, form.requires_grad)
+        for source, form in forms.items()
+        if form.typed and form.shape is not None
+    }
+    return {**given, **typed}

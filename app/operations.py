@@ -5,16 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from app.plans import Planner, compute, explain
 from app.schemas.readers import Reading
 from app.schemas.record import Record
-from app.schemas.requests import FORWARD, GRADIENTS
+from app.schemas.requests import EXPLAIN, FORWARD, GRADIENTS, HESSIAN, HVP, JACOBIAN, JVP, SECTIONS
 from engine.program import Leaf
-from engine.requests import ForwardRequest, GradientRequest, Request
+from engine.requests import (
+    ForwardRequest,
+    GradientRequest,
+    HessianRequest,
+    JacobianRequest,
+    ProductRequest,
+    Request,
+    TangentRequest,
+)
 
 Members = Mapping[str, Any]
 Leaves = Mapping[tuple[str, str], Leaf]
@@ -25,12 +34,13 @@ Leaves = Mapping[tuple[str, str], Leaf]
 class Operation:
     """One kind of call.
 
-    `record` reads the request's members, `request` makes the engine's request of them and of its tensors' types.
-    `warns` says whether the reply always has `warnings`.
+    `record` reads the request's members, `kind` is the engine's request, whose fields have the members' names. `plan`
+    makes what answers it. `warns` says whether the reply always has `warnings`.
     """
 
     record: Record
-    request: Callable[[Members, Leaves], Request]
+    kind: type[Request]
+    plan: Planner = compute
     warns: bool = False
 
     @cached_property
@@ -42,25 +52,24 @@ class Operation:
         """Return the volatile members, defaults included. Raises Refused."""
         return {name: self.record.members[name].value(given, name, (), reading) for name in self.volatile}
 
-
-def _gradients(members: Members, leaves: Leaves) -> Request:
-    roots = members["backward"]
-    return GradientRequest(
-        backward=None if roots is None else {name: leaves.get(("backward", name)) for name in roots},
-        wrt=members["wrt"],
-        outputs=members["outputs"],
-        accumulate={name: leaves["accumulate", name] for name in members["accumulate"]},
-        unreached=members["unreached"],
-        checkpoint=members["checkpoint"],
-        detect_anomaly=members["detect_anomaly"],
-    )
+    def request(self, members: Members, leaves: Leaves) -> Request:
+        """Return the engine's request, in which types stand for tensors."""
+        return self.kind(**{field.name: _typed(field.name, members, leaves) for field in fields(self.kind)})
 
 
-def _forward(members: Members, _: Leaves) -> Request:
-    return ForwardRequest(outputs=members["outputs"])
+def _typed(name: str, members: Members, leaves: Leaves) -> Any:
+    value = members[name]
+    if name not in SECTIONS or value is None:
+        return value
+    return {key: leaves.get((name, key)) for key in value}
 
 
 OPERATIONS: Mapping[str, Operation] = {
-    "gradients": Operation(GRADIENTS, _gradients, warns=True),
-    "forward": Operation(FORWARD, _forward),
+    "gradients": Operation(GRADIENTS, GradientRequest, warns=True),
+    "forward": Operation(FORWARD, ForwardRequest),
+    "jvp": Operation(JVP, TangentRequest),
+    "jacobian": Operation(JACOBIAN, JacobianRequest),
+    "hessian": Operation(HESSIAN, HessianRequest),
+    "hvp": Operation(HVP, ProductRequest),
+    "explain": Operation(EXPLAIN, GradientRequest, explain, warns=True),
 }

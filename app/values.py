@@ -22,13 +22,15 @@ Source = tuple[str, str]
 
 
 def decode_values(document: Document, forms: Mapping[Source, TensorForm], dtype: DType) -> dict[Source, Array]:
-    """Return the values of the tensors of these forms; `dtype` is that of numbers that name none.
+    """Return the values of the tensors of these forms that have some; `dtype` is that of numbers that name none.
 
     Raises InvalidRequest with the faults of all of them.
     """
     arrays: dict[Source, Array] = {}
     faults: list[Fault] = []
     for source, form in forms.items():
+        if form.typed:
+            continue
         try:
             arrays[source] = _array(document, source, form, dtype)
         except InvalidRequest as error:

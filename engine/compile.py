@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from engine.autodiff.forward import pushforward
+from engine.autodiff.forward import pushforward, zeros
 from engine.autodiff.passes import Passes, choose
-from engine.autodiff.reverse import backward
+from engine.autodiff.reverse import Edge, backward
 from engine.compiled import Block, Compiled, Place
 from engine.derivation import Derivation
 from engine.graph import Tensor
@@ -35,8 +35,17 @@ def compile(program: Program, request: Request, limits: Limits, deadline: float 
     Raises GraphError with all faults found; their paths start at the request's root: ("graph", "ops", 3, "inputs", 1),
     ("wrt", 0). Raises DeadlineExceeded after `deadline`, a moment of `time.monotonic()`.
     """
+    derivation, made = derived(program, request, limits, deadline)
+    derivation.check_memory(made)
+    return made
+
+
+def derived(
+    program: Program, request: Request, limits: Limits, deadline: float | None = None
+) -> tuple[Derivation, Compiled]:
+    """Return the compiled request, however much memory it takes, with what is known of it besides."""
     derivation = Derivation(program, request, limits, deadline)
-    return _DERIVATIVES[type(request)](derivation, request)
+    return derivation, _DERIVATIVES[type(request)](derivation, request)
 
 
 def _forward(derivation: Derivation, request: ForwardRequest) -> Compiled:
@@ -49,28 +58,30 @@ def _forward(derivation: Derivation, request: ForwardRequest) -> Compiled:
 def _gradients(derivation: Derivation, request: GradientRequest) -> Compiled:
     lookup = derivation.lookup
     names = lookup.outputs(request.outputs)
-    roots = lookup.roots(_typed_roots(derivation, request.backward))
+    roots = lookup.roots(typed_roots(derivation, request.backward))
     targets = lookup.targets(request.wrt) if request.wrt is not None or roots else []
     derivation.check_accumulated(request.accumulate, targets)
     with derivation.deriving():
-        seeded = [(lookup.tensor(name), _seed(derivation, name, given)) for name, given in roots.items()]
-        found = dict(zip(targets, backward(seeded, list(map(lookup.tensor, targets))), strict=True))
+        seeded = [(lookup.tensor(name), seed_of(derivation, name, given)) for name, given in roots.items()]
+        edges: list[Edge] | None = [] if request.detect_anomaly else None
+        found = dict(zip(targets, backward(seeded, list(map(lookup.tensor, targets)), edges), strict=True))
         results: dict[Place, Tensor] = {("outputs", name): lookup.tensor(name) for name in names}
         for name, gradient in found.items():
             if gradient is not None:
                 results["gradients", name] = gradient
             elif request.unreached == "zeros" or name in request.accumulate:
-                results["gradients", name] = _zeros(lookup.tensor(name))
+                results["gradients", name] = zeros(lookup.tensor(name))
             elif request.unreached == "error":
                 lookup.fault(*_unreached(name, targets))
             else:
                 derivation.empty.append(("gradients", name))
         lookup.raise_faults()
-        derivation.values(results, accumulate=request.accumulate)
+        derivation.values(results, request.accumulate, edges or ())
     return derivation.compiled(("outputs", "gradients"), roots=tuple(roots))
 
 
-def _typed_roots(derivation: Derivation, roots: Mapping[str, Leaf | None] | None) -> dict[str, Leaf | None] | None:
+def typed_roots(derivation: Derivation, roots: Mapping[str, Leaf | None] | None) -> dict[str, Leaf | None] | None:
+    """Return the roots with the types of their seeds as one index of vmap's axis sees them."""
     if roots is None:
         return None
     seeds = derivation.typed({name: seed for name, seed in roots.items() if seed is not None})
@@ -94,7 +105,7 @@ def _tangents(derivation: Derivation, request: TangentRequest) -> Compiled:
         results: dict[Place, Tensor] = {("outputs", name): lookup.tensor(name) for name in names}
         derivation.tangents_follow()
         for name, tangent in zip(names, pushforward(outputs, directions), strict=True):
-            results["tangents", name] = _zeros(lookup.tensor(name)) if tangent is None else tangent
+            results["tangents", name] = zeros(lookup.tensor(name)) if tangent is None else tangent
         derivation.values(results)
     return derivation.compiled(("outputs", "tangents"))
 
@@ -178,7 +189,7 @@ def _products(derivation: Derivation, request: ProductRequest) -> Compiled:
         derivation.tangents_follow()
         products: dict[Place, Tensor] = {}
         for target, product in zip(targets, pushforward(gradients, vectors), strict=True):
-            products["hvp", target] = _zeros(lookup.tensor(target)) if product is None else product
+            products["hvp", target] = zeros(lookup.tensor(target)) if product is None else product
         derivation.values(products)
     return derivation.compiled(("outputs", "gradients", "hvp"), roots=(name,))
 
@@ -187,24 +198,21 @@ def _gradients_of(derivation: Derivation, name: str, targets: list[str]) -> list
     """Return the gradients of a scalar, zeros where it does not depend on a target; ask for them and its value."""
     root = derivation.lookup.tensor(name)
     tensors = list(map(derivation.lookup.tensor, targets))
-    found = backward([(root, _ones(root))], tensors)
-    gradients = [_zeros(wrt) if gradient is None else gradient for wrt, gradient in zip(tensors, found, strict=True)]
+    found = backward([(root, ones(root))], tensors)
+    gradients = [zeros(wrt) if gradient is None else gradient for wrt, gradient in zip(tensors, found, strict=True)]
     results: dict[Place, Tensor] = {("gradients", target): g for target, g in zip(targets, gradients, strict=True)}
     derivation.values({("outputs", name): root, **results})
     return gradients
 
 
-def _seed(derivation: Derivation, name: str, given: Leaf | None) -> Tensor:
+def seed_of(derivation: Derivation, name: str, given: Leaf | None) -> Tensor:
     """Return the cotangent that the walk starts with at a root."""
-    return _ones(derivation.lookup.tensor(name)) if given is None else derivation.brought("backward", name, given)
+    return ones(derivation.lookup.tensor(name)) if given is None else derivation.brought("backward", name, given)
 
 
-def _ones(tensor: Tensor) -> Tensor:
+def ones(tensor: Tensor) -> Tensor:
+    """Ones of a tensor's shape and dtype, which take no memory."""
     return expanded(constant(1, tensor.dtype), tensor.shape)
-
-
-def _zeros(tensor: Tensor) -> Tensor:
-    return expanded(constant(0, tensor.dtype), tensor.shape)
 
 
 _DERIVATIVES: dict[type, Callable[[Derivation, Any], Compiled]] = {

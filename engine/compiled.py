@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from engine.anomaly import Watches
 from engine.autodiff.passes import Pattern
 from engine.execute.numpy import Runner
 from engine.plan import Plan, Source
@@ -43,7 +44,7 @@ class Block:
             found = np.concatenate([part.reshape(*lead, part.shape[len(lead)], columns) for part in parts], axis=-2)
         if self.pattern is not None:
             found = self._spread(found, (*lead, rows, columns))
-        return found[..., :rows, :columns].reshape(*lead, *self.output, *self.input)
+        return found[..., :rows, :columns].reshape((*lead, *self.output, *self.input))
 
     def _spread(self, found: Array, shape: Shape) -> Array:
         """Put what directions of several elements found where the pattern says that it belongs."""
@@ -82,16 +83,26 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A plan with the places of its results: values, or blocks of a Jacobian over a basis of directions."""
+    """A plan with the places of its results: values, or blocks of a Jacobian over a basis of directions.
+
+    Behind the values may be those that `watches` look at.
+    """
 
     plan: Plan
     values: tuple[Place, ...] = ()
     blocks: tuple[Block, ...] = ()
     basis: Basis | None = None
+    watches: Watches | None = None
     runner: Runner = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "runner", Runner(self.plan))
+
+    @property
+    def block_bytes(self) -> int:
+        """The bytes of the blocks, for one index of vmap's axis."""
+        size = 0 if self.basis is None else self.basis.dtype.itemsize
+        return sum(numel(block.output) * numel(block.input) for block in self.blocks) * size
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +120,19 @@ class Compiled:
     zeros: tuple[tuple[Place, Shape, DType], ...] = ()
     lead: Shape = ()
     warnings: tuple[str, ...] = ()
-    detect_anomaly: bool = False
 
     @property
     def peak_bytes(self) -> int:
-        """A bound on the memory that a run holds at once."""
-        return max((sweep.plan.peak_bytes for sweep in self.sweeps), default=0)
+        """A bound on the memory that a run holds at once: a Jacobian's blocks are assembled from as many elements."""
+        blocks = sum(sweep.block_bytes for sweep in self.sweeps)
+        return 2 * numel(self.lead) * blocks + max((sweep.plan.peak_bytes for sweep in self.sweeps), default=0)
 
     def run(self, values: Mapping[Source, Any], *, seed: int = 0, deadline: float | None = None) -> dict[str, Any]:
         """Return the results: for each group ("outputs", "gradients", …) arrays, or None, by name.
 
         `values` has an array for each tensor that the request brings, by its member and name: ("tensors", "w"),
         ("backward", "z"). `seed` is what random ops draw from, `deadline` a moment of `time.monotonic()`. Raises
-        ValueFault where an op refuses a value, DeadlineExceeded.
+        ValueFault where an op refuses a value or a watched one is not finite, DeadlineExceeded.
         """
         given = {**values, ("seed", ""): np.int64(seed)}
         results: dict[str, Any] = {group: {} for group in self.groups}
@@ -135,12 +146,13 @@ class Compiled:
         return results
 
     def _swept(self, sweep: Sweep, given: Mapping[Source, Any], deadline: float | None) -> Iterable[tuple[Place, Any]]:
-        check = self.detect_anomaly
         if sweep.basis is None:
-            return zip(sweep.values, sweep.runner.run(given, deadline=deadline, detect_anomaly=check), strict=True)
+            found = sweep.runner.run(given, deadline=deadline)
+            if sweep.watches is not None:
+                sweep.watches.refuse(found[len(sweep.values) :])
+            return zip(sweep.values, found, strict=sweep.watches is None)
         parts = [
-            sweep.runner.run({**given, sweep.basis.source: batch}, deadline=deadline, detect_anomaly=check)
-            for batch in sweep.basis.batches()
+            sweep.runner.run({**given, sweep.basis.source: batch}, deadline=deadline) for batch in sweep.basis.batches()
         ]
         return [
             (block.place, block.assembled([np.asarray(part) for part in found], self.lead))

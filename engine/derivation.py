@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from engine import dag
+from engine.anomaly import Watches
 from engine.autodiff.batching import batched
 from engine.autodiff.checkpoint import recomputed
 from engine.autodiff.passes import count_of
-from engine.autodiff.reverse import ancestors
+from engine.autodiff.reverse import Edge, ancestors
 from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep
 from engine.errors import Fault, GraphError, OpError, Path
 from engine.graph import Tensor, building
@@ -43,9 +44,10 @@ class Derivation:
         self.empty: list[Place] = []
         self._zeros: list[tuple[Place, Shape, DType]] = []
         self._sweeps: list[Sweep] = []
-        self._mapped: dict[Tensor, Tensor] = {}
+        self.mapped: dict[Tensor, Tensor] = {}
         self._boundary = 0
         self._turn: int | None = None
+        self._room = limits.bytes  # what the blocks of a Jacobian leave to each of its sweeps
         self._cuts = self.lookup.known(("checkpoint",), request.checkpoint)
         self._brought: Mapping[str, Leaf] = {}
         with building(self.traced.builder):
@@ -96,7 +98,7 @@ class Derivation:
         """Let a leaf run over an axis: the whole tensor, with that axis in front, stands for it."""
         rank = len(whole.shape)
         order = [axis % rank, *(dim for dim in range(rank) if dim != axis % rank)]
-        self._mapped[sample] = permuted(leaf(source, whole.dtype, whole.shape), tuple(dim - rank for dim in order))
+        self.mapped[sample] = permuted(leaf(source, whole.dtype, whole.shape), tuple(dim - rank for dim in order))
 
     def stand_in(self, tensor: Tensor) -> Tensor:
         """Return a leaf of the tensor's type that stands for any direction."""
@@ -124,6 +126,7 @@ class Derivation:
         for output in outputs:
             for wrt in inputs:
                 shape = self.lead + self.lookup.tensor(output).shape + self.lookup.tensor(wrt).shape
+                self._room -= 2 * numel(shape) * self.lookup.tensor(wrt).dtype.itemsize
                 if numel(shape) > self.limits.elements:
                     self.lookup.fault(
                         ("graph",),
@@ -133,17 +136,43 @@ class Derivation:
                         "Name fewer outputs or wrt, or ask for products (jvp, hvp, gradients) instead.",
                     )
 
+    def check_memory(self, made: Compiled) -> None:
+        """Raise GraphError where running takes more memory than the limit."""
+        if made.peak_bytes > self.limits.bytes:
+            detail = (
+                f"the computation holds up to {made.peak_bytes} bytes at once, over the limit of {self.limits.bytes}"
+            )
+            hint = "Use smaller tensors or checkpoint, or ask the operator of the server for a higher limit."
+            raise GraphError([Fault(("graph",), "memory_limit", detail, hint)])
+
     # Results
 
-    def values(self, results: Mapping[Place, Tensor], accumulate: Mapping[str, Leaf] | None = None) -> None:
-        """Ask for tensors, in one sweep."""
-        final = dict(zip(results, self._finished(list(results.values())), strict=True))
+    def values(
+        self,
+        results: Mapping[Place, Tensor],
+        accumulate: Mapping[str, Leaf] | None = None,
+        edges: Sequence[Edge] = (),
+    ) -> None:
+        """Ask for tensors, in one sweep; where anomalies are looked for, also for what flows along `edges`."""
+        watches = self._watches(list(results.values()), edges)
+        found = self._finished([*results.values(), *(watches.tensors if watches else ())])
+        final = dict(zip(results, found, strict=False))
+        watched = found[len(results) :]
         for name, given in (accumulate or {}).items():
             before = leaf(("accumulate", name), given.dtype, given.shape)
             gradient = final["gradients", name]
             final["gradients", name] = as_tensor(before, gradient.dtype) + gradient
         if final:
-            self._sweeps.append(Sweep(self._planned(list(final.values())), values=tuple(final)))
+            planned = self._planned([*final.values(), *watched])
+            self._sweeps.append(Sweep(planned, values=tuple(final), watches=watches))
+
+    def _watches(self, wanted: Sequence[Tensor], edges: Sequence[Edge]) -> Watches | None:
+        if not self.request.detect_anomaly:
+            return None
+        watches = Watches()
+        watches.forward(self.traced, set(ancestors(wanted)))
+        watches.backward(self.traced, edges)
+        return watches
 
     def zero(self, place: Place, shape: Shape, dtype: DType) -> None:
         """Ask for zeros."""
@@ -156,26 +185,37 @@ class Derivation:
         """
         if not blocks:
             return
-        count = chunk = max(direction.numel, 1) if colours is None else count_of(colours)
-        planned = self._swept(direction, blocks, chunk)
-        while planned is None or (planned.peak_bytes > self.limits.bytes and chunk > 1):
-            chunk = (chunk + 1) // 2
-            planned = self._swept(direction, blocks, chunk)
+        count = max(direction.numel, 1) if colours is None else count_of(colours)
+        planned, chunk = self.chunked(count, self._room, lambda chunk: self._blocks(direction, blocks, chunk))
         basis = Basis(_source(direction), direction.shape, direction.dtype, count, chunk, colours)
         self._sweeps.append(Sweep(planned, blocks=tuple(block for block, _ in blocks), basis=basis))
 
-    def _swept(self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], chunk: int) -> Plan | None:
-        """Return the plan for `chunk` directions at once, or None where tensors would be over the limit."""
+    def _blocks(self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], chunk: int) -> list[Tensor]:
+        """Return the blocks for `chunk` directions at once."""
+        basis = leaf(_source(direction), direction.dtype, (chunk, *direction.shape))
+        many = batched([tensor for _, tensor in blocks], {direction: basis}, chunk)
+        return [
+            permuted(tensor, (*range(1 - tensor.ndim, 0), -tensor.ndim)) if block.axis == "columns" else tensor
+            for (block, _), tensor in zip(blocks, many, strict=True)
+        ]
+
+    def chunked(self, count: int, room: int, made: Callable[[int], list[Tensor]]) -> tuple[Plan, int]:
+        """Return the plan for as many of `count` directions at once as there is room for, and how many those are.
+
+        `made` returns the tensors for a number of directions. Raises OpError where one alone is over a limit.
+        """
+        planned = self._attempt(made, count)
+        while planned is None or (planned.peak_bytes > room and count > 1):
+            count = (count + 1) // 2
+            planned = self._attempt(made, count)
+        return planned, count
+
+    def _attempt(self, made: Callable[[int], list[Tensor]], count: int) -> Plan | None:
+        """Return the plan for `count` directions at once, or None where tensors would be over the limit."""
         try:
-            basis = leaf(_source(direction), direction.dtype, (chunk, *direction.shape))
-            many = batched([tensor for _, tensor in blocks], {direction: basis}, chunk)
-            ordered = [
-                permuted(tensor, (*range(1 - tensor.ndim, 0), -tensor.ndim)) if block.axis == "columns" else tensor
-                for (block, _), tensor in zip(blocks, many, strict=True)
-            ]
-            return self._planned(self._finished(ordered))
+            return self._planned(self._finished(made(count)))
         except OpError:
-            if chunk == 1:
+            if count == 1:
                 raise
             return None
 
@@ -188,8 +228,8 @@ class Derivation:
         if self.size is not None:
             forward = list(self.traced.names.values())
             if self.request.randomness == "different":
-                self._mapped.update(self._forks(forward, self.size))
-            batched(forward, self._mapped, self.size)
+                self.mapped.update(self._forks(forward, self.size))
+            batched(forward, self.mapped, self.size)
         self._boundary = len(self.traced.builder.nodes)
 
     def _forks(self, forward: Sequence[Tensor], size: int) -> dict[Tensor, Tensor]:
@@ -201,8 +241,8 @@ class Derivation:
         """Return tensors as they are computed in the end: mapped over vmap's axis, with recomputation between cuts."""
         keep = [self.lookup.tensor(name) for name in self._cuts]
         if self.size is not None:
-            wanted = batched(wanted, self._mapped, self.size)
-            keep = batched(keep, self._mapped, self.size)
+            wanted = batched(wanted, self.mapped, self.size)
+            keep = batched(keep, self.mapped, self.size)
         if not self._cuts:
             return wanted
         forward = [tensor for tensor in wanted if tensor.node.index < self._boundary]
@@ -210,28 +250,18 @@ class Derivation:
 
     def _planned(self, wanted: Sequence[Tensor]) -> Plan:
         turn = None if self._cuts else self._turn  # copies that are recomputed have an order of their own
-        if self.request.detect_anomaly:
-            return plan(wanted, fuse=False, boundary=self._boundary)
         return plan(wanted, boundary=self._boundary, turn=turn)
 
     def compiled(self, groups: tuple[str, ...], roots: tuple[str, ...] = ()) -> Compiled:
-        """Return what was asked for. Raises GraphError where it takes more memory than the limit."""
-        made = Compiled(
+        """Return what was asked for."""
+        return Compiled(
             tuple(self._sweeps),
             dag.serialize(self.traced, roots),
             groups,
             tuple(self.empty),
             tuple(self._zeros),
             self.lead,
-            detect_anomaly=self.request.detect_anomaly,
         )
-        if made.peak_bytes > self.limits.bytes:
-            detail = (
-                f"the computation holds up to {made.peak_bytes} bytes at once, over the limit of {self.limits.bytes}"
-            )
-            hint = "Use smaller tensors or checkpoint, or ask the operator of the server for a higher limit."
-            raise GraphError([Fault(("graph",), "memory_limit", detail, hint)])
-        return made
 
 
 def _source(tensor: Tensor) -> tuple[str, str]:
@@ -262,24 +292,24 @@ def _mapped_axes(program: Program, request: Request) -> tuple[int | None, dict[s
     """Return the size of vmap's axis and where it lies, by name. Raises GraphError where that does not fit."""
     faults: list[Fault] = []
     sizes: dict[str, int] = {}
-    brought = _brought(request)
+    member, brought = _brought(request)
     for name, axis in request.vmap.items():
         path: Path = ("vmap", name)
-        given = [leaf for leaf in (program.tensors.get(name), brought.get(name)) if leaf is not None]
-        if not given:
+        given = {repr(name): program.tensors.get(name), f"{name!r} of {member}": brought.get(name)}
+        if not any(given.values()):
             detail = f"{name!r} is neither a tensor nor a root with a seed"
             faults.append(
                 Fault(path, "unknown_tensor", detail, "Name tensors of the graph, or roots that have a seed.")
             )
-        for held in given:
-            rank = len(held.shape)
-            if -rank <= axis < rank:
-                sizes[name] = held.shape[axis]
-            else:
-                detail = f"{name!r} has {rank} dimensions and no axis {axis}"
+        for label, held in given.items():
+            rank = len(held.shape) if held else 0
+            if held and -rank <= axis < rank:
+                sizes[label] = held.shape[axis]
+            elif held:
+                detail = f"{label} has {rank} dimensions and no axis {axis}"
                 faults.append(Fault(path, "dim_out_of_range", detail, f"Use an axis from {-rank} to {rank - 1}."))
     if len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{name!r}: {size}" for name, size in sizes.items())
+        listed = ", ".join(f"{label}: {size}" for label, size in sizes.items())
         hint = "Map over axes of one size; leave shared tensors out of vmap."
         faults.append(Fault(("vmap",), "shape_mismatch", f"the mapped axes have several sizes: {listed}", hint))
     if faults:
@@ -287,10 +317,10 @@ def _mapped_axes(program: Program, request: Request) -> tuple[int | None, dict[s
     return next(iter(sizes.values()), None), dict(request.vmap)
 
 
-def _brought(request: Request) -> Mapping[str, Leaf | None]:
-    """Return the types of the tensors that a request brings besides the graph's, by name."""
+def _brought(request: Request) -> tuple[str, Mapping[str, Leaf | None]]:
+    """Return the member and the types of the tensors that a request brings besides the graph's, by name."""
     for member in ("backward", "tangents", "vectors"):
         found: Mapping[str, Leaf | None] | None = getattr(request, member, None)
         if found:
-            return found
-    return {}
+            return member, found
+    return "", {}

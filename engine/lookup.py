@@ -62,7 +62,13 @@ class Lookup:
             self.faults[-1] = Fault((member,), *_rest(self.faults[-1]))
             return None
         self._check_root(name, (member,))
-        self._check_seed(name, None, (member,))
+        if self.tensor(name).numel != 1:
+            self.fault(
+                (member,),
+                "not_scalar",
+                f"{name!r} has shape {list(self.tensor(name).shape)}, and only a scalar has second derivatives here",
+                "Sum it first, or take the mean.",
+            )
         return name
 
     def _only_scalar(self, member: str) -> str | None:
@@ -73,7 +79,7 @@ class Lookup:
                 (member,),
                 "no_root",
                 f"{member} is left out, and the outputs that no op consumes are not one scalar: {listed}",
-                "Name a scalar root; or, in backward, give a root a seed of its shape.",
+                "Name a scalar, or sum the output first." + _SEEDS.get(member, ""),
             )
             return None
         self._check_root(names[0], (member,))
@@ -114,7 +120,9 @@ class Lookup:
             return found
         known = self.known((member,), names)
         for name in known:
-            if not self.tensor(name).requires_grad:
+            if not self.tensor(name).dtype.is_differentiable:
+                self.floating([name], member)
+            elif not self.tensor(name).requires_grad:
                 self.fault(
                     (member, list(names).index(name)),
                     "requires_no_grad",
@@ -123,12 +131,12 @@ class Lookup:
                 )
         return known
 
-    def floating(self, names: Iterable[str], member: str, *, keys: bool = False) -> None:
-        """Report names whose dtype has no derivative."""
-        for position, name in enumerate(names):
+    def floating(self, names: Iterable[str], member: str) -> None:
+        """Report names whose dtype has no derivative, each by itself: the member may be a list or an object."""
+        for name in names:
             if not self.tensor(name).dtype.is_differentiable:
                 self.fault(
-                    (member, name if keys else position),
+                    (member, name),
                     "dtype",
                     f"{name!r} has dtype {self.tensor(name).dtype}, which has no derivative",
                     "Name floating tensors only.",
@@ -137,7 +145,7 @@ class Lookup:
     def like(self, given: Mapping[str, Leaf], member: str) -> list[str]:
         """Return the names of tensors that the request brings a vector for, which has the tensor's shape."""
         known = self.known((member,), given, keys=True)
-        self.floating(known, member, keys=True)
+        self.floating(known, member)
         for name in known:
             self.shape_as(name, given[name], (member, name), "the vector")
         if not given:
@@ -158,6 +166,10 @@ class Lookup:
     def fault(self, path: Path, code: str, detail: str, hint: str) -> None:
         """Report a fault."""
         self.faults.append(Fault(path, code, detail, hint))
+
+
+_SEEDS = {"backward": " Or let backward be an object that gives a root a seed of its shape."}
+"""What else mends it, by member."""
 
 
 def _rest(fault: Fault) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ from engine.blocked import blocked
 from engine.graph import Node, Tensor
 from engine.op import CONSTANT, LEAF, Kernel
 from engine.optimize.fuse import Cluster, fused
+from engine.optimize.order import interleaved
 
 Source = tuple[str, str]
 """What a leaf is read from: the request's member and the name in it, such as ("tensors", "w")."""
@@ -74,7 +75,9 @@ def plan(wanted: Sequence[Tensor], *, fuse: bool = True, boundary: int = 0, turn
 
     Derivatives begin with the node of index `boundary`, tangents with that of index `turn`.
     """
-    order = _ordered(wanted, turn)
+    order = ancestors(wanted)
+    if turn is not None:
+        order = interleaved(order, boundary, turn)
     constants = _constants(order)
     leaves = [node for node in order if node.primitive is LEAF]
     running = [node for node in order if node.primitive is not LEAF and node.outputs[0] not in constants]
@@ -103,21 +106,6 @@ def plan(wanted: Sequence[Tensor], *, fuse: bool = True, boundary: int = 0, turn
         max([*held, sum([_bytes(node.outputs[0]) for node in leaves])]),
         boundary,
     )
-
-
-def _ordered(wanted: Sequence[Tensor], turn: int | None) -> list[Node]:
-    """Return the nodes in the order in which they run: the graph's, but tangents follow right behind what they need.
-
-    Otherwise every value would be kept until all are known, and only then be read by its tangent.
-    """
-    order = ancestors(wanted)
-    if turn is None:
-        return order
-    ready: dict[Node, int] = {}
-    for node in order:
-        late = node.index >= turn or not node.inputs
-        ready[node] = max([ready[tensor.node] for tensor in node.inputs], default=-1) if late else node.index
-    return sorted(order, key=lambda node: (ready[node], node.index))
 
 
 def _constants(order: Sequence[Node]) -> dict[Tensor, Any]:

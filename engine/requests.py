@@ -51,6 +51,19 @@ class GradientRequest(Common):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRequest(GradientRequest):
+    """Whether gradients are what differences of the roots' values say.
+
+    `eps` is the step of the differences (None: one that suits each element). A gradient and a difference agree if they
+    differ by no more than `atol`, plus `rtol` times the larger of the two.
+    """
+
+    eps: float | None = None
+    rtol: float = 1e-5
+    atol: float = 1e-7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TangentRequest(Common):
     """Tangents of `outputs` in the direction of `tangents`, whose types are given by name."""
 

@@ -28,12 +28,22 @@ _WORDS = {
     DType: "a dtype's name",
     type(None): "null",
     tuple[int, ...]: "a list of integers",
+    tuple[int | None, ...]: "a list of integers and nulls",
     tuple[float, ...]: "a list of numbers",
     tuple[bool, ...]: "a list of true and false",
     tuple[tuple[int, ...], ...]: "a list of lists of integers",
     tuple[Tensor, ...]: "a list of tensors",
     tuple[Tensor | None, ...]: "a list of tensors and nulls",
 }
+_ITEMS: dict[Any, set[type]] = {
+    tuple[int, ...]: {int},
+    tuple[bool, ...]: {bool},
+    tuple[Tensor, ...]: {Tensor},
+    tuple[int | None, ...]: {int, type(None)},
+    tuple[Tensor | None, ...]: {Tensor, type(None)},
+}
+"""What the items are of sequences that are taken as they are."""
+
 _SEQUENCES: dict[Any, Any] = {
     int: tuple[int, ...],
     float: tuple[float, ...],
@@ -134,17 +144,11 @@ class Parameter:
     def _sequence(self, value: tuple[Any, ...]) -> Any:
         takes = self.takes
         kinds = {type(item) for item in value}
-        if tuple[int, ...] in takes and kinds <= {int}:
-            return value
-        if tuple[bool, ...] in takes and kinds <= {bool}:
+        if any(sequence in takes and kinds <= items for sequence, items in _ITEMS.items()):
             return value
         if tuple[float, ...] in takes and kinds <= {int, float}:
             return tuple(map(float, value))
-        if tuple[Tensor, ...] in takes and kinds <= {Tensor}:
-            return value
         if tuple[tuple[int, ...], ...] in takes and all(_integers(item) for item in value):
-            return value
-        if tuple[Tensor | None, ...] in takes and kinds <= {Tensor, type(None)}:
             return value
         raise self._refusal(value)
 

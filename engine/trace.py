@@ -26,8 +26,9 @@ MOST_FAULTS = 100
 
 @dataclass(frozen=True, slots=True)
 class TracedCall:
-    """A call with its bound arguments and its results: a tensor for each name of `names` (None is a skipped one)."""
+    """Call `index` of a program with its bound arguments and its results: a tensor for each name (None: skipped)."""
 
+    index: int
     call: Call
     op: Op
     arguments: Mapping[str, Any]
@@ -236,7 +237,7 @@ def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
     finally:
         traced.builder.origin = None
     traced.names.update({name: result for name, result in zip(names, results, strict=True) if name is not None})
-    traced.calls.append(TracedCall(call, op, arguments, names, results))
+    traced.calls.append(TracedCall(index, call, op, arguments, names, results))
 
 
 def _named(call: Call, several: bool, count: int) -> tuple[str | None, ...]:

@@ -11,10 +11,11 @@ from http import HTTPStatus
 from typing import Any
 
 from app.schemas.argument import ARGUMENT
-from app.schemas.graph import GRAPH, OP
+from app.schemas.graph import GRAPH, GRAPH_TYPE, OP
 from app.schemas.readers import Schema
-from app.schemas.requests import FORWARD, GRADIENTS
-from app.schemas.tensor import TENSOR, VALUES
+from app.schemas.record import Record
+from app.schemas.requests import EXPLAIN, FORWARD, GRADIENTS, HESSIAN, HVP, JACOBIAN, JVP
+from app.schemas.tensor import TENSOR, TENSOR_TYPE, VALUES
 from engine.types import DTYPES
 
 
@@ -37,7 +38,10 @@ def _list(item: Schema) -> Schema:
 
 _STRING: Schema = {"type": "string"}
 _STRINGS = _list(_STRING)
-_SHAPE = _list({"type": "integer"})
+_NAME_OR_NULL: Schema = {"type": ["string", "null"]}
+_FLAG: Schema = {"type": "boolean"}
+_COUNT: Schema = {"type": "integer"}
+_SHAPE = _list(_COUNT)
 _NULL: Schema = {"type": "null"}
 
 _RESULT = _object({"dtype": {"type": "string", "enum": list(DTYPES)}, "shape": _SHAPE, "data": _ref("Values")})
@@ -92,55 +96,131 @@ OP_PAGE = _object(
     }
 )
 
-COMPONENTS: dict[str, Schema] = {
-    "Values": VALUES,
-    "Tensor": TENSOR,
-    "Argument": ARGUMENT,
-    "Op": OP,
-    "Graph": GRAPH,
-    "GradientsRequest": GRADIENTS.schema(),
-    "ForwardRequest": FORWARD.schema(),
-    "Result": _RESULT,
-    "Node": _NODE,
-    "DAG": _DAG,
-    "GradientsReply": _object(
-        {
-            "outputs": _map(_ref("Result")),
-            "gradients": _map({"anyOf": [_ref("Result"), _NULL]}),
-            "warnings": _STRINGS,
-            "dag": _ref("DAG"),
-        },
-        optional=("dag",),
-    ),
-    "ForwardReply": _object({"outputs": _map(_ref("Result")), "dag": _ref("DAG")}, optional=("dag",)),
-    "Fault": _FAULT,
-    "Problem": _PROBLEM,
+_TENSORS = _map(_ref("Result"))
+_MATRICES = _map(_TENSORS)
+_GRADIENTS = _map({"anyOf": [_ref("Result"), _NULL]})
+
+_TYPE: dict[str, Schema] = {"dtype": _STRING, "shape": _SHAPE}
+_WORK: dict[str, Schema] = {"flops": _COUNT, "bytes_read": _COUNT, "bytes_written": _COUNT}
+_SLOTS = _list(_object({"slot": _COUNT, **_TYPE}))
+_STEP = _object(
+    {
+        "primitives": _STRINGS,
+        "ops": _STRINGS,
+        "pass": {"type": "string", "enum": ["forward", "backward"]},
+        "cluster": _FLAG,
+        "reads": _SLOTS,
+        "writes": _SLOTS,
+        "frees": _list(_COUNT),
+        **_WORK,
+        "held_bytes": _COUNT,
+    }
+)
+_SWEEP = _object({"results": _list(_STRINGS), "runs": _COUNT, "slots": _COUNT, "steps": _list(_ref("Step"))})
+_KEPT = _object({"name": _NAME_OR_NULL, "op": _NAME_OR_NULL, **_TYPE, "bytes": _COUNT, "needed_by": _STRINGS})
+_PASSES = _object({"mode": _STRING, "passes": _COUNT, "without_colouring": _COUNT, "saved": _COUNT})
+_EXPLANATION: dict[str, Schema] = {
+    "plan": _object({"sweeps": _list(_SWEEP), "clusters": _COUNT}),
+    "cost": _map(_object({**_WORK, "peak_bytes": _COUNT})),
+    "kept": _list(_KEPT),
+    "passes": {"anyOf": [_PASSES, _NULL]},
+    "vmap": _object({"size": {"type": ["integer", "null"]}, "loops": _STRINGS}),
+    "limits": _map(_object({"needed": _COUNT, "limit": _COUNT, "headroom": _COUNT})),
+    "warnings": _STRINGS,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What the description says of a derivative's resource."""
+    """What the description says of a derivative's resource. `members` are those of the reply besides the DAG."""
 
+    name: str
     summary: str
     description: str
-    request: Schema
-    reply: Schema
+    record: Record
+    members: Mapping[str, Schema]
+
+    @property
+    def request(self) -> Schema:
+        """The request's schema."""
+        return _ref(f"{self.name}Request")
+
+    @property
+    def reply(self) -> Schema:
+        """The reply's schema."""
+        return _ref(f"{self.name}Reply")
+
+    def components(self) -> dict[str, Schema]:
+        """Return what the two schemas lead to."""
+        reply = _object({**self.members, "dag": _ref("DAG")}, optional=("dag",))
+        return {f"{self.name}Request": self.record.schema(), f"{self.name}Reply": reply}
 
 
 CALLS: Mapping[str, Call] = {
     "gradients": Call(
+        "Gradients",
         "Outputs, gradients and the DAG",
-        "Run a graph and differentiate its roots, as PyTorch's `backward()` does.",
-        _ref("GradientsRequest"),
-        _ref("GradientsReply"),
+        "Run a graph and differentiate its roots, as PyTorch's `backward()` does. With `vmap`, for each sample.",
+        GRADIENTS,
+        {"outputs": _TENSORS, "gradients": _GRADIENTS, "warnings": _STRINGS},
     ),
-    "forward": Call(
-        "Outputs alone",
-        "Run a graph and record nothing.",
-        _ref("ForwardRequest"),
-        _ref("ForwardReply"),
+    "forward": Call("Forward", "Outputs alone", "Run a graph and record nothing.", FORWARD, {"outputs": _TENSORS}),
+    "jvp": Call(
+        "Jvp",
+        "Tangents: how outputs change in a direction",
+        "Multiply the Jacobian with a direction in one forward pass, as `torch.func.jvp` does. What the direction "
+        "leaves out stands still; an output that does not depend on the rest has zeros.",
+        JVP,
+        {"outputs": _TENSORS, "tangents": _TENSORS},
     ),
+    "jacobian": Call(
+        "Jacobian",
+        "Every output by every input",
+        "Return the derivative of every element of every output by every element of every input: for each output and "
+        "each input a tensor of the output's shape followed by the input's.",
+        JACOBIAN,
+        {"outputs": _TENSORS, "jacobian": _MATRICES},
+    ),
+    "hessian": Call(
+        "Hessian",
+        "The second derivatives of a scalar",
+        "Return a scalar, its gradients, and its second derivatives: for each two inputs a tensor of the first one's "
+        "shape followed by the second one's.",
+        HESSIAN,
+        {"outputs": _TENSORS, "gradients": _TENSORS, "hessian": _MATRICES},
+    ),
+    "hvp": Call(
+        "Hvp",
+        "A Hessian times a vector",
+        "Multiply the Hessian of a scalar with a vector, at the cost of a few gradients: no Hessian is made.",
+        HVP,
+        {"outputs": _TENSORS, "gradients": _TENSORS, "hvp": _TENSORS},
+    ),
+    "explain": Call(
+        "Explain",
+        "What a request would do, without doing it",
+        "Take a request for gradients and return its DAG, the steps that would run with their operations and bytes, "
+        "what is kept for the way back, and the limits. Tensors may have `shape` and `dtype` and no `data`.",
+        EXPLAIN,
+        _EXPLANATION,
+    ),
+}
+
+COMPONENTS: dict[str, Schema] = {
+    "Values": VALUES,
+    "Tensor": TENSOR,
+    "TensorType": TENSOR_TYPE,
+    "Argument": ARGUMENT,
+    "Op": OP,
+    "Graph": GRAPH,
+    "GraphType": GRAPH_TYPE,
+    "Result": _RESULT,
+    "Node": _NODE,
+    "DAG": _DAG,
+    "Step": _STEP,
+    **{name: schema for call in CALLS.values() for name, schema in call.components().items()},
+    "Fault": _FAULT,
+    "Problem": _PROBLEM,
 }
 
 

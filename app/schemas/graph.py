@@ -101,22 +101,24 @@ class _Ops:
         return {"type": "array", "items": _OpReader().schema()}
 
 
-_TENSORS = ByName(TensorReader())
-
-
 @dataclass(frozen=True, slots=True)
 class _Tensors:
     """The leaves of a graph."""
+
+    bare: bool = False
 
     def read(self, value: Any, path: Path, reading: Reading) -> dict[str, TensorForm]:
         """Return what is said of each leaf besides its values."""
         if type(value) is dict:
             _refuse_excess(len(value), reading.max_tensors, "tensors", path, reading)
-        return _TENSORS.read(value, path, reading)
+        return self._by_name().read(value, path, reading)
 
     def schema(self) -> Schema:
         """Return the JSON schema."""
-        return _TENSORS.schema()
+        return self._by_name().schema()
+
+    def _by_name(self) -> ByName[TensorForm]:
+        return ByName(TensorReader(bare=self.bare))
 
 
 def _refuse_excess(count: int, limit: int, what: str, path: Path, reading: Reading) -> None:
@@ -125,31 +127,38 @@ def _refuse_excess(count: int, limit: int, what: str, path: Path, reading: Readi
         reading.refuse(path, f"too_many_{what}", f"the graph has {count} {what}", hint)
 
 
-_GRAPH = Record(
-    "a graph",
-    {
-        "dtype": Member(DTypeName(GRAPH_DTYPES), "the dtype of tensors that name none", default="float64"),
-        "tensors": Member(_Tensors(), "the leaves, by name", required=True),
-        "ops": Member(_Ops(), "the calls, in any order", default=[]),
-    },
-)
+def _graph(title: str, tensors: _Tensors) -> Record:
+    return Record(
+        title,
+        {
+            "dtype": Member(DTypeName(GRAPH_DTYPES), "the dtype of tensors that name none", default="float64"),
+            "tensors": Member(tensors, "the leaves, by name", required=True),
+            "ops": Member(_Ops(), "the calls, in any order", default=[]),
+        },
+    )
+
+
+_GRAPH = _graph("a graph", _Tensors())
+_BARE = _graph("a graph whose tensors may lack values", _Tensors(bare=True))
 
 
 @dataclass(frozen=True, slots=True)
 class GraphReader:
-    """A graph. Names of tensors and of outputs share one space."""
+    """A graph. Names of tensors and of outputs share one space. Where it may be `bare`, tensors need no values."""
+
+    bare: bool = False
 
     def read(self, value: Any, path: Path, reading: Reading) -> GraphForm:
         """Return the graph without its tensors' values."""
         repeated = type(value) is dict and _note_repeated_names(value, path, reading)
-        form = GraphForm(**_GRAPH.read(value, path, reading))
+        form = GraphForm(**(_BARE if self.bare else _GRAPH).read(value, path, reading))
         if repeated:
             raise Refused
         return form
 
     def schema(self) -> Schema:
         """Return the JSON schema."""
-        return {"$ref": "#/components/schemas/Graph"}
+        return {"$ref": f"#/components/schemas/{'GraphType' if self.bare else 'Graph'}"}
 
 
 def _note_repeated_names(graph: dict[str, Any], path: Path, reading: Reading) -> bool:
@@ -176,3 +185,4 @@ def _outputs(ops: Any, path: Path) -> Iterator[tuple[str, Path]]:
 
 OP: Schema = _OP.schema()
 GRAPH: Schema = _GRAPH.schema()
+GRAPH_TYPE: Schema = _BARE.schema()

@@ -37,11 +37,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An object with the members of a table. Others are refused; `later` are those known and not offered yet."""
+    """An object with the members of a table. Others are refused."""
 
     title: str
     members: Mapping[str, Member]
-    later: tuple[str, ...] = ()
 
     def read(self, value: Any, path: Path, reading: Reading) -> dict[str, Any]:
         """Return all members, defaults included. Unknown ones are noted and do not refuse the object."""
@@ -61,9 +60,6 @@ class Record:
         return found
 
     def _note_unknown(self, name: str, path: Path, reading: Reading) -> None:
-        if name in self.later:
-            reading.note((*path, name), "not_offered", f"`{name}` is not offered yet", "Leave it out.")
-            return
         hint = did_you_mean(name, self.members) or f"It has {', '.join(self.members)}."
         reading.note((*path, name), "unknown_member", f"{self.title} has no member {short(name)}", hint)
 

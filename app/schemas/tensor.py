@@ -18,13 +18,15 @@ from engine.types import DTYPES, DType, Shape
 class TensorForm:
     """What a request says of a tensor besides its values.
 
-    `shorthand` says that the values stand in the tensor's place, not under `data`.
+    `shorthand` says that the values stand in the tensor's place, not under `data`; `typed`, that there are none, and
+    shape and dtype are all that is known.
     """
 
     dtype: DType | None = None
     shape: Shape | None = None
     requires_grad: bool = False
     shorthand: bool = False
+    typed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +87,14 @@ class _Data:
         return {"$ref": "#/components/schemas/Values"}
 
 
-_TENSOR = Record(
-    "a tensor",
-    {
-        "data": Member(_Data(), "its values: nested, or flat or base64 with `shape`", required=True),
-        "dtype": Member(DTypeName(TENSOR_DTYPES), "its dtype; by default the graph's"),
-        "shape": Member(_Shape(), "its shape, where `data` is flat or base64"),
-        "requires_grad": Member(Flag(), "whether its gradient is wanted", default=False),
-    },
-)
+_TYPE = {
+    "dtype": Member(DTypeName(TENSOR_DTYPES), "its dtype; by default the graph's"),
+    "shape": Member(_Shape(), "its shape, where `data` is flat, base64 or left out"),
+    "requires_grad": Member(Flag(), "whether its gradient is wanted", default=False),
+}
+_DATA = "its values: nested, or flat or base64 with `shape`"
+_TENSOR = Record("a tensor", {"data": Member(_Data(), _DATA, required=True), **_TYPE})
+_BARE = Record("a tensor or its type", {"data": Member(_Data(), _DATA), **_TYPE})
 
 
 SHORTHAND = 0
@@ -102,9 +103,13 @@ SHORTHAND = 0
 
 @dataclass(frozen=True, slots=True)
 class TensorReader:
-    """A tensor whose values have been taken out. One that is `held` constant cannot require a gradient."""
+    """A tensor whose values have been taken out.
+
+    One that is `held` constant cannot require a gradient; one that may be `bare` needs no values where it has a shape.
+    """
 
     held: bool = False
+    bare: bool = False
 
     def read(self, value: Any, path: Path, reading: Reading) -> TensorForm:
         """Return what is said of the tensor besides its values."""
@@ -112,7 +117,11 @@ class TensorReader:
             return TensorForm(shorthand=True)
         if value is None:
             reading.refuse(path, "null_value", "null is no tensor", "Give its values, or leave the tensor out.")
-        form = _form(_TENSOR.read(value, path, reading))
+        members = (_BARE if self.bare else _TENSOR).read(value, path, reading)
+        form = TensorForm(members["dtype"], members["shape"], members["requires_grad"], typed="data" not in value)
+        if form.typed and form.shape is None:
+            hint = "Add `shape`, or `data`."
+            reading.refuse((*path, "shape"), "missing_member", "a tensor without `data` needs its `shape`", hint)
         if self.held and form.requires_grad:
             at = (*path, "requires_grad")
             reading.refuse(at, "not_differentiable", "this tensor is held constant", "Leave `requires_grad` out.")
@@ -120,24 +129,22 @@ class TensorReader:
 
     def schema(self) -> Schema:
         """Return the JSON schema."""
-        return {"$ref": "#/components/schemas/Tensor"}
-
-
-def _form(members: dict[str, Any]) -> TensorForm:
-    return TensorForm(members["dtype"], members["shape"], members["requires_grad"])
+        return {"$ref": f"#/components/schemas/{'TensorType' if self.bare else 'Tensor'}"}
 
 
 @dataclass(frozen=True, slots=True)
 class SeedReader:
     """The seed of a root: a tensor held constant, or null, which stands for ones."""
 
+    bare: bool = False
+
     def read(self, value: Any, path: Path, reading: Reading) -> TensorForm | None:
         """Return what is said of the seed besides its values."""
-        return None if value is None else TensorReader(held=True).read(value, path, reading)
+        return None if value is None else TensorReader(held=True, bare=self.bare).read(value, path, reading)
 
     def schema(self) -> Schema:
         """Return the JSON schema."""
-        return {"anyOf": [TensorReader().schema(), {"type": "null"}]}
+        return {"anyOf": [TensorReader(bare=self.bare).schema(), {"type": "null"}]}
 
 
 VALUES: Schema = {
@@ -149,4 +156,9 @@ VALUES: Schema = {
 TENSOR: Schema = {
     "description": "A tensor: its values alone, or an object with room for dtype, shape and requires_grad.",
     "anyOf": [{"$ref": "#/components/schemas/Values"}, _TENSOR.schema()],
+}
+
+TENSOR_TYPE: Schema = {
+    "description": "A tensor, or its type: shape and dtype without values.",
+    "anyOf": [{"$ref": "#/components/schemas/Values"}, _BARE.schema()],
 }

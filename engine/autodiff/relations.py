@@ -39,6 +39,9 @@ TRAILING = {
     "linalg._inv": 2,
     "linalg._solve": 2,
     "linalg._solve_triangular": 2,
+    "likelihood_loss._variances": 0,
+    "svd._svd": 2,
+    "svd._svdvals": 2,
 }
 """How many trailing dimensions a primitive works on, where no parameter says so; those before are a batch."""
 

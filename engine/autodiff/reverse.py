@@ -12,11 +12,17 @@ from engine.graph import Node, Tensor, builder
 from engine.op import convert
 from engine.ops.reduction import sum_to
 
+Edge = tuple[Node, Tensor, Tensor]
+"""A node, an input of it, and the cotangent that the node's rule gives that input."""
 
-def backward(roots: Sequence[tuple[Tensor, Tensor]], targets: Sequence[Tensor]) -> list[Tensor | None]:
+
+def backward(
+    roots: Sequence[tuple[Tensor, Tensor]], targets: Sequence[Tensor], edges: list[Edge] | None = None
+) -> list[Tensor | None]:
     """Return the gradient of each target: of sum(<seed, root>) over `roots`, pairs of root and seed of its shape.
 
-    A gradient has its target's shape and dtype; it is None where no root depends on the target.
+    A gradient has its target's shape and dtype; it is None where no root depends on the target. What flows along each
+    edge of the walk is added to `edges` if they are given.
     """
     wanted = set(targets)
     order = _between(wanted, [root for root, _ in roots])
@@ -29,7 +35,9 @@ def backward(roots: Sequence[tuple[Tensor, Tensor]], targets: Sequence[Tensor]) 
     try:
         for node in reversed(order):
             active.origin = node.origin
-            _pull_back(node, cotangents, wanted, on_path)
+            flowing = _pull_back(node, cotangents, wanted, on_path)
+            if edges is not None:
+                edges.extend(flowing)
     finally:
         active.origin = origin
     return [cotangents.get(target) for target in targets]
@@ -67,18 +75,20 @@ def _between(targets: set[Tensor], roots: Sequence[Tensor]) -> list[Node]:
     return sorted(reached, key=_index)
 
 
-def _pull_back(node: Node, cotangents: dict[Tensor, Tensor], wanted: set[Tensor], on_path: set[Node]) -> None:
+def _pull_back(node: Node, cotangents: dict[Tensor, Tensor], wanted: set[Tensor], on_path: set[Node]) -> list[Edge]:
     """Add the cotangents that flow from a node's results to its inputs."""
     grads = [cotangents.get(result) for result in node.outputs]
     if all(grad is None for grad in grads):
-        return
+        return []
     needed = [
         position
         for position, tensor in enumerate(node.inputs)
         if tensor.requires_grad and (tensor in wanted or tensor.node in on_path)
     ]
-    for position, cotangent in cotangents_of(node, grads, needed):
-        _accumulate(cotangents, node.inputs[position], cotangent)
+    flowing = [(node, node.inputs[position], found) for position, found in cotangents_of(node, grads, needed)]
+    for _, tensor, cotangent in flowing:
+        _accumulate(cotangents, tensor, cotangent)
+    return flowing
 
 
 def cotangents_of(node: Node, grads: Sequence[Tensor | None], needed: Sequence[int]) -> list[tuple[int, Tensor]]:

@@ -33,7 +33,7 @@ def pattern(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Array | None
     every value, never false where one is not.
     """
     rows, columns = (sum(tensor.numel for tensor in tensors) for tensors in (outputs, inputs))
-    if rows * columns > ELEMENTS:
+    if not 0 < rows * columns <= ELEMENTS:
         return None
     walk = _Walk()
     try:

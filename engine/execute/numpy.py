@@ -29,22 +29,20 @@ class Runner:
     _runs: int = 0
     _straight: Function | None = field(default=None, repr=False)
 
-    def run(
-        self, values: Mapping[Source, Any], *, deadline: float | None = None, detect_anomaly: bool = False
-    ) -> list[Any]:
+    def run(self, values: Mapping[Source, Any], *, deadline: float | None = None) -> list[Any]:
         """Return the plan's outputs as arrays.
 
         `values` has an array for every input. `deadline` is a moment of `time.monotonic()`, looked at between steps.
-        Raises ValueFault where an op refuses a value, or, with `detect_anomaly`, where a result stops being finite.
+        Raises ValueFault where an op refuses a value.
         """
-        if self._straight is not None and not detect_anomaly:
+        if self._straight is not None:
             try:
                 with np.errstate(all="ignore"):
                     return self._straight([values[source] for source, _ in self.plan.inputs])
             except OpError:
                 pass  # the walk below meets it again, and knows where
         self._warm()
-        return _walk(self.plan, values, deadline, detect_anomaly)
+        return _walk(self.plan, values, deadline)
 
     def _warm(self) -> None:
         plan = self.plan
@@ -53,7 +51,7 @@ class Runner:
             self._straight = straight_line(plan)
 
 
-def _walk(plan: Plan, values: Mapping[Source, Any], deadline: float | None, detect_anomaly: bool) -> list[Any]:
+def _walk(plan: Plan, values: Mapping[Source, Any], deadline: float | None) -> list[Any]:
     """Run step by step."""
     memory = list(plan.memory)
     for source, slot in plan.inputs:
@@ -64,10 +62,7 @@ def _walk(plan: Plan, values: Mapping[Source, Any], deadline: float | None, dete
             for step in plan.steps:
                 if deadline is not None and time.monotonic() > deadline:
                     raise DeadlineExceeded("the deadline passed while the graph ran")
-                arguments = [memory[slot] for slot in step.args]
-                result = step.kernel(*arguments)
-                if detect_anomaly:
-                    _refuse_anomaly(step.nodes[0], arguments, result)
+                result = step.kernel(*[memory[slot] for slot in step.args])
                 if isinstance(step.results, int):
                     memory[step.results] = result
                 else:
@@ -85,24 +80,3 @@ def _walk(plan: Plan, values: Mapping[Source, Any], deadline: float | None, dete
 def path_of(node: Node) -> tuple[str | int, ...]:
     """Return where the request names the op that the node came from."""
     return () if node.origin is None else ("graph", "ops", node.origin)
-
-
-def _refuse_anomaly(node: Node, arguments: list[Any], result: Any) -> None:
-    results = result if node.primitive.several else (result,)
-    if all(map(_finite, results)) or not all(map(_finite, arguments)):
-        return
-    raise OpError(
-        "not_finite",
-        f"a value stops being finite in {node.primitive.name.strip('_')}, computed for this op "
-        f"from inputs in {', '.join(map(_range, arguments))}",
-        "Look at the inputs of this op: a logarithm, root or quotient at 0, or an overflow; clamp or rescale them.",
-    )
-
-
-def _finite(array: Any) -> bool:
-    return bool(np.isfinite(array).all())
-
-
-def _range(array: Any) -> str:
-    array = np.asarray(array)
-    return f"[{array.min()}, {array.max()}]" if array.size else "an empty tensor"

@@ -157,8 +157,8 @@ def _hardswish(input: Tensor) -> Tensor: ...
 
 @_hardswish.vjp
 def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
-    inner = where(input <= -3, 0.0, grad * (input / 3 + 0.5))
-    return where(input >= 3, grad, inner)
+    rising = where(input <= -3, 0.0, input / 3 + 0.5)
+    return grad * where(input >= 3, 1.0, rising)
 
 
 @op(samples=(sample(real(2, 3, low=-5, high=5)), *_ANY))

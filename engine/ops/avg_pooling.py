@@ -1,8 +1,8 @@
-"""Pooling to the mean of each sliding window, or of each of a given number of parts."""
+"""Pooling to the mean of each sliding window."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -48,32 +48,15 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, kernel: Sizes, stride: Sizes)
 
 
 @primitive(differentiable=False)
-def _divisors(*, counts: tuple[tuple[int, ...], ...], dtype: DType) -> Type:
-    """How many elements each window has: the product of what it has along each dimension."""
-    return Type(dtype, tuple(map(len, counts)))
+def _counted(*, count: int, kernel: int, stride: int, first: int, low: int, high: int, dtype: DType) -> Type:
+    """How many places in [low, high) each window has along a dimension, the first of which starts at `first`."""
+    return Type(dtype, (count,))
 
 
-@_divisors.kernel
-def _(*, counts: tuple[tuple[int, ...], ...], dtype: DType) -> np.ndarray:
-    total = np.ones((), dtype.numpy)
-    for along in counts:
-        total = total[..., None] * np.array(along, dtype.numpy)
-    return total
-
-
-@primitive(differentiable=False)
-def _averaging(*, size: int, parts: int, dtype: DType) -> Type:
-    """The matrix (parts, size) that averages parts of nearly equal sizes, overlapping where they must."""
-    return Type(dtype, (parts, size))
-
-
-@_averaging.kernel
-def _(*, size: int, parts: int, dtype: DType) -> np.ndarray:
-    part = np.arange(parts)
-    start, stop = part * size // parts, -(-(part + 1) * size // parts)
-    place = np.arange(size)
-    inside = (place >= start[:, None]) & (place < stop[:, None])
-    return (inside / (stop - start)[:, None]).astype(dtype.numpy)
+@_counted.kernel
+def _(*, count: int, kernel: int, stride: int, first: int, low: int, high: int, dtype: DType) -> np.ndarray:
+    start = np.arange(count) * stride + first
+    return (np.minimum(start + kernel, high) - np.maximum(start, low)).astype(dtype.numpy)
 
 
 # Windows
@@ -84,29 +67,40 @@ def _avg_pool(input: Tensor, placed: Pool, count_include_pad: bool, divisor: int
         require_floating(input)
     if divisor == 0:
         raise OpError("range", "divisor_override is 0", "Give another number, or leave it out.", "divisor_override")
-    total = _window_sum(placed.padded(input, 0), kernel=placed.kernel, stride=placed.stride)
+    total = window_sum(placed.padded(input, 0), placed.kernel, placed.stride)
     by = _divisor(placed, count_include_pad, input.dtype) if divisor is None else divisor
     return placed.restored(div(total, by, rounding_mode="trunc" if input.dtype is int64 else None))
 
 
-def _divisor(placed: Pool, count_include_pad: bool, dtype: DType) -> Tensor | int:
-    counts = _elements(placed, count_include_pad)
-    if all(set(along) == {k} for along, k in zip(counts, placed.kernel, strict=True)):
-        return math.prod(placed.kernel)
-    made: Tensor = _divisors(counts=counts, dtype=dtype)
+def window_sum(input: Tensor, kernel: Sizes, stride: Sizes) -> Tensor:
+    """The sum of each window over the last dimensions: (*, *sizes) -> (*, *counts)."""
+    made: Tensor = _window_sum(input, kernel=kernel, stride=stride)
     return made
 
 
-def _elements(placed: Pool, count_include_pad: bool) -> tuple[tuple[int, ...], ...]:
-    """Return, for each dimension, how many elements each window counts along it: those behind the padding never."""
-    found = []
+def _divisor(placed: Pool, count_include_pad: bool, dtype: DType) -> Tensor | int:
+    """Return how many elements each window counts: those that it has behind the padding never."""
+    each = []
     for size, k, step, padding, count in zip(
         placed.sizes, placed.kernel, placed.stride, placed.padding, placed.counts, strict=True
     ):
         low, high = (-padding, size + padding) if count_include_pad else (0, size)
-        starts = [number * step - padding for number in range(count)]
-        found.append(tuple(min(start + k, high) - max(start, low) for start in starts))
-    return tuple(found)
+        whole = -padding >= low and (count - 1) * step - padding + k <= high
+        each.append(
+            k
+            if whole
+            else _counted(count=count, kernel=k, stride=step, first=-padding, low=low, high=high, dtype=dtype)
+        )
+    return over_dimensions(each)
+
+
+def over_dimensions(each: Sequence[Tensor | int]) -> Tensor | int:
+    """Return the products of one number from each dimension: a number, or a value for each window."""
+    product: Tensor | int = 1
+    for position, along in enumerate(each):
+        behind = len(each) - 1 - position
+        product = product * (reshaped(along, (along.numel, *(1,) * behind)) if isinstance(along, Tensor) else along)
+    return product
 
 
 @op(samples=(sample(real(2, 2, 6), 2), sample(real(2, 7), 3, 2, 1, True, False)))

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from engine.errors import OpError
 from engine.graph import Tensor
-from engine.op import constant, op
+from engine.op import camel, constant, op
 from engine.ops.arguments import require_floating, require_one_dtype
 from engine.ops.creation import eye
 from engine.ops.elementwise import mul, where
@@ -107,8 +107,15 @@ def multi_dot(tensors: tuple[Tensor, ...]) -> Tensor:
 # Powers
 
 
+def _backward_name(op_name: str, input: Tensor, n: int) -> str:
+    """Return PyTorch's name where a power is one node there."""
+    single = {-1: "LinalgInvExBackward0", 1: "CloneBackward0", 2: "MmBackward0" if input.ndim == 2 else None}
+    return single.get(n) or camel(op_name)
+
+
 @op(
     name="linalg.matrix_power",
+    grad_fn=lambda given, out: _backward_name("linalg.matrix_power", given["A"], given["n"]),
     samples=(sample(spd(2, 2), 3), sample(real(2, 2, 2), 6), sample(spd(2, 2), -2), sample(spd(2, 2), 0)),
 )
 def matrix_power(A: Tensor, n: int) -> Tensor:
@@ -133,7 +140,11 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     return same(power) if power is A else power
 
 
-@op(name="matrix_power", samples=(sample(spd(2, 2), 3), sample(spd(2, 2), -1)))
+@op(
+    name="matrix_power",
+    grad_fn=lambda given, out: _backward_name("matrix_power", given["input"], given["n"]),
+    samples=(sample(spd(2, 2), 3), sample(spd(2, 2), -1)),
+)
 def matrix_power_(input: Tensor, n: int) -> Tensor:
     """Power of square matrices, the same as linalg.matrix_power. Source: torch.matrix_power."""
     return matrix_power(input, n)

@@ -38,10 +38,10 @@ def _convolution(
     dims: int,
 ) -> Tensor:
     shape = with_batch(input, dims)
-    _require_weight(weight, dims)
-    _require_dtypes(input, weight, bias)
+    require_kernel(weight, dims)
+    require_operands(input, weight, bias)
     channels, kernel = weight.shape[0], weight.shape[2:]
-    _require_groups(groups, shape[1], weight.shape[1] * groups, channels)
+    require_groups(groups, shape[1], weight.shape[1] * groups, channels)
     if bias is not None:
         require_shape(bias, (channels,), "bias", f"as there are {channels} output channels")
     steps, spread = per_dimension(stride, dims, "stride"), per_dimension(dilation, dims, "dilation")
@@ -49,7 +49,7 @@ def _convolution(
     full = padded(reshaped(input, shape), widths)
     _require_fitting(full.shape[2:], kernel, spread)
     made = _contracted(windows(full, kernel, steps, spread), weight, groups)
-    return _finished(made, bias, input, dims)
+    return finished(made, bias, input, dims)
 
 
 def _contracted(cut: Tensor, weight: Tensor, groups: int) -> Tensor:
@@ -59,20 +59,19 @@ def _contracted(cut: Tensor, weight: Tensor, groups: int) -> Tensor:
     counts, kernel = tuple(rest[:dims]), tuple(rest[dims:])
     each = channels // groups
     grouped = reshaped(cut, (batch, groups, each, *counts, *kernel))
-    placed = permuted(grouped, _moved(grouped.ndim, (1, 2, *range(3 + dims, 3 + 2 * dims), 0, *range(3, 3 + dims))))
+    placed = reordered(grouped, (1, 2, *range(3 + dims, 3 + 2 * dims), 0, *range(3, 3 + dims)))
     columns = reshaped(placed, (groups, each * math.prod(kernel), batch * math.prod(counts)))
     rows = reshaped(weight, (groups, weight.shape[0] // groups, each * math.prod(kernel)))
     made = reshaped(product(rows, columns), (groups, weight.shape[0] // groups, batch, *counts))
-    return reshaped(
-        permuted(made, _moved(made.ndim, (2, 0, 1, *range(3, 3 + dims)))), (batch, weight.shape[0], *counts)
-    )
+    return reshaped(reordered(made, (2, 0, 1, *range(3, 3 + dims))), (batch, weight.shape[0], *counts))
 
 
-def _moved(rank: int, order: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(axis - rank for axis in order)
+def reordered(input: Tensor, order: tuple[int, ...]) -> Tensor:
+    """The dimensions in the order given, counted from the first."""
+    return permuted(input, tuple(axis - input.ndim for axis in order))
 
 
-def _finished(made: Tensor, bias: Tensor | None, input: Tensor, dims: int) -> Tensor:
+def finished(made: Tensor, bias: Tensor | None, input: Tensor, dims: int) -> Tensor:
     """Return the result with its bias, and without the batch dimension that the input lacked."""
     if bias is not None:
         made = made + reshaped(bias, (bias.numel, *(1,) * dims))
@@ -95,12 +94,14 @@ def _widths(padding: Padding, kernel: Shape, stride: Sizes, dilation: Sizes) -> 
     return ((0, 0, 0),) * len(kernel)
 
 
-def _require_dtypes(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+def require_operands(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Raise OpError unless the operands are numbers of one dtype."""
     require_number(input)
     require_one_dtype(input=input, weight=weight, bias=bias)
 
 
-def _require_weight(weight: Tensor, dims: int) -> None:
+def require_kernel(weight: Tensor, dims: int) -> None:
+    """Raise OpError unless the weight has a kernel of `dims` sizes behind its channels."""
     if weight.ndim != dims + 2 or 0 in weight.shape[2:]:
         raise OpError(
             "shape_mismatch",
@@ -110,11 +111,12 @@ def _require_weight(weight: Tensor, dims: int) -> None:
         )
 
 
-def _require_groups(groups: int, channels: int, wanted: int, out_channels: int) -> None:
-    if groups < 1 or out_channels % groups:
+def require_groups(groups: int, channels: int, wanted: int, divided: int) -> None:
+    """Raise OpError unless the input has the channels that the weight takes, and groups divide those of `divided`."""
+    if groups < 1 or divided % groups:
         raise OpError(
             "groups",
-            f"{out_channels} channels do not divide into {groups} groups",
+            f"{divided} channels do not divide into {groups} groups",
             "Give a number of groups that divides the channels of input and output.",
             "groups",
         )
@@ -122,7 +124,7 @@ def _require_groups(groups: int, channels: int, wanted: int, out_channels: int) 
         raise OpError(
             "shape_mismatch",
             f"input has {channels} channels, and weight takes {wanted} with {groups} groups",
-            "Channels are input's third dimension from the kernel's side: (N, C, ...).",
+            "Channels are the dimension before the spatial ones: (N, C, ...).",
             "input",
         )
 

@@ -14,6 +14,7 @@ import numpy as np
 from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op, primitive
+from engine.ops.arguments import require_number
 from engine.ops.diagonals import diagonal_of
 from engine.ops.elementwise import lt, where, zeros_like
 from engine.ops.linalg import inverse, require_square
@@ -55,12 +56,15 @@ def _accurate_inverses(input: np.ndarray) -> np.ndarray | None:
     return inverses if np.all(condition < 1 / np.sqrt(np.finfo(input.dtype).eps)) else None
 
 
-def _rotations(input: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return U, S and V^T of the singular value decomposition, U times its and V's determinants, which are 1 or -1."""
+def _rotations(input: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return U, S and V^T of the singular value decomposition, and the product of U's and V's determinants, 1 or -1.
+
+    That product is NaN for matrices that are not finite.
+    """
     finite = np.isfinite(input).all(axis=(-2, -1), keepdims=True)
     u, s, vh = np.linalg.svd(np.where(finite, input, input.dtype.type(0)))
     sign = np.rint(np.linalg.det(u) * np.linalg.det(vh))[..., None, None]
-    return u * np.where(finite, sign, input.dtype.type(np.nan)), s, vh
+    return u, s, vh, np.where(finite, sign, input.dtype.type(np.nan))
 
 
 def _others(factors: np.ndarray) -> np.ndarray:
@@ -83,8 +87,8 @@ def _(input: np.ndarray) -> np.ndarray:
     inverses = _accurate_inverses(input)
     if inverses is not None:
         return np.asarray(np.linalg.det(input))[..., None, None] * np.swapaxes(inverses, -1, -2)
-    u, s, vh = _rotations(input)
-    return (u * _others(s)[..., None, :]) @ vh
+    u, s, vh, sign = _rotations(input)
+    return sign * ((u * _others(s)[..., None, :]) @ vh)
 
 
 @_cofactors.vjp
@@ -110,7 +114,7 @@ def _(input: np.ndarray, direction: np.ndarray) -> np.ndarray:
 
 def _second_derivative_at_singular(input: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """At diagonal S, along E and F: the sum over i != j of (E_ii F_jj - E_ij F_ji) and the other singular values."""
-    u, s, vh = _rotations(input)
+    u, s, vh, sign = _rotations(input)
     inside = np.swapaxes(u, -1, -2) @ direction @ np.swapaxes(vh, -1, -2)
     identity = np.eye(s.shape[-1], dtype=bool)
     without_one = np.where(identity, s.dtype.type(1), s[..., None, :])
@@ -118,7 +122,7 @@ def _second_derivative_at_singular(input: np.ndarray, direction: np.ndarray) -> 
     along_diagonal = (without_two @ np.diagonal(inside, axis1=-2, axis2=-1)[..., None])[..., 0]
     rotated = -without_two * np.swapaxes(inside, -1, -2)
     rotated[..., identity] = along_diagonal
-    return u @ rotated @ vh
+    return sign * (u @ rotated @ vh)
 
 
 @_second_derivative.vjp("direction")
@@ -233,4 +237,5 @@ def trace(input: Tensor) -> Tensor:
             "Sum the result of diagonal, which takes batches.",
             "input",
         )
+    require_number(input)
     return sum(diagonal_of(input))

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from engine.errors import OpError
 from engine.graph import Tensor
@@ -202,7 +203,15 @@ def _check_sizes(operands: Sequence[Tensor], labels: Sequence[Labels]) -> None:
         sizes |= {label: size for label, size in own.items() if sizes.get(label, 1) == 1}
 
 
+def _backward_name(given: Mapping[str, Any], out: Tensor) -> str:
+    """Return PyTorch's name where an equation only orders dimensions, which is one node there."""
+    operands = given["operands"]
+    permutes = len(operands) == 1 and out.numel == operands[0].numel and out.ndim == operands[0].ndim
+    return "PermuteBackward0" if permutes else "EinsumBackward0"
+
+
 @op(
+    grad_fn=_backward_name,
     samples=(
         sample("ij,jk->ik", real(2, 3), real(3, 4)),
         sample("ij->ji", real(2, 3)),
@@ -218,7 +227,7 @@ def _check_sizes(operands: Sequence[Tensor], labels: Sequence[Labels]) -> None:
         sample("bi,oij,bj->bo", real(2, 3), real(2, 3, 4), real(2, 4)),
         sample("ij,k->k", real(2, 3), real(2)),
         sample("", real()),
-    )
+    ),
 )
 def einsum(equation: str, *operands: Tensor) -> Tensor:
     """Sum of products over the dimensions whose subscripts the output leaves out, as in Einstein's convention.

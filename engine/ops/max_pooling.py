@@ -136,22 +136,49 @@ def _(
 
 
 @primitive(differentiable=False)
-def _window_index(offset: Tensor, *, sizes: Sizes, kernel: Sizes, start: Sizes, stride: Sizes, dilation: Sizes) -> Type:
-    """Places in windows as places in the input that they are cut out of, counted row-major over its `sizes`."""
+def _window_index(
+    offset: Tensor, *, sizes: Sizes, kernel: Sizes, first: Sizes, stride: Sizes, per: Sizes, dilation: Sizes
+) -> Type:
+    """Places in windows as places in the input that they are cut out of, counted row-major over its `sizes`.
+
+    Along a dimension the n-th window starts at `first + n * stride // per`.
+    """
     return Type(int64, offset.shape)
 
 
 @_window_index.kernel
-def _(offset: np.ndarray, *, sizes: Sizes, kernel: Sizes, start: Sizes, stride: Sizes, dilation: Sizes) -> np.ndarray:
+def _(
+    offset: np.ndarray, *, sizes: Sizes, kernel: Sizes, first: Sizes, stride: Sizes, per: Sizes, dilation: Sizes
+) -> np.ndarray:
     dims = len(kernel)
-    counts = offset.shape[-dims:]
     index = np.zeros(offset.shape, np.int64)
     within = np.unravel_index(offset.astype(np.int64), kernel)
     for axis in range(dims):
-        corner = np.arange(counts[axis]).reshape(-1, *(1,) * (dims - 1 - axis)) * stride[axis] - start[axis]
+        number = np.arange(offset.shape[axis - dims]).reshape(-1, *(1,) * (dims - 1 - axis))
         index *= sizes[axis]
-        index += corner + within[axis] * dilation[axis]
+        index += number * stride[axis] // per[axis] + first[axis] + within[axis] * dilation[axis]
     return index
+
+
+def window_max(input: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Tensor, Tensor]:
+    """The largest element of each window over the last dimensions, and its place in the window."""
+    largest, offset = _window_max(input, kernel=kernel, stride=stride, dilation=dilation)
+    return largest, offset
+
+
+def window_index(
+    offset: Tensor, sizes: Sizes, kernel: Sizes, first: Sizes, stride: Sizes, per: Sizes, dilation: Sizes
+) -> Tensor:
+    """Places in windows as places in the input of `sizes`; the n-th window starts at `first + n * stride // per`."""
+    made: Tensor = _window_index(
+        offset, sizes=sizes, kernel=kernel, first=first, stride=stride, per=per, dilation=dilation
+    )
+    return made
+
+
+def least(dtype: DType) -> float:
+    """Return what is smaller than every other number of the dtype, or as small."""
+    return -math.inf if dtype.is_floating else int(np.iinfo(dtype.numpy).min)
 
 
 # Ops
@@ -159,19 +186,12 @@ def _(offset: np.ndarray, *, sizes: Sizes, kernel: Sizes, start: Sizes, stride: 
 
 def _max_pool(input: Tensor, placed: Pool, return_indices: bool) -> Tensor | tuple[Tensor, Tensor]:
     require_number(input)
-    least = -math.inf if input.dtype.is_floating else int(np.iinfo(input.dtype.numpy).min)
-    full = placed.padded(input, least)
-    largest, offset = _window_max(full, kernel=placed.kernel, stride=placed.stride, dilation=placed.dilation)
+    kernel, stride, dilation = placed.kernel, placed.stride, placed.dilation
+    largest, offset = window_max(placed.padded(input, least(input.dtype)), kernel, stride, dilation)
     if not return_indices:
         return placed.restored(largest)
-    index = _window_index(
-        offset,
-        sizes=placed.sizes,
-        kernel=placed.kernel,
-        start=placed.padding,
-        stride=placed.stride,
-        dilation=placed.dilation,
-    )
+    first = tuple(-width for width in placed.padding)
+    index = window_index(offset, placed.sizes, kernel, first, stride, (1,) * len(kernel), dilation)
     return placed.restored(largest), placed.restored(index)
 
 

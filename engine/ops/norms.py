@@ -76,7 +76,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, ord: float, dims: Dims, keepd
     at_zero = eq(norm, 0)
     divisor = where(at_zero, 1.0, norm)
     if ord == 2:
-        return input * where(at_zero, 0.0, share / divisor)
+        return input / divisor * where(at_zero, 0.0, share)
     masked = logical_or(at_zero, eq(input, 0)) if ord < 1 else at_zero
     ratio = where(masked, 1.0, abs(input)) / divisor
     return where(masked, 0.0, share * sign(input) * pow(ratio, ord - 1))

@@ -12,14 +12,14 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type, builder
-from engine.op import arithmetic, as_tensor, camel, elementwise, op, primitive
+from engine.op import arithmetic, as_tensor, camel, elementwise, op, primitive, promoted
 from engine.ops.arguments import refuse_inplace, require_floating, require_sizes
 from engine.ops.elementwise import zeros_like
 from engine.ops.movement import same
 from engine.ops.seed import random_seed
-from engine.samples import real, sample, unit
+from engine.samples import fixed, real, sample, unit
 from engine.signature import offered_dtype
-from engine.types import DType, Shape, float64
+from engine.types import DType, Shape, broadcast_shapes, float64
 
 # Draws
 
@@ -253,3 +253,55 @@ def bernoulli(input: Tensor, p: float | None = None) -> Tensor:
         return as_tensor(uniform(input.shape) < p, input.dtype)
     require_floating(input)
     return _bernoulli(input, as_tensor(uniform(input.shape), input.dtype))
+
+
+def _run_normal(mean: np.ndarray, std: np.ndarray, draw: np.ndarray) -> np.ndarray:
+    if (std < 0).any():
+        raise OpError("value_out_of_range", "std has a negative value", "Standard deviations are 0 or more.")
+    return mean + std * draw
+
+
+@elementwise(_run_normal, arithmetic)
+def _normal(mean: Tensor, std: Tensor, draw: Tensor) -> Tensor: ...
+
+
+@_normal.vjp("mean", "std")
+def _(grad: Tensor, out: Tensor, mean: Tensor, std: Tensor, draw: Tensor) -> Tensor:
+    return zeros_like(out)
+
+
+def _normal_grad_fn(given: Mapping[str, Any], out: Any) -> str:
+    tensors = [isinstance(given.get(name), Tensor) for name in ("mean", "std")]
+    return f"NormalBackward{1 if tensors == [True, False] else 2 if tensors == [False, True] else 3}"
+
+
+@op(
+    grad_fn=_normal_grad_fn,
+    samples=(
+        sample(fixed(2, 3), fixed(2, 3, low=0.3, high=3)),
+        sample(fixed(3), 0.5),
+        sample(0.0, fixed(3, low=0.3, high=3)),
+        sample(1.0, 2.0, (2, 3)),
+    ),
+)
+def normal(
+    mean: Tensor | float, std: Tensor | float = 1.0, size: tuple[int, ...] | None = None, *, dtype: DType | None = None
+) -> Tensor:
+    """Normal numbers of the means and standard deviations given; their gradient is 0.
+
+    `size` is needed where both are numbers, and only there. Source: torch.normal.
+    """
+    shapes = [given.shape for given in (mean, std) if isinstance(given, Tensor)]
+    if bool(shapes) is not (size is None):
+        raise OpError(
+            "arguments",
+            "size goes with two numbers, and with nothing else",
+            "Give size if mean and std both are numbers; else their shape counts.",
+            "size" if size is not None else None,
+        )
+    if not isinstance(std, Tensor) and std < 0:
+        raise OpError("range", f"std is {std}, below 0", "Give a number of 0 or more.", "std")
+    require_sizes(size or ())
+    shape = size if size is not None else broadcast_shapes(shapes)
+    own = _floating(dtype, promoted([given for given in (mean, std) if isinstance(given, Tensor)] or [1.0]))
+    return _normal(as_tensor(mean, own), as_tensor(std, own), as_tensor(_normals(shape), own))

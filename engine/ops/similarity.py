@@ -1,4 +1,4 @@
-"""How alike two vectors are."""
+"""How alike two vectors are, and how far from each other."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from engine.types import broadcast_shapes, wrap_dim
 
 
 @elementwise(lambda x, *, bound: np.maximum(x, x.dtype.type(bound)), arithmetic)
-def _raised(input: Tensor, *, bound: float) -> Tensor:
-    """The input, at least `bound`; its gradient is passed on everywhere, as PyTorch clamps norms out of its sight."""
+def _raise_to(input: Tensor, *, bound: float) -> Tensor: ...
 
 
-@_raised.vjp
+@_raise_to.vjp
 def _(grad: Tensor, out: Tensor, input: Tensor, *, bound: float) -> Tensor:
-    return grad
+    return grad  # PyTorch clamps out of autograd's sight
+
+
+def raised(input: Tensor, bound: float) -> Tensor:
+    """The input, at least `bound`; its gradient is passed on below the bound too."""
+    return _raise_to(input, bound=bound)
 
 
 def _unit(input: Tensor, dim: int, eps: float) -> Tensor:
-    return input / _raised(vector_norm_over(input, 2, (dim,), keepdim=True), bound=eps)
+    return input / raised(vector_norm_over(input, 2, (dim,), keepdim=True), eps)
 
 
 @op(samples=(sample(real(2, 3), real(2, 3)), sample(real(2, 1, 3), real(4, 3), -1), sample(real(3), real(3), 0)))
@@ -41,3 +45,12 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     axis = wrap_dim(dim, len(shape))
     shape = shape or (1,)
     return summed(_unit(expanded(first, shape), axis, eps) * _unit(expanded(second, shape), axis, eps), (axis,))
+
+
+@op(samples=(sample(real(2, 3), real(2, 3)), sample(real(2, 3), real(3), 1.5, keepdim=True), sample(real(3), real(3))))
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    """The p-norm of `x1 - x2 + eps` along the last dimension. Source: torch.nn.functional.pairwise_distance."""
+    difference = x1 - x2 + eps
+    require_floating(difference, "x1")
+    wrap_dim(-1, difference.ndim)
+    return vector_norm_over(difference, p, (-1,) if difference.ndim else (), keepdim)

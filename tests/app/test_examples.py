@@ -27,6 +27,48 @@ def test_every_example_runs(client: Client, path: str, name: str, body: Any) -> 
     assert reply.status_code == 200, reply.text
 
 
+@pytest.mark.parametrize(("path", "name", "body"), EXAMPLES, ids=[f"{path}-{name}" for path, name, _ in EXAMPLES])
+def test_the_reply_is_what_the_description_says(client: Client, path: str, name: str, body: Any) -> None:
+    described = SCHEMA["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert list(differences(client.post(path, body).json(), described, path)) == []
+
+
+KINDS: dict[str, Any] = {
+    "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float),
+    "null": type(None),
+}  # fmt: skip
+
+
+def differences(value: Any, schema: dict[str, Any], at: str) -> Iterator[str]:
+    """Where a value is not what a schema says, as far as the description uses JSON Schema for replies."""
+    if "$ref" in schema:
+        schema = SCHEMA["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        ways = [list(differences(value, way, at)) for way in schema["anyOf"]]
+        yield from min(ways, key=len)
+        return
+    types = schema.get("type", list(KINDS))
+    if not any(isinstance(value, KINDS[kind]) for kind in ([types] if isinstance(types, str) else types)):
+        yield f"{at}: {value!r} is not {types}"
+    elif value not in schema.get("enum", [value]):
+        yield f"{at}: {value!r} is none of {schema['enum']}"
+    elif isinstance(value, dict):
+        yield from members_that_differ(value, schema, at)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from differences(item, schema.get("items", {}), f"{at}/{index}")
+
+
+def members_that_differ(value: dict[str, Any], schema: dict[str, Any], at: str) -> Iterator[str]:
+    known, others = schema.get("properties", {}), schema.get("additionalProperties", not schema.get("properties"))
+    yield from (f"{at}: no {name}" for name in schema.get("required", []) if name not in value)
+    for name, member in value.items():
+        if name in known or isinstance(others, dict):
+            yield from differences(member, known.get(name, others), f"{at}/{name}")
+        elif not others:
+            yield f"{at}: {name} is not described"
+
+
 def test_the_first_example_is_the_tutorial() -> None:
     assert EXAMPLES[0][:2] == ("/v1/gradients", "tutorial")
 

@@ -34,10 +34,10 @@ def _swapped(first: Any, second: Any, *rest: Any, **kwargs: Any) -> Arguments:
 
 REARRANGED: dict[str, Rearrangement] = {
     "einsum": lambda operands, equation: ((tuple(operands),), {"equation": equation}),
-    "where": lambda input, condition, other: ((condition, input, other), {}),
+    "where": lambda x, condition, other: ((condition, x, other), {}),
     "embedding": _swapped,
-    "polygamma": _swapped,
-    "special.polygamma": _swapped,
+    "polygamma": lambda x, n: ((n, x), {}),
+    "special.polygamma": lambda x, n: ((n, x), {}),
 }
 """By the entry's name: the arguments of the public function, from those of the entry."""
 

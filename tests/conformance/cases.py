@@ -58,9 +58,11 @@ class Case:
         return "/v1/gradients" if "backward" in self.request else "/v1/forward"
 
 
-def cases(op: Op, dtype: torch.dtype, default: torch.dtype = torch.float64) -> Iterator[Case | Skip]:
+def cases(
+    op: Op, dtype: torch.dtype, default: torch.dtype = torch.float64, *, reference_inputs: bool = True
+) -> Iterator[Case | Skip]:
     """Yield a case or a skip for every sample of an op in `dtype`, in a graph whose dtype is `default`."""
-    for place, sample in enumerate(op.samples(dtype)):
+    for place, sample in enumerate(op.samples(dtype, reference_inputs=reference_inputs)):
         yield _case(op, sample, default, STYLES[place % len(STYLES)])
 
 

@@ -1,5 +1,6 @@
 """Whether two tensors are the same numbers. The tolerance is relative to the element and to the largest element of the
-array: a sum whose terms cancel is as exact as its terms.
+array: a sum whose terms cancel is as exact as its terms. Where a whole array is nothing but what cancellation leaves of
+samples near 1, a small absolute tolerance holds, far below the relative one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ RTOL: dict[torch.dtype, float] = {
     torch.float16: 2e-3,
 }
 """By dtype. Integers and bools have none: they are equal or they are not."""
+
+ATOL: dict[torch.dtype, float] = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3}
 
 
 def difference(actual: torch.Tensor | None, expected: torch.Tensor | None, slack: float = 0.0) -> str | None:
@@ -48,7 +51,7 @@ def _unequal(actual: torch.Tensor, expected: torch.Tensor, slack: float) -> torc
     same = (a == e) | (a.isnan() & e.isnan())
     finite = a.isfinite() & e.isfinite()
     scale = magnitude(e)
-    near = (a - e).abs() <= RTOL[actual.dtype] * (e.abs() + scale) + slack
+    near = (a - e).abs() <= RTOL[actual.dtype] * (e.abs() + scale) + ATOL[actual.dtype] + slack
     return ~(same | (finite & near))
 
 
@@ -59,15 +62,19 @@ def magnitude(tensor: torch.Tensor) -> float:
     return float(found.max()) if found.numel() else 0.0
 
 
-def rounding(low: torch.Tensor | None, high: torch.Tensor | None) -> float:
-    """Return four times how far PyTorch's own result is from the one in double precision, at most 1e-3 of its size.
+def single_difference(
+    actual: torch.Tensor | None, single: torch.Tensor | None, double: torch.Tensor | None
+) -> str | None:
+    """Return how a single-precision result differs from what PyTorch gives in double precision, or None.
 
-    An ill-conditioned sample cannot be computed more exactly in that dtype; a wrong formula is further off than that.
+    It may be four times as far from it as PyTorch's own single-precision result is, at most 1e-3 of its size: an
+    ill-conditioned sample has no better answer in that dtype, and a wrong formula is further off than that.
     """
-    if low is None or high is None or not (low.is_floating_point() or low.is_complex()) or low.shape != high.shape:
-        return 0.0
-    gap = magnitude(low.detach().to(high.dtype) - high.detach())
-    return min(4 * gap, 1e-3 * magnitude(high)) if math.isfinite(gap) else 0.0
+    if single is None or double is None or single.shape != double.shape or single.dtype not in RTOL:
+        return difference(actual, single)
+    gap = magnitude(single.detach().to(double.dtype) - double.detach())
+    slack = min(4 * gap, 1e-3 * magnitude(double)) if math.isfinite(gap) else 0.0
+    return difference(actual, double.detach().to(single.dtype), slack)
 
 
 def _brief(tensor: torch.Tensor | None) -> str:

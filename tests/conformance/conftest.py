@@ -7,14 +7,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.conformance.server import Gradd
+from tests.conformance import server
 
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob = ["test_*.py"]
@@ -23,11 +21,13 @@ PROPERTY = "conformance"
 REPORT = Path(__file__).parents[2] / "build" / "conformance.md"
 
 _server = contextlib.ExitStack()
-_running = pytest.StashKey["Gradd"]()
+_running = pytest.StashKey[server.Gradd]()
 _tallies = pytest.StashKey[list[dict[str, Any]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Small tensors gain nothing from threads, and those of several test processes and servers get in each other's way.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     config.stash[_tallies] = []
     config.pluginmanager.register(_Collector(config.stash[_tallies]), "conformance-collector")
 
@@ -71,19 +71,17 @@ def _is_selected(item: pytest.Item, wanted: set[str], offered: frozenset[str] | 
     )
 
 
-def _start(config: pytest.Config) -> Gradd:
-    from tests.conformance.server import gradd
-
+def _start(config: pytest.Config) -> server.Gradd:
     if _running not in config.stash:
         worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
         REPORT.parent.mkdir(exist_ok=True)
         log = REPORT.with_name(f"conformance-server-{worker}.log")
-        config.stash[_running] = _server.enter_context(gradd(log))
+        config.stash[_running] = _server.enter_context(server.gradd(log))
     return config.stash[_running]
 
 
 @pytest.fixture(scope="session")
-def gradd(request: pytest.FixtureRequest) -> Iterator[Gradd]:
+def gradd(request: pytest.FixtureRequest) -> server.Gradd:
     """The server under test."""
     return _start(request.config)
 
@@ -95,8 +93,8 @@ def pytest_unconfigure() -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if not config.stash[_tallies]:
         return
-    from tests.conformance.report import markdown, summary
-    from tests.conformance.tally import Tally
+    from tests.conformance.report import markdown, summary  # noqa: PLC0415 (these two need PyTorch)
+    from tests.conformance.tally import Tally  # noqa: PLC0415
 
     tallies = [Tally.from_json(data) for data in config.stash[_tallies]]
     REPORT.parent.mkdir(exist_ok=True)

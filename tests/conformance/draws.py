@@ -4,6 +4,7 @@ frequencies to be told, and the property of the value and the gradient. Bounds a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,13 +39,13 @@ class DrawCall:
 
 def _near(found: torch.Tensor, wanted: float, spread: float, count: int) -> bool:
     """Whether a mean of `count` draws of standard deviation `spread` is where it is expected."""
-    return abs(float(found) - wanted) < 6 * spread / count**0.5
+    return abs(float(found) - wanted) < 6 * spread / math.sqrt(count)
 
 
 def _drops(value: torch.Tensor, gradient: torch.Tensor | None) -> bool:
     """Zero with probability P, scaled to keep the mean, and the gradient is that mask."""
     kept = value != 0
-    return (
+    return bool(
         gradient is not None
         and torch.equal(gradient, value)
         and torch.allclose(value[kept], torch.tensor(1 / (1 - P), dtype=value.dtype))
@@ -91,7 +92,7 @@ def _attends_in_part(value: torch.Tensor, _: torch.Tensor | None) -> bool:
 
 
 def _slopes(value: torch.Tensor, gradient: torch.Tensor | None) -> bool:
-    """The inputs are -1: the value is minus the slope, which is uniform in [1/8, 1/3], and the gradient is the slope."""
+    """The inputs are -1: the value is minus the slope, uniform in [1/8, 1/3], and the gradient is the slope."""
     low, high = 1 / 8, 1 / 3
     return (
         gradient is not None
@@ -120,11 +121,12 @@ def _die(value: torch.Tensor, _: torch.Tensor | None) -> bool:
 
 
 def _permutation(value: torch.Tensor, _: torch.Tensor | None) -> bool:
-    return torch.equal(value.sort().values, torch.arange(SIZE))
+    return bool(torch.equal(value.sort().values, torch.arange(SIZE)))
 
 
 def _simplex(value: torch.Tensor, _: torch.Tensor | None) -> bool:
-    return torch.allclose(value.sum(-1), torch.ones(SIZE // 4, dtype=value.dtype)) and value.unique().numel() > SIZE // 8
+    ones = torch.ones(SIZE // 4, dtype=value.dtype)
+    return bool(torch.allclose(value.sum(-1), ones) and value.unique().numel() > SIZE // 8)
 
 
 DRAW_CALLS: tuple[DrawCall, ...] = (
@@ -135,9 +137,13 @@ DRAW_CALLS: tuple[DrawCall, ...] = (
     DrawCall("alpha_dropout", {"x": ONES}, ["x"], {"p": P, "training": True}, _drops_to_saturation),
     DrawCall("feature_alpha_dropout", {"x": CHANNELS}, ["x"], {"p": P, "training": True}, _saturates_channels),
     DrawCall("rrelu", {"x": ONES | {"data": [-1.0] * SIZE}}, ["x"], {"training": True}, _slopes),
-    DrawCall("scaled_dot_product_attention",
-             {"x": {"data": [0.0] * 1024, "shape": [32, 32]}, "v": {"data": torch.eye(32).tolist()}},
-             ["x", "x", "v"], {"dropout_p": P}, _attends_in_part),
+    DrawCall(
+        "scaled_dot_product_attention",
+        {"x": {"data": [0.0] * 1024, "shape": [32, 32]}, "v": {"data": torch.eye(32).tolist()}},
+        ["x", "x", "v"],
+        {"dropout_p": P},
+        _attends_in_part,
+    ),
     DrawCall("rand", {}, [[SIZE]], {}, _uniform),
     DrawCall("rand_like", {"x": ONES}, ["x"], {}, _uniform),
     DrawCall("randn", {}, [[SIZE]], {}, _normal),

@@ -15,6 +15,7 @@ from torch.testing._internal.opinfo.core import SampleInput
 _FLOATING = (torch.float32, torch.float64)
 
 Make = Callable[..., torch.Tensor]
+Calls = Iterator[tuple[Any, tuple[Any, ...], dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Extra:
 
     name: str
     call: Callable[..., Any]
-    calls: Callable[[Make], Iterator[tuple[Any, tuple[Any, ...], dict[str, Any]]]]
+    calls: Callable[[Make], Calls]
     dtypes: tuple[torch.dtype, ...] = _FLOATING
 
     def samples(self, dtype: torch.dtype, requires_grad: bool) -> Iterator[SampleInput]:
@@ -36,9 +37,62 @@ class Extra:
             yield SampleInput(first, args=args, kwargs=kwargs)
 
 
-def _shapes(make: Make) -> Iterator[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
+def _shapes(make: Make) -> Calls:
     for shape in ((), (3,), (2, 3), (0, 2)):
         yield make(*shape), (), {}
 
 
-EXTRA = (Extra("detach", torch.Tensor.detach, _shapes),)
+def _certain_dropout(make: Make) -> Calls:
+    for kwargs in ({"p": 0.0}, {"p": 1.0}, {"p": 0.5, "training": False}):
+        for shape in ((2, 3), (2, 3, 4)):
+            yield make(*shape), (), kwargs
+
+
+def _random_shape(make: Make) -> Calls:
+    yield (2, 3), (), {}
+
+
+def _lengths(make: Make) -> Calls:
+    for kwargs in ({}, {"d": 0.5}):
+        for n in (1, 4, 5):
+            yield n, (), kwargs
+
+
+def _columns(make: Make) -> Calls:
+    for kwargs in ({}, {"stride": 2}, {"padding": 1, "stride": 3}, {"dilation": 2}):
+        unfolded = torch.nn.functional.unfold(torch.zeros(2, 3, 6, 7), (2, 3), **kwargs)
+        yield make(*unfolded.shape), ((6, 7), (2, 3)), kwargs
+    yield make(12, 20), ((5, 6), (2, 2)), {}
+
+
+def _powers(*sizes: int) -> Callable[[Make], Calls]:
+    def calls(make: Make) -> Calls:
+        for norm_type in (1.0, 2.0, 3.0):
+            for kwargs in ({}, {"stride": 1}, {"ceil_mode": True}):
+                yield make(2, 3, *sizes, low=0.5), (norm_type, 3), kwargs
+
+    return calls
+
+
+def _affine(make: Make) -> Calls:
+    for align_corners in (False, True):
+        yield make(2, 2, 3), ((2, 1, 3, 4),), {"align_corners": align_corners}
+        yield make(2, 3, 4), ((2, 1, 2, 3, 4),), {"align_corners": align_corners}
+
+
+_functional = torch.nn.functional
+
+EXTRA = (
+    Extra("detach", torch.Tensor.detach, _shapes),
+    Extra("dropout1d", _functional.dropout1d, _certain_dropout),
+    Extra("rand", torch.rand, _random_shape),
+    Extra("fft.fftfreq", torch.fft.fftfreq, _lengths),
+    Extra("fft.rfftfreq", torch.fft.rfftfreq, _lengths),
+    Extra("fold", _functional.fold, _columns),
+    Extra("lp_pool1d", _functional.lp_pool1d, _powers(7)),
+    Extra("lp_pool2d", _functional.lp_pool2d, _powers(7, 6)),
+    Extra("affine_grid", _functional.affine_grid, _affine),
+)
+
+SAME_SAMPLES = {"slogdet": "linalg.slogdet"}
+"""Names that PyTorch's list lacks, and the op whose samples they take."""

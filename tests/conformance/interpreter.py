@@ -37,7 +37,15 @@ SPREAD: dict[str, Callable[..., Any]] = {
     "einsum": lambda operands, equation: torch.einsum(equation, *operands),
     **{
         name: _spread(function(name).call)
-        for name in ("atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_tensors", "cartesian_prod", "meshgrid")
+        for name in (
+            "atleast_1d",
+            "atleast_2d",
+            "atleast_3d",
+            "block_diag",
+            "broadcast_tensors",
+            "cartesian_prod",
+            "meshgrid",
+        )
     },
 }
 """Functions that take any number of tensors."""
@@ -120,5 +128,5 @@ def _call(name: str, positional: list[Any], keywords: dict[str, Any]) -> Any:
         return call(*positional, **keywords)
     except TypeError:
         given = dict(keywords)
-        names = [key for key in parameters(name, len(positional), keywords) if key in given]
+        names = [key for key in parameters(name, positional, keywords) if key in given]
         return call(*positional, *(given.pop(key) for key in names), **given)

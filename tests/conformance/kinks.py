@@ -109,7 +109,10 @@ PAIRS = [
 ]
 
 REDUCTIONS = [
-    *(Kink(name, {"x": [2.0, 2.0, 1.0, 1.0]}) for name in ("max", "min", "amax", "amin", "median", "nanmedian", "prod")),
+    *(
+        Kink(name, {"x": [2.0, 2.0, 1.0, 1.0]})
+        for name in ("max", "min", "amax", "amin", "median", "nanmedian", "prod")
+    ),
     *(
         Kink(name, {"x": [2.0, 2.0, 1.0, 1.0]}, ["x", 0], outputs=2)
         for name in ("max", "min", "median", "nanmedian", "sort", "cummax", "cummin", "mode")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,16 +36,22 @@ def function(name: str) -> Function:
     raise LookupError(f"PyTorch has no function {name!r}")
 
 
-def parameters(name: str, positional: int, keywords: Collection[str]) -> tuple[str, ...]:
+def parameters(name: str, args: Sequence[Any], keywords: Collection[str]) -> tuple[str, ...]:
     """Return the names of the positional parameters of the first documented signature that fits such a call.
 
     Raises LookupError where none fits.
     """
     for candidate in _signatures(name):
-        room = len(candidate.names) - len(set(keywords) & set(candidate.names))
-        if (positional <= room or candidate.variadic) and set(keywords) <= candidate.all:
+        free = [parameter for parameter in candidate.names if parameter not in keywords]
+        fits = len(args) <= len(free) or candidate.variadic
+        if fits and set(keywords) <= candidate.all and not any(map(_misplaced, free, args)):
             return candidate.names
-    raise LookupError(f"{name}: no documented signature takes {positional} arguments and {sorted(keywords)}")
+    raise LookupError(f"{name}: no documented signature takes {len(args)} arguments and {sorted(keywords)}")
+
+
+def _misplaced(parameter: str, value: Any) -> bool:
+    """Whether it is another signature's argument: `max(input, other)` is not `max(input, dim)`."""
+    return parameter == "dim" and isinstance(value, torch.Tensor)
 
 
 @dataclass(frozen=True)
@@ -77,19 +83,29 @@ def _from_documentation(name: str) -> Iterator[_Signature]:
     leaf = re.escape(name.rpartition(".")[2])
     text = function(name).call.__doc__ or ""
     for match in re.finditer(rf"(?:\A\s*|\.\. (?:function|method):: )(?:[\w.]*\.)?{leaf}\(", text):
-        names: list[str] = ["input"] if function(name).is_method else []
-        listed: set[str] = set()
-        variadic = keyword_only = False
-        for part in _split(text[match.end() :]):
-            word = re.split(r"[:=]", part)[0].strip()
-            if word == "*":
-                keyword_only = True
-                continue
-            variadic |= word.startswith("*")
-            listed.add(word.lstrip("*"))
-            if not keyword_only:
-                names.append(word.lstrip("*"))
-        yield _Signature(tuple(names), frozenset(names) | listed, variadic)
+        parts = list(_split(text[match.end() :]))
+        if function(name).is_method:
+            parts.insert(0, "input")
+        yield from _documented(parts)
+
+
+def _documented(parts: list[str]) -> Iterator[_Signature]:
+    """Yield the signature that a documentation's text stands for.
+
+    Where an optional parameter precedes a required one, as in `arange(start=0, end)`, few arguments are the required
+    ones: those alone come first.
+    """
+    end = parts.index("*") if "*" in parts else len(parts)
+    positional, variadic = parts[:end], any(part.startswith("*") for part in parts[:end])
+    listed = frozenset(map(_word, parts)) - {""}
+    required = [part for part in positional if "=" not in part]
+    if positional[: len(required)] != required:
+        yield _Signature(tuple(map(_word, required)), listed, variadic)
+    yield _Signature(tuple(map(_word, positional)), listed, variadic)
+
+
+def _word(part: str) -> str:
+    return re.split(r"[:=]", part)[0].strip().lstrip("*")
 
 
 def _split(text: str) -> Iterator[str]:

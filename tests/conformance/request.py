@@ -109,7 +109,9 @@ def _holds_tensor(value: Any) -> bool:
     return next(_tensors(value), None) is not None
 
 
-def graph(call: Call, outputs: str | list[str], default: torch.dtype, style: Style) -> tuple[dict[str, Any], dict[int, str]]:
+def graph(
+    call: Call, outputs: str | list[str], default: torch.dtype, style: Style
+) -> tuple[dict[str, Any], dict[int, str]]:
     """Return the graph of one op, and the names of its leaves by the tensors' identity.
 
     Tensors given by keyword make `inputs` an object, in which everything stands by name.
@@ -120,7 +122,7 @@ def graph(call: Call, outputs: str | list[str], default: torch.dtype, style: Sty
     inputs: Any
     if named or style.by_name or any(_is_word(value) for value in call.args):
         try:
-            names = parameters(call.name, len(call.args), call.kwargs)
+            names = parameters(call.name, call.args, call.kwargs)
         except LookupError as missing:
             raise Unsayable(str(missing)) from missing
         given = dict(_by_name([name for name in names if name not in call.kwargs], call.args))
@@ -143,4 +145,3 @@ def _by_name(names: list[str], args: tuple[Any, ...]) -> Iterator[tuple[str, Any
     """Yield parameters and their arguments; the last parameter takes all that is left over."""
     for place, name in enumerate(names[: len(args)]):
         yield name, (args[place:] if place == len(names) - 1 and len(args) > len(names) else args[place])
-

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from torch.testing._internal.common_methods_invocations import op_db
     from torch.testing._internal.opinfo.core import OpInfo
 
-    from tests.conformance.extra_samples import EXTRA, Extra
+    from tests.conformance.extra_samples import EXTRA, SAME_SAMPLES, Extra
 
 SAMPLES_PER_OP = int(os.environ.get("CONFORMANCE_SAMPLES", "40"))
 """How many samples of an op are run, and as many of its reference inputs, spread over their lists; 0 runs them all."""
@@ -53,7 +53,8 @@ class Op:
     call: Callable[..., Any]
     dtypes: frozenset[torch.dtype]
     differentiable: bool
-    draw: Callable[[torch.dtype, bool], Iterable[tuple[str, Any]]]
+    draw: Callable[[torch.dtype, bool], Iterable[Any]]
+    draw_more: Callable[[torch.dtype, bool], Iterable[Any]]
     draw_errors: Callable[[], Iterable[Any]]
 
     @property
@@ -61,10 +62,11 @@ class Op:
         """The name and variant, for a report."""
         return f"{self.name} [{self.variant}]" if self.variant else self.name
 
-    def samples(self, dtype: torch.dtype) -> Iterator[Sample]:
+    def samples(self, dtype: torch.dtype, *, reference_inputs: bool) -> Iterator[Sample]:
         """Yield samples in `dtype`, the same ones on every run, their tensors being leaves of their own.
 
-        There are none in a dtype that the op does not take.
+        There are none in a dtype that the op does not take. `reference_inputs` adds PyTorch's wider list: more shapes,
+        large and infinite values, NaN.
         """
         if dtype not in self.dtypes:
             return
@@ -72,7 +74,10 @@ class Op:
         requires_grad = self.differentiable and dtype.is_floating_point
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            drawn = [replace(fresh(drawn), label=label) for label, drawn in self.draw(dtype, requires_grad)]
+            drawn = [replace(fresh(s), label=f"sample {i}") for i, s in _spread(self.draw(dtype, requires_grad))]
+            if reference_inputs:
+                more = [sample for sample in self.draw_more(dtype, requires_grad) if _size(sample) <= LARGEST]
+                drawn += [replace(fresh(s), label=f"reference input {i}") for i, s in _spread(more)]
         yield from drawn
 
     def errors(self) -> Iterator[Sample]:
@@ -93,7 +98,8 @@ def _seed(name: str) -> None:
     np.random.seed(seed)  # noqa: NPY002 (PyTorch's lists draw from the global generator)
 
 
-def _spread(items: list[Any]) -> Iterator[tuple[int, Any]]:
+def _spread(drawn: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    items = list(drawn)
     if not SAMPLES_PER_OP or len(items) <= SAMPLES_PER_OP:
         yield from enumerate(items)
     else:
@@ -120,18 +126,13 @@ def _public(name: str) -> str:
     return name.removeprefix("nn.functional.").removeprefix("torch.")
 
 
-def _draw(info: OpInfo, dtype: torch.dtype, requires_grad: bool) -> Iterator[tuple[str, Any]]:
-    """Yield samples and, where there are such, the reference inputs: more shapes, large and infinite values, NaN."""
-    for index, sample in _spread(list(info.sample_inputs("cpu", dtype, requires_grad=requires_grad))):
-        yield f"sample {index}", sample
+def _reference_inputs(info: OpInfo, dtype: torch.dtype, requires_grad: bool) -> list[Any]:
     if info.reference_inputs_func is None:
-        return
+        return []
     try:
-        more = list(info.reference_inputs("cpu", dtype, requires_grad=requires_grad))
+        return list(info.reference_inputs("cpu", dtype, requires_grad=requires_grad))
     except (RuntimeError, ValueError):  # some of them ask gradients of integers
-        more = list(info.reference_inputs("cpu", dtype, requires_grad=False))
-    for index, sample in _spread([sample for sample in more if _size(sample) <= LARGEST]):
-        yield f"reference input {index}", sample
+        return list(info.reference_inputs("cpu", dtype, requires_grad=False))
 
 
 def _size(sample: Any) -> int:
@@ -147,7 +148,8 @@ def _listed(info: OpInfo, name: str) -> Op:
         call=info.op,
         dtypes=frozenset(info.dtypes),
         differentiable=info.supports_autograd,
-        draw=lambda dtype, requires_grad: _draw(info, dtype, requires_grad),
+        draw=lambda dtype, requires_grad: info.sample_inputs("cpu", dtype, requires_grad=requires_grad),
+        draw_more=lambda dtype, requires_grad: _reference_inputs(info, dtype, requires_grad),
         # What an alias refuses is not listed: PyTorch tries the errors with the op's own name alone.
         draw_errors=lambda: info.error_inputs("cpu") if info.error_inputs_func and name == _public(info.name) else (),
     )
@@ -161,9 +163,8 @@ def _extra(extra: Extra) -> Op:
         call=extra.call,
         dtypes=frozenset(extra.dtypes),
         differentiable=True,
-        draw=lambda dtype, requires_grad: (
-            (f"sample {index}", sample) for index, sample in enumerate(extra.samples(dtype, requires_grad))
-        ),
+        draw=extra.samples,
+        draw_more=lambda *_: (),
         draw_errors=lambda: (),
     )
 
@@ -178,4 +179,6 @@ def ops() -> dict[str, tuple[Op, ...]]:
             found.setdefault(name, []).append(_listed(info, name))
     for extra in EXTRA:
         found.setdefault(extra.name, []).append(_extra(extra))
+    for name, same in SAME_SAMPLES.items():
+        found[name] = [replace(entry, name=name) for entry in found[same]]
     return {name: tuple(entries) for name, entries in sorted(found.items())}

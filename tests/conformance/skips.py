@@ -35,10 +35,14 @@ BY_OP: dict[str, str] = {
     "mT": "an attribute of a tensor, no function",
     "mH": "an attribute of a tensor, no function",
     "__getitem__": "Python's indexing has no name",
+    "normal [in_place]": "in-place ops are not offered",
     "linalg.pinv [singular]": "its samples are factors that it multiplies first",
     "linalg.lstsq [grad_oriented]": "its function leaves out two of the results",
 }
 """By entry of PyTorch's list, or by entry and variant."""
+
+NAN_UNSETTLED = frozenset({"celu", "elu", "hardshrink", "hardswish", "hardtanh", "relu6", "selu", "softshrink"})
+"""Ops whose gradient at NaN differs in PyTorch between elements that its vector loop takes and those left over."""
 
 BY_KEYWORD: dict[str, str] = {
     "out": "there are no output arguments",
@@ -74,6 +78,22 @@ BY_ARGUMENT: tuple[tuple[Callable[[Any], bool], str], ...] = (
 """By a property of any argument, also inside a list."""
 
 
+def _has_nan(sample: Sample) -> bool:
+    return any(value.isnan().any() for value in sample.args if isinstance(value, torch.Tensor))
+
+
+def _completes_a_basis(sample: Sample) -> bool:
+    rows, columns = sample.args[0].shape[-2:]
+    return rows != columns and (sample.kwargs.get("full_matrices", False) or not sample.kwargs.get("some", True))
+
+
+BY_SAMPLE: tuple[tuple[frozenset[str], Callable[[Sample], bool], str], ...] = (
+    (NAN_UNSETTLED, _has_nan, "PyTorch's gradient at NaN depends on the element's place in memory"),
+    (frozenset({"linalg.svd", "svd"}), _completes_a_basis, "the vectors that complete a basis are not determined"),
+)
+"""By op and a property of the sample."""
+
+
 def reason_for(op: Op, sample: Sample) -> str | None:
     """Return why a sample is not run, or None."""
     for key in (op.entry, f"{op.entry} [{op.variant}]"):
@@ -82,6 +102,9 @@ def reason_for(op: Op, sample: Sample) -> str | None:
     for keyword, reason in BY_KEYWORD.items():
         value = sample.kwargs.get(keyword)
         if value is not None and value is not False:
+            return reason
+    for entries, holds, reason in BY_SAMPLE:
+        if op.entry in entries and holds(sample):
             return reason
     flat = torch.utils._pytree.tree_leaves((sample.args, sample.kwargs))
     return next((reason for holds, reason in BY_ARGUMENT for value in flat if holds(value)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,16 @@ from tests.conformance.server import Answer
 
 NOT_OFFERED = "_not_offered"
 """How the codes end by which the server says that it understands a call and does not offer it."""
+
+DELIBERATE: tuple[tuple[str, str, str], ...] = (
+    ("one_hot", "not taken from the values", "num_classes from the values: the shape would depend on them"),
+    (
+        "addbmm|addmv|baddbmm",
+        "is no integer",
+        "beta and alpha beside integers: PyTorch cuts off their fraction silently",
+    ),
+)
+"""Other refusals of what PyTorch takes: the op and the detail, as patterns, and why the refusal is right."""
 
 SHOWN = 600
 """How many characters of a request a failure shows."""
@@ -39,7 +50,8 @@ class Tally:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Tally:
         """Return the tally that `to_json` wrote."""
-        return cls(data["op"], *(Counter(data[name]) for name in COUNTERS), failures=list(data["failures"]))
+        passed, checked, refused, skipped = (Counter[str](data[name]) for name in COUNTERS)
+        return cls(data["op"], passed, checked, refused, skipped, list(data["failures"]))
 
 
 def tally(name: str, entries: tuple[Op, ...], post: Post) -> Tally:
@@ -52,9 +64,11 @@ def tally(name: str, entries: tuple[Op, ...], post: Post) -> Tally:
                     counts.skipped[case.reason] += 1
                     continue
                 exchange = Exchange(case, post)
-                trouble = None if suite.wants_refusal else _trouble(exchange.answer, counts)
-                if trouble == "":
+                reason = None if suite.wants_refusal else _refusal(exchange.answer, name)
+                if reason:
+                    counts.refused[reason] += 1
                     continue
+                trouble = None if suite.wants_refusal or exchange.answer.status == 200 else _quoted(exchange.answer)
                 if trouble:
                     counts.failures.append(_described(f"{suite.checks[0].column} and all others", case, [trouble]))
                 for check in suite.checks:
@@ -68,16 +82,21 @@ def tally(name: str, entries: tuple[Op, ...], post: Post) -> Tally:
     return counts
 
 
-def _trouble(answer: Answer, counts: Tally) -> str | None:
-    """Return what is wrong with an answer that has no numbers; "" where it says that the call is not offered."""
-    if answer.status == 200:
+def _refusal(answer: Answer, op: str) -> str | None:
+    """Return the reason why a call is not offered, if the server says so."""
+    if answer.status != 422:
         return None
-    codes = {error["code"] for error in answer.body["errors"]} if isinstance(answer.body, dict) else set()
-    if answer.status == 422 and codes and all(code.endswith(NOT_OFFERED) for code in codes):
-        counts.refused[", ".join(sorted(codes))] += 1
-        return ""
-    detail = answer.body.get("errors") or answer.body.get("detail") if isinstance(answer.body, dict) else answer.body
-    return f"answered with {answer.status}: {detail}"
+    codes = sorted({error["code"] for error in answer.body["errors"]})
+    if codes and all(code.endswith(NOT_OFFERED) for code in codes):
+        return ", ".join(codes)
+    details = " ".join(error["detail"] for error in answer.body["errors"])
+    return next((why for ops, told, why in DELIBERATE if re.fullmatch(ops, op) and re.search(told, details)), None)
+
+
+def _quoted(answer: Answer) -> str:
+    """Return what is wrong with an answer that has no numbers."""
+    told = answer.body.get("errors") or answer.body.get("detail") if isinstance(answer.body, dict) else answer.body
+    return f"answered with {answer.status}: {told}"
 
 
 def _described(column: str, case: Case | ErrorCase, problems: list[str]) -> str:

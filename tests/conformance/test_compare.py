@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tests.conformance.compare import difference, rounding
+from tests.conformance.compare import difference, single_difference
 
 pytestmark = pytest.mark.conformance
 
@@ -50,10 +50,23 @@ def test_a_small_element_may_be_off_by_the_rounding_of_a_large_one() -> None:
     assert difference(_tensor(1e6, 1e-2), _tensor(1e6, 0.0)) is not None
 
 
+def test_what_cancellation_leaves_is_no_difference() -> None:
+    assert difference(_tensor(1e-15), _tensor(0.0)) is None
+    assert difference(_tensor(1e-11), _tensor(0.0)) is not None
+
+
 def test_an_infinity_lends_no_tolerance() -> None:
     assert difference(_tensor(INF, 1.1), _tensor(INF, 1.0)) is not None
 
 
-def test_rounding_never_hides_a_wrong_formula() -> None:
-    low, high = _tensor(1.0, dtype=torch.float32), _tensor(2.0)
-    assert rounding(low, high) == pytest.approx(2e-3)
+def test_single_precision_may_be_closer_to_the_truth_than_pytorch_is() -> None:
+    single, double = _tensor(1.0002, dtype=torch.float32), _tensor(1.0)
+    assert difference(_tensor(1.0, dtype=torch.float32), single) is not None
+    assert single_difference(_tensor(1.0, dtype=torch.float32), single, double) is None
+    assert single_difference(_tensor(1.0007, dtype=torch.float32), single, double) is None
+    assert single_difference(_tensor(1.002, dtype=torch.float32), single, double) is not None
+
+
+def test_a_rounding_error_of_pytorchs_never_hides_a_wrong_formula() -> None:
+    single, double = _tensor(1.0, dtype=torch.float32), _tensor(2.0)
+    assert single_difference(_tensor(1.5, dtype=torch.float32), single, double) is not None

@@ -27,4 +27,5 @@ def test_an_op_agrees_with_pytorch(op: str, gradd: Gradd, record_property: Calla
 
 
 def test_every_offered_op_has_samples(gradd: Gradd) -> None:
-    assert not gradd.offered - set(ops()), "ops that neither PyTorch's list nor extra_samples.py tries"
+    untried = sorted(gradd.offered - set(ops()))
+    assert not untried, f"neither PyTorch's list nor extra_samples.py tries {untried}"

@@ -5,7 +5,6 @@ can name, the request, run by the interpreter, gives what PyTorch gives when it 
 from __future__ import annotations
 
 import json
-from itertools import product
 from typing import Any
 
 import pytest
@@ -20,10 +19,15 @@ from tests.conformance.samples import ops
 pytestmark = [pytest.mark.conformance, pytest.mark.filterwarnings("ignore")]
 
 
-@pytest.mark.parametrize("op", [name for name in ops() if not outside(name)])
+NAMES = [name for name, entries in ops().items() if not outside(name) and entries[0].name == entries[0].entry]
+"""Without aliases, whose requests differ in the name alone."""
+
+
+@pytest.mark.parametrize("op", NAMES)
 def test_a_request_says_what_the_sample_says(op: str) -> None:
-    for entry, dtype in product(ops()[op], (torch.float64, torch.int64)):
-        for case in cases(entry, dtype):
+    for entry in ops()[op]:
+        dtype = torch.float64 if torch.float64 in entry.dtypes else torch.int64
+        for case in cases(entry, dtype, reference_inputs=False):
             if isinstance(case, Case):
                 assert _disagreement(case) is None, f"{case.label}: {json.dumps(case.request)[:2000]}"
 

@@ -27,7 +27,7 @@ _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 def write_number(value: float) -> float | str:
     """Return `value` as JSON can carry it: the three numbers that JSON lacks become their strings."""
-    if not isinstance(value, float) or math.isfinite(value):
+    if math.isfinite(value):
         return value
     if math.isnan(value):
         return "NaN"

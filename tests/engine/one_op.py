@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,13 @@ def value(op: str, *inputs: Any, results: int = 1, **attributes: Any) -> Any:
     return found[0] if results == 1 else found
 
 
+def of_list(op: str, inputs: Sequence[Array], **attributes: Any) -> Any:
+    """Return the result of an op that takes a list of tensors."""
+    arrays, names = _named(tuple(inputs))
+    ran = _ran(ForwardRequest(outputs=("y",)), arrays, call(op, names, output="y", **attributes))
+    return ran["outputs"]["y"]
+
+
 def _total(
     op: str, inputs: tuple[Any, ...], place: int, results: int, attributes: Any
 ) -> tuple[dict[str, Any], list[Call]]:
@@ -56,8 +64,8 @@ def gradient(op: str, *inputs: Any, place: int = 0, results: int = 1, **attribut
     return found
 
 
-def hessian(op: str, input: Any, *inputs: Any, **attributes: Any) -> Any:
+def hessian(op: str, *inputs: Any, **attributes: Any) -> Any:
     """Return the second derivatives of the sum of an op's result with respect to its first input."""
-    arrays, calls = _total(op, (input, *inputs), 0, 1, attributes)
+    arrays, calls = _total(op, inputs, 0, 1, attributes)
     ran = _ran(HessianRequest(output="total", wrt=("t0",)), arrays, *calls)
-    return ran["hessian"]["t0"]["t0"] if "t0" in ran["hessian"] else next(iter(ran["hessian"].values()))
+    return ran["hessian"]["t0"]["t0"]

@@ -133,7 +133,7 @@ def check_differences(case: Case, roots: Sequence[Tensor]) -> None:
 def test_every_op_has_samples_and_a_docstring_with_its_source(name: str) -> None:
     op = REGISTRY[name]
     assert op.samples
-    assert "Source: " in op.doc
+    assert "Source:" in op.doc
     assert "torch." in op.doc
 
 

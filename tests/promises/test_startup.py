@@ -49,7 +49,7 @@ def test_make_run_serves(first_run: tuple[str, Path]) -> None:
 
 def test_the_printed_curl_line_works_when_pasted(first_run: tuple[str, Path], tmp_path: Path) -> None:
     base_url, log = first_run
-    printed = re.search(r"^\s*(curl .*)$", log.read_text(), re.MULTILINE)
+    printed = re.search(r"^\s*(curl .*?')$", log.read_text(), re.MULTILINE | re.DOTALL)
     assert printed, f"no curl line among what was printed:\n{log.read_text()}"
     assert base_url in printed[1]
     done = subprocess.run(

@@ -1,0 +1,93 @@
+"""What a request becomes once the types of its tensors are known: a plan that answers every request like it.
+
+`app.operations` says which kind each call has; `app.evaluate` makes, keeps and asks them. A plan holds no values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import orjson
+
+from app.values import Array, Source
+from app.wire import encode
+from engine.compile import compile as compile_program
+from engine.compiled import Compiled
+from engine.explain import explain as explain_program
+from engine.program import Limits, Program
+from engine.requests import Request
+
+Arrays = Mapping[Source, Array]
+Options = Mapping[str, Any]
+
+
+class Plan(Protocol):
+    """What is kept of a request."""
+
+    @property
+    def dag(self) -> orjson.Fragment:
+        """The DAG, encoded."""
+        ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the client should know besides."""
+        ...
+
+    def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
+        """Return the other members of the reply. Raises what the engine raises."""
+        ...
+
+
+Planner = Callable[[Program, Request, Limits, float | None], Plan]
+
+
+@dataclass(frozen=True)
+class Computation:
+    """A plan that runs."""
+
+    compiled: Compiled
+
+    @cached_property
+    def dag(self) -> orjson.Fragment:
+        """The DAG, encoded once."""
+        return orjson.Fragment(orjson.dumps(self.compiled.dag))
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the engine noticed."""
+        return self.compiled.warnings
+
+    def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
+        """Run, and return the tensors of each group."""
+        results = self.compiled.run(arrays, seed=options["seed"], deadline=deadline)
+        return {group: encode.tensors(tensors, options["encoding"]) for group, tensors in results.items()}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A plan that is shown: what is to be said of it, encoded."""
+
+    dag: orjson.Fragment
+    warnings: Sequence[str]
+    shown: Mapping[str, orjson.Fragment]
+
+    def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:  # noqa: ARG002
+        """Return what is said. Nothing runs."""
+        return dict(self.shown)
+
+
+def compute(program: Program, request: Request, limits: Limits, deadline: float | None) -> Plan:
+    """Plan a request to run it."""
+    return Computation(compile_program(program, request, limits, deadline))
+
+
+def explain(program: Program, request: Request, limits: Limits, deadline: float | None) -> Plan:
+    """Plan a request to show the plan."""
+    found = explain_program(program, request, limits, deadline)
+    warnings = found.pop("warnings")
+    shown = {name: orjson.Fragment(orjson.dumps(value)) for name, value in found.items()}
+    return Explanation(shown.pop("dag"), warnings, shown)

@@ -1,0 +1,100 @@
+"""Where values stop being finite: the first op, forward or backward, that makes something infinite of finite values.
+
+What is looked at is what a user can see: the results of ops, and what each op adds to the gradients of its inputs. What
+a gradient rule computes on the way and then masks is nobody's concern. A plan with watches keeps these values to its
+end, so that runs without them cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from engine.autodiff.reverse import Edge
+from engine.errors import ValueFault
+from engine.graph import Node, Tensor
+from engine.trace import Trace, TracedCall, references
+
+Array = np.ndarray[Any, Any]
+
+_HINT = "Look at the inputs of this op: a logarithm, root or quotient at 0, or an overflow; clamp or rescale them"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Values that must be finite if others are: `made` from `read`, all numbers of tensors that the sweep returns."""
+
+    op: int
+    name: str
+    backward: bool
+    read: tuple[tuple[str, int], ...]
+    made: tuple[int, ...]
+
+    def refuse(self, arrays: Sequence[Array]) -> None:
+        """Raise ValueFault where something stops being finite."""
+        read = {name: arrays[number] for name, number in self.read}
+        if all(_finite(arrays[number]) for number in self.made) or not all(map(_finite, read.values())):
+            return
+        ranges = ", ".join(f"{name} in {_range(array)}" for name, array in read.items()) or "no inputs"
+        what = "the gradient that it passes back is" if self.backward else "its result is"
+        where = "backward" if self.backward else "forward"
+        mend = (
+            "; where it is masked, choose a harmless input before it, not a result behind it" if self.backward else ""
+        )
+        raise ValueFault(
+            "not_finite",
+            f"{self.name}: {what} not finite ({where} pass), from finite values: {ranges}",
+            f"{_HINT}{mend}.",
+            ("graph", "ops", self.op),
+        )
+
+
+@dataclass(slots=True)
+class Watches:
+    """The watches of a sweep, in the order in which what they watch is computed, and the tensors that they need."""
+
+    tensors: list[Tensor] = field(default_factory=list)
+    watches: list[Watch] = field(default_factory=list)
+
+    def forward(self, traced: Trace, needed: set[Node]) -> None:
+        """Watch the results of the calls whose nodes are needed."""
+        for call in traced.calls:
+            made = tuple(self._number(result) for result in call.results if result.node in needed)
+            if made:
+                self.watches.append(Watch(call.index, call.op.name, False, self._inputs(traced, call), made))
+
+    def backward(self, traced: Trace, edges: Sequence[Edge]) -> None:
+        """Watch what gradient rules pass back to tensors that have names, in the order of the walk."""
+        calls = {call.index: call for call in traced.calls}
+        named = set(traced.names.values())
+        for node, tensor, cotangent in edges:
+            if tensor in named and node.origin is not None:
+                call = calls[node.origin]
+                results = [(name, self._number(t)) for name, t in zip(call.names, call.results, strict=True) if name]
+                read = (*self._inputs(traced, call), *results)
+                self.watches.append(Watch(call.index, call.op.name, True, read, (self._number(cotangent),)))
+
+    def refuse(self, arrays: Sequence[Array]) -> None:
+        """Raise ValueFault at the first place where values stop being finite."""
+        for watch in self.watches:
+            watch.refuse(arrays)
+
+    def _inputs(self, traced: Trace, call: TracedCall) -> tuple[tuple[str, int], ...]:
+        names = dict.fromkeys(ref.name for _, ref in references(call.call))
+        return tuple((name, self._number(traced.names[name])) for name in names)
+
+    def _number(self, tensor: Tensor) -> int:
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+
+def _finite(array: Any) -> bool:
+    return bool(np.isfinite(array).all())
+
+
+def _range(array: Any) -> str:
+    array = np.asarray(array)
+    return f"[{array.min()}, {array.max()}]" if array.size else "an empty tensor"

@@ -1,0 +1,172 @@
+"""Gradients held against differences of values: what proves that they are right, or finds where they are not.
+
+The function is the roots' sum, weighted by their seeds, in double precision; of every input a number of elements is
+moved. Forward mode must agree too: `<u, J v> = <Jᵀ u, v>` for random directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+
+import numpy as np
+
+from engine.autodiff.batching import batched, lifted
+from engine.autodiff.forward import pushforward, zeros
+from engine.autodiff.reverse import ancestors, backward
+from engine.checked import Check, Moved
+from engine.compile import seed_of, typed_roots
+from engine.compiled import Place
+from engine.cost import flops
+from engine.derivation import Derivation
+from engine.errors import GraphError
+from engine.graph import Tensor
+from engine.op import as_tensor, constant, leaf
+from engine.ops.elementwise import abs, maximum
+from engine.ops.movement import expanded
+from engine.ops.reduction import sum as summed
+from engine.program import Leaf, Limits, Program
+from engine.requests import CheckRequest
+from engine.types import DType, float64
+
+WORK = 2**32
+"""Operations that the differences may take: some seconds. They decide how many elements are moved."""
+
+FEWEST, MOST = 32, 4096
+"""Elements of an input that are moved at least, and at most; of a larger tensor some are drawn."""
+
+ROOM = 2**26
+"""Bytes that the elements moved at once may take."""
+
+NEAR_ZERO = 0.01
+"""The size that a step is relative to for smaller elements."""
+
+
+def compile_check(program: Program, request: CheckRequest, limits: Limits, deadline: float | None = None) -> Check:
+    """Return the compiled check. Raises what `compile` raises for a request of gradients.
+
+    It is done in double precision, unless ops ask for another dtype in a way that does not mix with it.
+    """
+    plain = replace(request, accumulate={}, detect_anomaly=False)
+    try:
+        return _compiled(_wide(program), replace(plain, backward=_wide_seeds(request)), limits, deadline)
+    except GraphError:
+        return replace(_compiled(program, plain, limits, deadline), wide=False)
+
+
+def _compiled(program: Program, request: CheckRequest, limits: Limits, deadline: float | None) -> Check:
+    derivation = Derivation(program, request, limits, deadline)
+    lookup = derivation.lookup
+    lookup.outputs(request.outputs)
+    roots = lookup.roots(typed_roots(derivation, request.backward))
+    targets = lookup.targets(request.wrt) if request.wrt is not None or roots else []
+    with derivation.deriving():
+        seeded = [(lookup.tensor(name), seed_of(derivation, name, given)) for name, given in roots.items()]
+        function = _Function(derivation, seeded, {name: lookup.tensor(name) for name in targets})
+        unit = function.unit()
+        function.ask(request.eps, unit)
+        moved = tuple(function.moved(name, request.eps, unit) for name in targets)
+    gradients = derivation.compiled(("function", "gradients", "steps"), roots=tuple(roots))
+    derivation.check_memory(gradients)
+    return Check(gradients, moved, request, unit, wide=True)
+
+
+def _wide(program: Program) -> Program:
+    """Return the program in double precision."""
+    dtype = float64 if program.dtype.is_floating else program.dtype
+    return replace(program, tensors={name: _wide_leaf(given) for name, given in program.tensors.items()}, dtype=dtype)
+
+
+def _wide_leaf(given: Leaf) -> Leaf:
+    return replace(given, dtype=_wide_dtype(given.dtype))
+
+
+def _wide_dtype(dtype: DType) -> DType:
+    return float64 if dtype.is_floating else dtype
+
+
+def _wide_seeds(request: CheckRequest) -> Mapping[str, Leaf | None] | None:
+    if request.backward is None:
+        return None
+    return {name: None if seed is None else _wide_leaf(seed) for name, seed in request.backward.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """The weighted sum of the roots, as nodes, and what it is differentiated by."""
+
+    derivation: Derivation
+    seeded: list[tuple[Tensor, Tensor]]
+    targets: Mapping[str, Tensor]
+
+    def terms(self) -> list[Tensor]:
+        """Return each root times its seed."""
+        return [root * seed for root, seed in self.seeded]
+
+    def unit(self) -> float:
+        """Return the rounding error of the narrowest floating dtype on the way."""
+        dtypes = {tensor.dtype for node in ancestors(self.terms()) for tensor in node.outputs}
+        return max(float(np.finfo(dtype.numpy).eps) for dtype in dtypes if dtype.is_floating)
+
+    def ask(self, eps: float | None, unit: float) -> None:
+        """Ask for the value, the gradients, the steps and the tangent, in one sweep."""
+        targets = list(self.targets.values())
+        found = backward(self.seeded, targets)
+        results: dict[Place, Tensor] = {
+            ("function", "value"): _total(self.terms()),
+            ("function", "magnitude"): _total([abs(term) for term in self.terms()]),
+            ("function", "tangent"): self._tangent(),
+        }
+        for (name, wrt), gradient in zip(self.targets.items(), found, strict=True):
+            results["gradients", name] = zeros(wrt) if gradient is None else gradient
+            results["steps", name] = self._step(wrt, eps, unit)
+        self.derivation.values(results)
+
+    def _tangent(self) -> Tensor:
+        """Return the function's tangent along a drawn direction of every input."""
+        leaves = self.derivation.traced.program.tensors
+        drawn = {name: leaf(("drawn", name), float64, wrt.shape) for name, wrt in self.targets.items()}
+        groups = [[name for name in drawn if name in leaves], *[[name] for name in drawn if name not in leaves]]
+        tangents: list[Tensor] = []
+        for names in groups:  # an intermediate result stands alone: it depends on others that are moved
+            along = {self.targets[name]: as_tensor(drawn[name], self.targets[name].dtype) for name in names}
+            tangents += [tangent for tangent in pushforward([_total(self.terms())], along) if tangent is not None]
+        return reduce(add, tangents) if tangents else constant(0, float64)
+
+    def _step(self, wrt: Tensor, eps: float | None, unit: float) -> Tensor:
+        """Return the inner step for each element: half of `eps`, or a part of the element that suits the precision."""
+        if eps is not None:
+            return expanded(constant(eps / 2, float64), wrt.shape)
+        part = 5e-5 if unit < 1e-15 else unit**0.25 / 2
+        return as_tensor(maximum(abs(wrt), NEAR_ZERO), float64) * part
+
+    def moved(self, name: str, eps: float | None, unit: float) -> Moved:
+        """Return the plan of the function with elements of one input moved, as many at once as there is room for."""
+        wrt, terms = self.targets[name], self.terms()
+        step, order = self._step(wrt, eps, unit), ancestors(terms)
+        cut = [node for node in order if node.inputs and not node.primitive.differentiable]
+        frozen = [tensor for node in cut for tensor in node.outputs if tensor.dtype.is_floating]
+
+        def made(chunk: int) -> list[Tensor]:
+            direction = leaf(("moved", name), float64, (chunk, *wrt.shape))
+            mapped = {tensor: lifted(tensor, chunk) for tensor in frozen}
+            mapped[wrt] = lifted(wrt, chunk) + as_tensor(direction * step, wrt.dtype)
+            return batched([_total(terms)], mapped, chunk)
+
+        tensors = [tensor for node in order for tensor in node.outputs]
+        elements = sum(tensor.numel for tensor in tensors) + wrt.numel
+        work = elements + sum(map(flops, order))
+        samples = self.derivation.size or 1
+        most = WORK // max(1, 4 * samples * len(self.targets) * work)
+        count = max(1, min(wrt.numel, max(FEWEST, min(MOST, most))))
+        room = min(ROOM, self.derivation.limits.bytes)
+        start = max(1, min(count, room // max(1, 8 * samples * elements)))
+        planned, chunk = self.derivation.chunked(start, room, made)
+        return Moved(name, planned, wrt.shape, count, chunk)
+
+
+def _total(terms: Sequence[Tensor]) -> Tensor:
+    """Return the sum of all elements of all terms."""
+    return reduce(add, [as_tensor(summed(term), float64) for term in terms])

@@ -1,0 +1,169 @@
+"""What a compiled check is and how it runs: gradients, and the function with elements of its inputs moved.
+
+The elements of an input are moved many at once: a plan takes a batch of directions and gives the function's values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from engine.compiled import Array, Basis, Compiled
+from engine.differences import Probe, Tolerance, judged
+from engine.errors import ValueFault
+from engine.execute.numpy import Runner
+from engine.plan import Plan, Source
+from engine.requests import CheckRequest
+from engine.types import Shape, float64, numel
+
+FINER = (1.0, 2.0**-5, 2.0**-10)
+"""Steps, as parts of the first one; the finer ones are taken where that leaves a doubt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One input: the plan of the function with elements moved, many at once."""
+
+    name: str
+    plan: Plan
+    shape: Shape
+    count: int
+    chunk: int
+    runner: Runner = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runner", Runner(self.plan))
+
+    def basis(self, numbers: Array) -> Basis:
+        """Return a direction for each of the elements with these numbers."""
+        colours = np.full(numel(self.shape), -1)
+        colours[numbers] = np.arange(len(numbers))
+        return Basis(("moved", self.name), self.shape, float64, len(numbers), self.chunk, colours)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A compiled check. It holds no values; several threads can run it at once."""
+
+    gradients: Compiled
+    moved: tuple[Moved, ...]
+    request: CheckRequest
+    unit: float
+    wide: bool
+
+    @property
+    def dag(self) -> dict[str, Any]:
+        """The serialized DAG."""
+        return self.gradients.dag
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the gradients' request would warn of."""
+        return self.gradients.warnings
+
+    @property
+    def peak_bytes(self) -> int:
+        """A bound on the memory that a run holds at once."""
+        return max([self.gradients.peak_bytes, *(moved.plan.peak_bytes for moved in self.moved)])
+
+    def run(self, values: Mapping[Source, Any], *, seed: int = 0, deadline: float | None = None) -> dict[str, Any]:
+        """Return {"passed", "finite", "inputs": name to what was found, "dot_product"}, all plain data.
+
+        `values` are as `Compiled.run` takes them. The elements that are moved, and the directions of the dot product,
+        are drawn from `seed` too.
+        """
+        rng = np.random.default_rng(abs(seed))
+        wide = {source: _widened(array) for source, array in values.items()} if self.wide else dict(values)
+        drawn = {("drawn", moved.name): rng.standard_normal(moved.shape) for moved in self.moved}
+        found = self.gradients.run({**wide, **drawn}, seed=seed, deadline=deadline)
+        given = {**wide, ("seed", ""): np.int64(seed)}
+        inputs = {
+            moved.name: _Comparison(self, moved, found, given, deadline).report(_chosen(moved, rng))
+            for moved in self.moved
+        }
+        product = _dot_product(found, drawn, self.unit)
+        passed = product["passed"] and all(report["passed"] for report in inputs.values())
+        finite = bool(np.isfinite(found["function"]["value"]).all())
+        return {"passed": passed, "finite": finite, "inputs": inputs, "dot_product": product}
+
+
+def _widened(array: Any) -> Array:
+    values = np.asarray(array)
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
+
+
+def _chosen(moved: Moved, rng: np.random.Generator) -> Array:
+    """Return the numbers of the elements that are moved, in order."""
+    size = numel(moved.shape)
+    return np.arange(size) if moved.count >= size else np.sort(rng.choice(size, moved.count, replace=False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """One input's gradient on its way to a verdict."""
+
+    check: Check
+    moved: Moved
+    found: Mapping[str, Any]
+    given: Mapping[Source, Any]
+    deadline: float | None
+
+    def report(self, numbers: Array) -> dict[str, Any]:
+        """Return what differences say of the gradient's elements with these numbers."""
+        name, lead = self.moved.name, self.check.gradients.lead
+        request = self.check.request
+        gradient, steps = (
+            np.reshape(self.found[group][name], (*lead, -1))[..., numbers] for group in ("gradients", "steps")
+        )
+        at, magnitude = (np.asarray(self.found["function"][part])[..., None] for part in ("value", "magnitude"))
+        tolerance = Tolerance(request.rtol, request.atol, self.check.unit)
+        probes = [self._probe(FINER[0], numbers, steps)]
+        verdict = judged(gradient, at, magnitude, probes, tolerance)
+        if verdict.status.any():
+            probes += [self._probe(scale, numbers, steps) for scale in FINER[1:]]
+            verdict = judged(gradient, at, magnitude, probes, tolerance)
+        return verdict.report(numbers, self.moved.shape, lead)
+
+    def _probe(self, scale: float, numbers: Array, steps: Array) -> Probe:
+        below2, below, above, above2 = (self._values(part * scale, numbers) for part in (-2.0, -1.0, 1.0, 2.0))
+        return Probe(steps * scale, (below2, below, above, above2))
+
+    def _values(self, offset: float, numbers: Array) -> Array:
+        """Return the function's values with each element moved by so many steps: (*lead, elements)."""
+        basis = self.moved.basis(numbers)
+        found = [self._evaluated(basis.source, batch * offset) for batch in basis.batches()]
+        none = np.zeros((*self.check.gradients.lead, 0))
+        return np.concatenate([none, *found], axis=-1)[..., : len(numbers)]
+
+    def _evaluated(self, source: Source, batch: Array) -> Array:
+        """Return values for a batch of directions: NaN for those that an op refuses."""
+        try:
+            (values,) = self.moved.runner.run({**self.given, source: batch}, deadline=self.deadline)
+        except ValueFault:
+            inside = np.flatnonzero(batch.reshape(len(batch), -1).any(axis=1))
+            if len(inside) < 2:
+                return np.full((*self.check.gradients.lead, len(batch)), np.nan)
+            half = inside[len(inside) // 2]
+            first, second = batch.copy(), batch.copy()
+            first[half:], second[:half] = 0, 0
+            parts = [self._evaluated(source, part) for part in (first, second)]
+            return np.concatenate([parts[0][..., :half], parts[1][..., half:]], axis=-1)
+        return np.asarray(values)
+
+
+def _dot_product(found: Mapping[str, Any], drawn: Mapping[Source, Array], unit: float) -> dict[str, Any]:
+    """Return whether the tangent along the drawn directions is their product with the gradients."""
+    products = [np.asarray(gradient) * drawn["drawn", name] for name, gradient in found["gradients"].items()]
+    tangent = float(np.sum(found["function"]["tangent"]))
+    cotangent = float(sum(product.sum() for product in products))
+    scale = float(sum(np.abs(product).sum() for product in products))
+    difference = abs(tangent - cotangent)
+    return {
+        "passed": bool(difference <= 1e5 * unit * scale + np.finfo(np.float64).tiny) or scale == np.inf,
+        "tangent": tangent,
+        "cotangent": cotangent,
+        "difference": difference,
+    }

@@ -1,0 +1,153 @@
+"""What steps cost, from shapes alone: floating-point operations, bytes read and bytes written.
+
+Operations are those of the textbook's algorithm. An addition, a product and a comparison count one each, a quotient or
+root 4, and an exponential or another function about as many as its polynomial has terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from engine.graph import Node, Tensor
+
+WEIGHTS: Mapping[str, int] = {
+    "_div": 4,
+    "_floor_div": 4,
+    "_power": 4,
+    "_trunc_div": 4,
+    "reciprocal": 4,
+    "rsqrt": 8,
+    "sqrt": 4,
+    "_root": 4,
+    "cos": 10,
+    "exp": 10,
+    "expm1": 10,
+    "log": 10,
+    "log1p": 10,
+    "sigmoid": 10,
+    "sin": 10,
+    "tanh": 10,
+    "_elu": 10,
+    "_logit_loss": 20,
+    "_logit_residual": 10,
+    "_logsigmoid": 20,
+    "_pow": 20,
+    "_silu": 10,
+    "_softplus": 20,
+    "_tanh_gelu": 20,
+    "_x_log_x": 10,
+    "erf": 20,
+    "_gelu": 20,
+    "_normal_cdf": 20,
+}
+"""Operations for each element of an elementwise primitive's result, and 1 for those that are not named."""
+
+PER_INPUT: Mapping[str, int] = {
+    "_cumprod": 1,
+    "_cumsum": 1,
+    "_log_softmax": 13,
+    "_logcumsumexp": 22,
+    "_logsumexp": 12,
+    "_prod": 1,
+    "_recurrence": 2,
+    "_softmax": 17,
+    "_standardized": 6,
+    "_sum": 1,
+    "_var": 4,
+    "_vector_norm": 2,
+}
+"""Operations for each element of the first input of a reduction or scan, and 1 for those that are not named."""
+
+
+def _cubed(weight: float) -> Callable[[Node], int]:
+    """Return the rule of a decomposition: `weight` times m * n * min(m, n), for each matrix of the first input."""
+
+    def rule(node: Node) -> int:
+        *_, rows, columns = node.inputs[0].shape
+        return round(weight * node.inputs[0].numel * min(rows, columns))
+
+    return rule
+
+
+def _product(node: Node) -> int:
+    """(*batch, n, k) @ (*batch, k, m): 2 n m k."""
+    return 2 * node.outputs[0].numel * node.inputs[0].shape[-1]
+
+
+def _substitution(node: Node) -> int:
+    """(*batch, n, n) and (*batch, n, k): n n k."""
+    return node.outputs[0].numel * node.inputs[0].shape[-1]
+
+
+def _elimination(node: Node) -> int:
+    """A factorization, 2/3 n^3, and two substitutions."""
+    return _cubed(2 / 3)(node) + 2 * _substitution(node)
+
+
+FORMULAS: Mapping[str, Callable[[Node], int]] = {
+    "_cholesky": _cubed(1 / 3),
+    "_cofactors": _cubed(14),
+    "_det": _cubed(2 / 3),
+    "_inv": _cubed(2),
+    "_matmul": _product,
+    "_second_derivative": _cubed(20),
+    "_slogdet": _cubed(2 / 3),
+    "_solve": _elimination,
+    "_solve_triangular": _substitution,
+    "_svd": _cubed(20),
+    "_svdvals": _cubed(8 / 3),
+}
+"""Operations of linear algebra. Source: Golub and Van Loan 2013, "Matrix computations", tables of each chapter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Floating-point operations, and bytes of memory read and written."""
+
+    flops: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.flops + other.flops,
+            self.bytes_read + other.bytes_read,
+            self.bytes_written + other.bytes_written,
+        )
+
+    def __mul__(self, times: int) -> Cost:
+        return Cost(self.flops * times, self.bytes_read * times, self.bytes_written * times)
+
+
+def step_cost(nodes: Iterable[Node], inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> Cost:
+    """Return the cost of nodes that run as one: what stays between them is not read or written."""
+    listed = list(nodes)
+    work = sum(map(flops, listed))
+    if all(node.primitive.view and not node.primitive.may_copy for node in listed):
+        return Cost(work)
+    return Cost(work, sum(map(size, inputs)), sum(map(size, outputs)))
+
+
+def flops(node: Node) -> int:
+    """Return the floating-point operations of a node."""
+    primitive = node.primitive
+    formula = FORMULAS.get(primitive.name)
+    if formula is not None:
+        return formula(node)
+    if primitive.kind == "elementwise":
+        return WEIGHTS.get(primitive.name, 1) * node.outputs[0].numel
+    if primitive.name in PER_INPUT or (primitive.kind == "general" and node.inputs and not primitive.view):
+        return PER_INPUT.get(primitive.name, 1) * node.inputs[0].numel
+    return _additions(node) if primitive.kind == "linear" and not primitive.view else 0
+
+
+def _additions(node: Node) -> int:
+    """Return how many elements a linear node adds up: none where its result has as many as its inputs, or more."""
+    read = sum(tensor.numel for tensor in node.inputs if tensor.dtype.is_differentiable)
+    return max(0, read - sum(tensor.numel for tensor in node.outputs))
+
+
+def size(tensor: Tensor) -> int:
+    """Return the bytes of a tensor."""
+    return tensor.numel * tensor.dtype.itemsize

@@ -1,0 +1,202 @@
+"""A gradient beside differences of the function's values: whether they agree, element by element, and why if not.
+
+Central differences of fourth order are taken at several steps, and each element is judged at the step at which they are
+most certain. Where the differences on both sides disagree the function has a kink, and any slope between them will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+AGREES, FAILS, KINK, UNRESOLVED = range(4)
+"""What an element can be. Unresolved: values near it are not finite or too rough to say anything."""
+
+MOST_KINKS = 8
+"""Kinks that are listed; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far apart two derivatives may be. `unit` is the rounding error of the narrowest dtype on the way."""
+
+    rtol: float
+    atol: float
+    unit: float
+
+    @property
+    def floor(self) -> float:
+        """The size of a derivative below which `atol` allows more than `rtol`: what relative differences are to."""
+        return (self.atol / self.rtol if self.rtol else 0.0) or 1.0
+
+    def of(self, *derivatives: Array) -> Array:
+        """Return the difference that is allowed between derivatives."""
+        largest: Array = np.maximum.reduce([np.abs(derivative) for derivative in derivatives])
+        return self.atol + self.rtol * largest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """Values of the function at twice the step below, the step below, the step above and twice that."""
+
+    step: Array
+    values: tuple[Array, Array, Array, Array]
+
+    def central(self) -> Array:
+        """Return the central difference of fourth order."""
+        below2, below, above, above2 = self.values
+        difference: Array = (8 * (above - below) - (above2 - below2)) / (12 * self.step)
+        return difference
+
+    def uncertainty(self, at: Array, magnitude: Array, unit: float) -> Array:
+        """Return an estimate of the difference's error: what another order says, and rounding.
+
+        Where one side is not finite it is that of the other side's difference.
+        """
+        _, below, above, _ = self.values
+        left, right = self.sides(at)
+        spread = np.abs(self.central() - (above - below) / (2 * self.step))
+        one_sided = np.fmin(np.abs(left - (at - below) / self.step), np.abs(right - (above - at) / self.step))
+        error: Array = np.where(np.isfinite(spread), spread, np.nan_to_num(one_sided, nan=np.inf))
+        return error + 2 * unit * magnitude / self.step
+
+    def sides(self, at: Array) -> tuple[Array, Array]:
+        """Return the derivatives to the left and to the right, of second order."""
+        below2, below, above, above2 = self.values
+        return (3 * at - 4 * below + below2) / (2 * self.step), (4 * above - above2 - 3 * at) / (2 * self.step)
+
+    def diverges(self, at: Array) -> Array:
+        """Return where a one-sided difference grows as its step falls: a jump, or a slope that is infinite."""
+        below2, below, above, above2 = self.values
+        left = np.abs(at - below) > 1.3 * np.abs(at - below2) / 2
+        right = np.abs(above - at) > 1.3 * np.abs(above2 - at) / 2
+        found: Array = left | right
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """What was found of each element: (*lead, elements) arrays of what it is and of the derivatives compared."""
+
+    status: Array
+    gradient: Array
+    numeric: Array
+    left: Array
+    right: Array
+    tolerance: Tolerance
+
+    def report(self, numbers: Array, shape: tuple[int, ...], lead: tuple[int, ...]) -> dict[str, Any]:
+        """Return it as plain data. `numbers` are those of the elements in a tensor of `shape` behind `lead`."""
+        flat = _Flat(self, numbers, shape, lead)
+        compared = np.flatnonzero((self.status == AGREES) | (self.status == FAILS))
+        kinks = np.flatnonzero(self.status == KINK)
+        with np.errstate(all="ignore"):
+            difference = np.nan_to_num(np.abs(self.gradient - self.numeric), nan=np.inf).ravel()
+            largest = np.fmax(np.abs(self.gradient), np.abs(self.numeric)).ravel()
+            relative = np.where(np.isinf(difference), np.inf, difference / np.fmax(largest, self.tolerance.floor))
+        return {
+            "passed": not bool((self.status == FAILS).any()),
+            "elements": int(np.prod((*lead, *shape))),
+            "checked": int(self.status.size),
+            "failed": int((self.status == FAILS).sum()),
+            "kinks": len(kinks),
+            "unresolved": int((self.status == UNRESOLVED).sum()),
+            "largest_absolute": flat.worst(difference, compared),
+            "largest_relative": flat.worst(relative, compared),
+            "at_kinks": [flat.kink(place) for place in kinks[:MOST_KINKS].tolist()],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Flat:
+    """Elements by their place in a verdict's arrays."""
+
+    verdict: Verdict
+    numbers: Array
+    shape: tuple[int, ...]
+    lead: tuple[int, ...]
+
+    def index(self, place: int) -> list[int]:
+        """Return the index of an element in the tensor of lead + shape."""
+        before, number = divmod(place, len(self.numbers))
+        return [
+            *map(int, np.unravel_index(before, self.lead)),
+            *map(int, np.unravel_index(int(self.numbers[number]), self.shape)),
+        ]
+
+    def worst(self, difference: Array, compared: Array) -> dict[str, Any] | None:
+        """Return the largest of the differences compared, and where it is."""
+        if not compared.size:
+            return None
+        place = int(compared[difference[compared].argmax()])
+        found = self.verdict
+        return {
+            "difference": float(difference[place]),
+            "index": self.index(place),
+            "gradient": float(found.gradient.flat[place]),
+            "numeric": float(found.numeric.flat[place]),
+        }
+
+    def kink(self, place: int) -> dict[str, Any]:
+        """Return a kink's slopes."""
+        found = self.verdict
+        return {
+            "index": self.index(place),
+            "gradient": float(found.gradient.flat[place]),
+            "left": float(found.left.flat[place]),
+            "right": float(found.right.flat[place]),
+        }
+
+
+def judged(gradient: Array, at: Array, magnitude: Array, probes: Sequence[Probe], tolerance: Tolerance) -> Verdict:
+    """Return the verdict on a gradient.
+
+    `at` is the function's value and `magnitude` the sum of its terms' sizes, which its rounding errors are relative to.
+    All arrays broadcast to (*lead, elements).
+    """
+    with np.errstate(all="ignore"):
+        every = np.stack([probe.uncertainty(at, magnitude, tolerance.unit) for probe in probes])
+        best = every.argmin(axis=0)[None]
+
+        def chosen(found: Sequence[Array]) -> Array:
+            along: Array = np.take_along_axis(np.stack(found), best, 0)[0]
+            return along
+
+        error = chosen([*every])
+        central = chosen([probe.central() for probe in probes])
+        left, right = (chosen([probe.sides(at)[side] for probe in probes]) for side in (0, 1))
+        diverging = chosen([probe.diverges(at) for probe in probes])
+        noise = 4 * error
+        agrees = np.abs(gradient - central) <= tolerance.of(gradient, central) + noise
+        steepest = np.maximum(np.abs(left), np.abs(right))
+        resolved = error <= tolerance.atol + 0.1 * steepest
+        bent = np.abs(left - right) > tolerance.atol + 1e-3 * steepest + noise
+        edge = np.isfinite(left) ^ np.isfinite(right)
+        numeric = np.where(edge, np.where(np.isfinite(left), left, right), central)
+        kink = _allowed(gradient, left, right, tolerance) & bent
+        kink |= edge | (diverging & ~resolved)
+        silent = ~np.isfinite(left) & ~np.isfinite(right)
+        status = np.select(
+            [
+                ~np.isfinite(at) | np.isnan(gradient),
+                agrees & resolved & ~bent,
+                kink,
+                silent | (agrees & ~resolved),
+                agrees,
+            ],
+            [FAILS, AGREES, KINK, UNRESOLVED, AGREES],
+            FAILS,
+        )
+    return Verdict(status, gradient, numeric, left, right, tolerance)
+
+
+def _allowed(gradient: Array, left: Array, right: Array, tolerance: Tolerance) -> Array:
+    """Return where the gradient lies between the slopes on both sides, or equals one of them."""
+    slack = tolerance.of(left, right) + 1e-3 * np.abs(left - right)
+    inside: Array = (gradient >= np.minimum(left, right) - slack) & (gradient <= np.maximum(left, right) + slack)
+    return inside

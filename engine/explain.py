@@ -1,0 +1,204 @@
+"""What a request would do, without doing it: the plan's steps and what they cost, from shapes alone.
+
+The service returns it as it is: plain data that JSON can hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import add
+from typing import Any
+
+from engine.autodiff.batching import batched
+from engine.blocked import Blocked
+from engine.compile import derived
+from engine.compiled import Compiled, Sweep
+from engine.cost import Cost, size, step_cost
+from engine.derivation import Derivation
+from engine.graph import Node, Tensor, building
+from engine.op import CONSTANT
+from engine.plan import Plan, Step
+from engine.program import Limits, Program
+from engine.requests import Request
+from engine.types import numel
+
+PASSES = ("forward", "backward")
+
+
+def explain(program: Program, request: Request, limits: Limits, deadline: float | None = None) -> dict[str, Any]:
+    """Return what compiling and running a request would do. Nothing runs.
+
+    A request that would hold more memory than the limit is explained too: its headroom is negative. Raises GraphError
+    as `compile` does for every other fault, DeadlineExceeded.
+    """
+    derivation, compiled = derived(program, request, limits, deadline)
+    names = _Names(derivation)
+    sweeps = [_explained(sweep, names) for sweep in compiled.sweeps]
+    return {
+        "dag": compiled.dag,
+        "plan": {"sweeps": sweeps, "clusters": sum(step["cluster"] for sweep in sweeps for step in sweep["steps"])},
+        "cost": _totals(compiled),
+        "kept": [kept for sweep in compiled.sweeps for kept in _kept(sweep.plan, names)],
+        "passes": _passes(compiled),
+        "vmap": {"size": derivation.size, "loops": []},  # every primitive takes a leading axis: nothing is looped over
+        "limits": _limits(derivation, compiled),
+        "warnings": list(compiled.warnings),
+    }
+
+
+class _Names:
+    """What users call tensors and ops."""
+
+    def __init__(self, derivation: Derivation) -> None:
+        named = derivation.traced.names
+        self._tensors = {tensor: name for name, tensor in named.items()}
+        if derivation.size is not None:
+            with building(derivation.traced.builder):
+                mapped = batched(list(named.values()), derivation.mapped, derivation.size)
+            self._tensors |= dict(zip(mapped, named, strict=True))
+        self._ops = {
+            call.index: next((name for name in call.names if name is not None), None)
+            for call in derivation.traced.calls
+        }
+
+    def tensor(self, tensor: Tensor) -> str | None:
+        """Return a tensor's name, or None for what is inside of an op or a derivative."""
+        return self._tensors.get(tensor)
+
+    def op(self, node: Node) -> str | None:
+        """Return the name of the user's op that a node came from: its node's in the DAG."""
+        return None if node.origin is None else self._ops.get(node.origin)
+
+    def ops(self, nodes: Sequence[Node]) -> list[str]:
+        """Return the names of the ops that nodes came from, each once."""
+        return list(dict.fromkeys(name for node in nodes if (name := self.op(node)) is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A step's tensors: what it reads and what it gives."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, step: Step) -> _Read:
+        kernel = step.kernel
+        if isinstance(kernel, Blocked):
+            return cls(kernel.inputs, kernel.outputs)
+        return cls(step.nodes[0].inputs, step.nodes[0].outputs)
+
+
+def _explained(sweep: Sweep, names: _Names) -> dict[str, Any]:
+    plan = sweep.plan
+    places = [*sweep.values, *(block.place for block in sweep.blocks)]
+    return {
+        "results": [list(place) for place in places],
+        "runs": _runs(sweep),
+        "slots": len(plan.memory),
+        "steps": [_step(step, held, plan, names) for step, held in zip(plan.steps, plan.held, strict=True)],
+    }
+
+
+def _step(step: Step, held: int, plan: Plan, names: _Names) -> dict[str, Any]:
+    read = _Read.of(step)
+    results = step.results if isinstance(step.results, tuple) else (step.results,)
+    return {
+        "primitives": [node.primitive.name.strip("_") for node in step.nodes],
+        "ops": names.ops(step.nodes),
+        "pass": _pass(step, plan),
+        "cluster": len(step.nodes) > 1,
+        "reads": [_slot(slot, tensor) for slot, tensor in zip(step.args, read.inputs, strict=True)],
+        "writes": [_slot(slot, tensor) for slot, tensor in zip(results, read.outputs, strict=True)],
+        "frees": list(step.dead),
+        **asdict(step_cost(step.nodes, read.inputs, read.outputs)),
+        "held_bytes": held,
+    }
+
+
+def _slot(slot: int, tensor: Tensor) -> dict[str, Any]:
+    return {"slot": slot, "dtype": tensor.dtype.name, "shape": list(tensor.shape)}
+
+
+def _pass(step: Step, plan: Plan) -> str:
+    """Return the pass of a step; a cluster that reaches into the backward pass belongs to it."""
+    return PASSES[any(node.index >= plan.boundary for node in step.nodes)]
+
+
+def _runs(sweep: Sweep) -> int:
+    """Return how often the plan of a sweep runs: once for each batch of directions."""
+    return 1 if sweep.basis is None else -(-sweep.basis.count // sweep.basis.chunk)
+
+
+def _totals(compiled: Compiled) -> dict[str, Any]:
+    """Return the cost of each pass and of all, and the most memory that each holds."""
+    costs = {name: Cost() for name in PASSES}
+    peaks = dict.fromkeys(PASSES, 0)
+    for sweep in compiled.sweeps:
+        for step, held in zip(sweep.plan.steps, sweep.plan.held, strict=True):
+            name, read = _pass(step, sweep.plan), _Read.of(step)
+            costs[name] += step_cost(step.nodes, read.inputs, read.outputs) * _runs(sweep)
+            peaks[name] = max(peaks[name], held)
+    total = reduce(add, costs.values())
+    return {
+        **{name: {**asdict(cost), "peak_bytes": peaks[name]} for name, cost in costs.items()},
+        "total": {**asdict(total), "peak_bytes": compiled.peak_bytes},
+    }
+
+
+def _kept(plan: Plan, names: _Names) -> Iterator[dict[str, Any]]:
+    """Yield what the forward pass computes and the backward pass reads, with the ops whose rules need it."""
+    needing: dict[Tensor, list[Node]] = {}
+    for step in plan.steps:
+        for node in step.nodes:
+            for tensor in node.inputs if node.index >= plan.boundary else ():
+                if _is_computed(tensor, plan) and not (len(step.nodes) > 1 and tensor.node in step.nodes):
+                    needing.setdefault(tensor, []).append(node)
+    for tensor, nodes in needing.items():
+        yield {
+            "name": names.tensor(tensor),
+            "op": names.op(tensor.node),
+            "dtype": tensor.dtype.name,
+            "shape": list(tensor.shape),
+            "bytes": size(tensor),
+            "needed_by": names.ops(nodes),
+        }
+
+
+def _is_computed(tensor: Tensor, plan: Plan) -> bool:
+    node = tensor.node
+    return bool(node.inputs) and node.index < plan.boundary and node.primitive is not CONSTANT
+
+
+def _passes(compiled: Compiled) -> dict[str, Any] | None:
+    """Return how many directions find the Jacobian, and how many more it would take without colours."""
+    bases = [(sweep.basis, sweep.blocks) for sweep in compiled.sweeps if sweep.basis is not None]
+    if not bases:
+        return None
+    needed = sum(basis.count for basis, _ in bases)
+    uncoloured = sum(max(numel(basis.shape), 1) for basis, _ in bases)
+    mode = "forward" if bases[0][1][0].axis == "columns" else "reverse"
+    return {"mode": mode, "passes": needed, "without_colouring": uncoloured, "saved": uncoloured - needed}
+
+
+def _limits(derivation: Derivation, compiled: Compiled) -> dict[str, Any]:
+    """Return what is held against the limits: how much of each is needed, and how much is left."""
+    tensors = [
+        tensor
+        for sweep in compiled.sweeps
+        for step in sweep.plan.steps
+        for node in step.nodes
+        for tensor in (*node.inputs, *node.outputs)
+    ]
+    limits = derivation.limits
+    needed = {
+        "bytes": (compiled.peak_bytes, limits.bytes),
+        "elements": (max((tensor.numel for tensor in tensors), default=0), limits.elements),
+        "nodes": (len(derivation.traced.builder.nodes), limits.nodes),
+        "rank": (max((tensor.ndim for tensor in tensors), default=0), limits.rank),
+    }
+    return {
+        name: {"needed": amount, "limit": limit, "headroom": limit - amount} for name, (amount, limit) in needed.items()
+    }

@@ -1,0 +1,212 @@
+"""Pooling of each of a given number of parts, which are as nearly equal as they can be and overlap where they must.
+
+Parts are laid out side by side, filled up to the same length, and pooled as windows that do not overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from engine.errors import OpError
+from engine.graph import Tensor, Type
+from engine.op import op, primitive
+from engine.ops.arguments import require_floating
+from engine.ops.avg_pooling import over_dimensions, window_sum
+from engine.ops.indexing import taken
+from engine.ops.max_pooling import least, window_index, window_max
+from engine.ops.movement import reshaped
+from engine.ops.slicing import padded
+from engine.ops.windows import Sizes, with_batch
+from engine.samples import real, sample
+from engine.types import DType, Shape, int64
+
+OutputSize = int | tuple[int | None, ...]
+
+
+def _bounds(size: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each part starts and stops. Source: ATen's AdaptivePooling.h."""
+    number = np.arange(parts)
+    return number * size // parts, -(-(number + 1) * size // parts)
+
+
+@primitive(differentiable=False)
+def _part_index(*, size: int, parts: int, length: int) -> Type:
+    """The indices of all parts, one behind the other; `size` where a part is shorter than the longest."""
+    return Type(int64, (parts * length,))
+
+
+@_part_index.kernel
+def _(*, size: int, parts: int, length: int) -> np.ndarray:
+    start, stop = _bounds(size, parts)
+    index = start[:, None] + np.arange(length)
+    return np.where(index < stop[:, None], index, size).reshape(-1)
+
+
+@primitive(differentiable=False)
+def _part_sizes(*, size: int, parts: int, dtype: DType) -> Type:
+    """How many elements each part has."""
+    return Type(dtype, (parts,))
+
+
+@_part_sizes.kernel
+def _(*, size: int, parts: int, dtype: DType) -> np.ndarray:
+    start, stop = _bounds(size, parts)
+    return (stop - start).astype(dtype.numpy)
+
+
+def _lengths(sizes: Shape, parts: Sizes) -> Sizes:
+    """Return how long the longest part is, along each dimension."""
+    bounds = (_bounds(size, count) for size, count in zip(sizes, parts, strict=True))
+    return tuple(int((stop - start).max(initial=1)) for start, stop in bounds)
+
+
+def _laid_out(input: Tensor, parts: Sizes, lengths: Sizes, filler: float) -> Tensor:
+    """Return the parts side by side, along each of the last dimensions."""
+    dims = len(parts)
+    for dim, count, length in zip(range(-dims, 0), parts, lengths, strict=True):
+        size = input.shape[dim]
+        if count * length != size:
+            longer = padded(input, tuple((0, int(axis == dim), 0) for axis in range(-dims, 0)), filler)
+            input = taken(longer, _part_index(size=size, parts=count, length=length), dim)
+    return input
+
+
+def _parts(input: Tensor, output_size: OutputSize, dims: int) -> Sizes:
+    """Return how many parts each dimension has. Raises OpError where they are not given as they must be."""
+    require_floating(input)
+    shape = with_batch(input, dims)
+    if 0 in shape[1:]:
+        raise OpError(
+            "shape_mismatch",
+            f"input has shape {list(input.shape)}; only the batch dimension may be empty",
+            "Give a larger input.",
+            "input",
+        )
+    given = (output_size,) * dims if isinstance(output_size, int) else output_size
+    given = given * dims if len(given) == 1 else given
+    if len(given) != dims:
+        raise OpError(
+            "argument_length",
+            f"output_size has {len(given)} numbers, for {dims} spatial dimensions",
+            f"Give one number, or {dims}; null keeps a size.",
+            "output_size",
+        )
+    parts = tuple(size if count is None else count for count, size in zip(given, shape[2:], strict=True))
+    if min(parts) < 0:
+        raise OpError("range", f"output_size {list(parts)} has a negative number", "Use 0 or more.", "output_size")
+    return parts
+
+
+def _restored(result: Tensor, input: Tensor, dims: int) -> Tensor:
+    """Return the result without the N that the input lacked."""
+    return result if input.ndim == dims + 2 else reshaped(result, result.shape[1:])
+
+
+def _average_grad_fn(dims: int) -> Callable[[Mapping[str, Any], Any], str]:
+    """PyTorch takes a mean where there is a single part."""
+    return lambda given, out: "MeanBackward1" if set(out.shape[-dims:]) == {1} else f"AdaptiveAvgPool{dims}DBackward0"
+
+
+def _average(input: Tensor, output_size: OutputSize, dims: int) -> Tensor:
+    parts = _parts(input, output_size, dims)
+    shape = with_batch(input, dims)
+    lengths = _lengths(shape[2:], parts)
+    total = window_sum(_laid_out(reshaped(input, shape), parts, lengths, 0), lengths, lengths)
+    each = [
+        length if size == count * length else _part_sizes(size=size, parts=count, dtype=input.dtype)
+        for size, count, length in zip(shape[2:], parts, lengths, strict=True)
+    ]
+    return _restored(total / over_dimensions(each), input, dims)
+
+
+def _largest(input: Tensor, output_size: OutputSize, return_indices: bool, dims: int) -> Tensor | tuple[Tensor, Tensor]:
+    parts = _parts(input, output_size, dims)
+    shape = with_batch(input, dims)
+    lengths, once = _lengths(shape[2:], parts), (1,) * dims
+    laid_out = _laid_out(reshaped(input, shape), parts, lengths, least(input.dtype))
+    largest, offset = window_max(laid_out, lengths, lengths, once)
+    if not return_indices:
+        return _restored(largest, input, dims)
+    index = window_index(offset, shape[2:], lengths, (0,) * dims, shape[2:], parts, once)
+    return _restored(largest, input, dims), _restored(index, input, dims)
+
+
+@op(samples=(sample(real(2, 2, 5), 3), sample(real(2, 6), (2,))))
+def adaptive_avg_pool1d(input: Tensor, output_size: OutputSize) -> Tensor:
+    """The means of `output_size` parts of (N, C, L) or (C, L); null keeps a size.
+
+    Source: torch.nn.functional.adaptive_avg_pool1d.
+    """
+    return _average(input, output_size, 1)
+
+
+@op(
+    grad_fn=_average_grad_fn(2),
+    samples=(sample(real(2, 2, 5, 4), (3, 2)), sample(real(1, 2, 3), (None, 2)), sample(real(1, 1, 3, 3), 1)),
+)
+def adaptive_avg_pool2d(input: Tensor, output_size: OutputSize) -> Tensor:
+    """The means of `output_size` parts of (N, C, H, W) or (C, H, W); null keeps a size.
+
+    Source: torch.nn.functional.adaptive_avg_pool2d.
+    """
+    return _average(input, output_size, 2)
+
+
+@op(grad_fn=_average_grad_fn(3), samples=(sample(real(1, 2, 2, 3, 4), (1, 2, 3)), sample(real(1, 2, 2, 2), 2)))
+def adaptive_avg_pool3d(input: Tensor, output_size: OutputSize) -> Tensor:
+    """The means of `output_size` parts of (N, C, D, H, W) or (C, D, H, W); null keeps a size.
+
+    Source: torch.nn.functional.adaptive_avg_pool3d.
+    """
+    return _average(input, output_size, 3)
+
+
+@op(samples=(sample(real(2, 2, 5), 3), sample(real(2, 6), (2,)), sample(real(2, 2, 5), 3, True)))
+def adaptive_max_pool1d(
+    input: Tensor, output_size: OutputSize, return_indices: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The largest elements of `output_size` parts of (N, C, L) or (C, L), and their indices if asked.
+
+    Source: torch.nn.functional.adaptive_max_pool1d.
+    """
+    return _largest(input, output_size, return_indices, 1)
+
+
+@op(
+    grad_fn="AdaptiveMaxPool2DBackward0",
+    samples=(
+        sample(real(2, 2, 5, 4), (3, 2)),
+        sample(real(1, 2, 3), (None, 2)),
+        sample(real(1, 1, 3, 3), 1),
+        sample(real(2, 2, 5, 4), (3, 2), True),
+    ),
+)
+def adaptive_max_pool2d(
+    input: Tensor, output_size: OutputSize, return_indices: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The largest elements of `output_size` parts of (N, C, H, W) or (C, H, W), and their indices if asked.
+
+    Source: torch.nn.functional.adaptive_max_pool2d.
+    """
+    return _largest(input, output_size, return_indices, 2)
+
+
+@op(
+    grad_fn="AdaptiveMaxPool3DBackward0",
+    samples=(
+        sample(real(1, 2, 2, 3, 4), (1, 2, 3)),
+        sample(real(1, 2, 2, 2), 2),
+        sample(real(1, 2, 2, 3, 4), (1, 2, 3), True),
+    ),
+)
+def adaptive_max_pool3d(
+    input: Tensor, output_size: OutputSize, return_indices: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The largest elements of `output_size` parts of (N, C, D, H, W) or (C, D, H, W), and their indices if asked.
+
+    Source: torch.nn.functional.adaptive_max_pool3d.
+    """
+    return _largest(input, output_size, return_indices, 3)

@@ -1,0 +1,166 @@
+"""Transposed convolutions in one, two and three dimensions: one product of matrices, the columns of which are summed
+back as the windows that a convolution would have cut.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from engine.errors import OpError
+from engine.graph import Tensor
+from engine.op import camel, op
+from engine.ops.arguments import require_shape
+from engine.ops.conv import finished, reordered, require_groups, require_kernel, require_operands
+from engine.ops.matmul import product
+from engine.ops.movement import matrix_transpose, reshaped
+from engine.ops.slicing import cropped, padded
+from engine.ops.windows import Sizes, folded, per_dimension, reach, with_batch
+from engine.samples import real, sample
+
+Numbers = int | tuple[int, ...]
+
+
+def _transposed(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Numbers,
+    padding: Numbers,
+    output_padding: Numbers,
+    groups: int,
+    dilation: Numbers,
+    dims: int,
+) -> Tensor:
+    shape = with_batch(input, dims)
+    require_kernel(weight, dims)
+    require_operands(input, weight, bias)
+    require_groups(groups, shape[1], weight.shape[0], weight.shape[0])
+    channels, kernel = weight.shape[1] * groups, weight.shape[2:]
+    if bias is not None:
+        require_shape(bias, (channels,), "bias", f"as there are {channels} output channels")
+    steps, spread = per_dimension(stride, dims, "stride"), per_dimension(dilation, dims, "dilation")
+    before, behind = (
+        per_dimension(padding, dims, "padding", 0),
+        per_dimension(output_padding, dims, "output_padding", 0),
+    )
+    if any(width >= max(step, d) for width, step, d in zip(behind, steps, spread, strict=True)):
+        raise OpError(
+            "padding",
+            f"output_padding {list(behind)} is not below the stride {list(steps)} or the dilation {list(spread)}",
+            "Use less output_padding.",
+            "output_padding",
+        )
+    full = tuple((n - 1) * s + reach(k, d) for n, s, k, d in zip(shape[2:], steps, kernel, spread, strict=True))
+    whole = folded(_columns(reshaped(input, shape), weight, groups), full, steps, spread)
+    made = _cut(reshaped(whole, (shape[0], channels, *full)), before, behind)
+    return finished(made, bias, input, dims)
+
+
+def _columns(input: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """(N, G * c, *sizes), weight (G * c, o, *kernel) -> (N, G, o, *sizes, *kernel)."""
+    batch, channels, *rest = input.shape
+    sizes, dims, each = tuple(rest), len(rest), channels // groups
+    kernel = weight.shape[2:]
+    grouped = reordered(reshaped(input, (batch, groups, each, *sizes)), (1, 2, 0, *range(3, 3 + dims)))
+    entries = reshaped(grouped, (groups, each, batch * math.prod(sizes)))
+    rows = reshaped(weight, (groups, each, weight.shape[1] * math.prod(kernel)))
+    made = product(matrix_transpose(rows), entries)
+    split = reshaped(made, (groups, weight.shape[1], *kernel, batch, *sizes))
+    return reordered(split, (2 + dims, 0, 1, *range(3 + dims, 3 + 2 * dims), *range(2, 2 + dims)))
+
+
+def _cut(whole: Tensor, before: Sizes, behind: Sizes) -> Tensor:
+    """Return it without `before` elements at both sides, but with `behind` more at the end."""
+    sizes = whole.shape[2:]
+    kept = [size + more - 2 * less for size, less, more in zip(sizes, before, behind, strict=True)]
+    if min(kept) < 1:
+        raise OpError(
+            "shape_mismatch",
+            f"padding {list(before)} leaves nothing of a result of shape {list(whole.shape)}",
+            "Use less padding.",
+            "padding",
+        )
+    longer = padded(whole, tuple((0, max(more - less, 0), 0) for less, more in zip(before, behind, strict=True)))
+    return cropped(longer, tuple((less, less + size, 1) for less, size in zip(before, kept, strict=True)))
+
+
+def _grad_fn(name: str) -> Callable[[Mapping[str, Any], Any], str]:
+    """Without a batch dimension PyTorch has three nodes, and the op its own name."""
+    return lambda given, out: "ConvolutionBackward0" if given["input"].ndim == given["weight"].ndim else camel(name)
+
+
+@op(
+    grad_fn=_grad_fn("conv_transpose1d"),
+    samples=(
+        sample(real(2, 2, 3), real(2, 3, 2), real(3)),
+        sample(real(4, 3), real(4, 1, 3), None, 2, 1, 1, 2, 2),
+    ),
+)
+def conv_transpose1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Numbers = 1,
+    padding: Numbers = 0,
+    output_padding: Numbers = 0,
+    groups: int = 1,
+    dilation: Numbers = 1,
+) -> Tensor:
+    """The transpose of `conv1d`'s map, of (N, C, L) or (C, L) with `weight` (C, out / groups, k).
+
+    `padding` is what that convolution would have padded; `output_padding` makes the result longer at the end. Source:
+    torch.nn.functional.conv_transpose1d.
+    """
+    return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 1)
+
+
+@op(
+    grad_fn=_grad_fn("conv_transpose2d"),
+    samples=(
+        sample(real(2, 2, 3, 2), real(2, 3, 2, 3), real(3)),
+        sample(real(1, 4, 3, 2), real(4, 1, 2, 2), real(2), (2, 1), (1, 0), (1, 0), 2, (1, 2)),
+    ),
+)
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Numbers = 1,
+    padding: Numbers = 0,
+    output_padding: Numbers = 0,
+    groups: int = 1,
+    dilation: Numbers = 1,
+) -> Tensor:
+    """The transpose of `conv2d`'s map, of (N, C, H, W) or (C, H, W) with `weight` (C, out / groups, kh, kw).
+
+    `padding` is what that convolution would have padded; `output_padding` makes the result longer at the end. Source:
+    torch.nn.functional.conv_transpose2d.
+    """
+    return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 2)
+
+
+@op(
+    grad_fn=_grad_fn("conv_transpose3d"),
+    samples=(
+        sample(real(1, 2, 2, 2, 2), real(2, 2, 1, 2, 2), real(2)),
+        sample(real(2, 2, 2, 1), real(2, 1, 2, 2, 1), groups=2, stride=2),
+    ),
+)
+def conv_transpose3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Numbers = 1,
+    padding: Numbers = 0,
+    output_padding: Numbers = 0,
+    groups: int = 1,
+    dilation: Numbers = 1,
+) -> Tensor:
+    """The transpose of `conv3d`'s map, of (N, C, D, H, W) or (C, D, H, W) with `weight` (C, out / groups, kd, kh, kw).
+
+    `padding` is what that convolution would have padded; `output_padding` makes the result longer at the end. Source:
+    torch.nn.functional.conv_transpose3d.
+    """
+    return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 3)

@@ -1,0 +1,38 @@
+"""The order in which nodes run, so that values die early.
+
+The graph's own order is right for a forward pass and for a backward pass behind it. Tangents are built last, but are
+best computed right behind the values that they belong to: otherwise every value would be kept until all are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.graph import Node
+
+
+def interleaved(order: Sequence[Node], boundary: int, turn: int) -> list[Node]:
+    """Return nodes that stand in the graph's order in one where tangents follow the values that they need.
+
+    Gradients begin with the node of index `boundary`, tangents with that of index `turn`. What a gradient needs besides
+    gradients (a cosine, for a sine) runs as early as the first tangent that needs it too.
+    """
+    loss = max([node.index for node in order if node.index < boundary], default=-1)
+    earliest: dict[Node, int] = {}
+    place: dict[Node, int] = {}
+
+    def ready(node: Node) -> int:
+        """Return when a tangent can read it: a gradient when it runs, but what depends on few values with those."""
+        return earliest[node] if node.index < turn and earliest[node] < loss else place[node]
+
+    for node in order:
+        before = [tensor.node for tensor in node.inputs]
+        fixed = bool(before) and node.index < boundary
+        earliest[node] = node.index if fixed else max([earliest[other] for other in before], default=-1)
+        late = not before or node.index >= turn
+        place[node] = max(map(ready, before), default=-1) if late else node.index
+    for node in reversed(order):
+        for tensor in node.inputs:
+            if tensor.node.index >= boundary:
+                place[tensor.node] = min(place[tensor.node], place[node])
+    return sorted(order, key=lambda node: (place[node], node.index))

@@ -1,0 +1,476 @@
+"""check: right gradients pass, wrong rules are found, kinks are told from faults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine import check as check_module
+from engine.check import compile_check
+from engine.checked import Check
+from engine.errors import GraphError, ValueFault
+from engine.op import REGISTRY, Primitive
+from engine.ops import cumulative, elementwise, extrema, joining, linalg, matmul, moments, movement, reduction, slicing
+from engine.ops import softmax as softmaxes
+from engine.program import Call, Leaf, Limits, Program, Ref
+from engine.requests import CheckRequest
+from engine.samples import Draw, Sample
+from engine.trace import trace
+from engine.types import DTYPES, DType, float64
+from tests.engine.programs import Array, call, given, program
+from tests.engine.test_laws import CASES
+
+RNG = np.random.default_rng(0)
+OPS = {name: REGISTRY[name].function for name in REGISTRY}
+
+
+def checked(values: Mapping[str, Any], *calls: Call, seed: int = 0, **members: Any) -> dict[str, Any]:
+    """Return the check of a program whose one output is summed with random weights."""
+    made = program(values, *calls)
+    return run(made, values, seed=seed, **members)
+
+
+def run(made: Program, values: Mapping[str, Any], seed: int = 0, **members: Any) -> dict[str, Any]:
+    """Return the check of a program."""
+    traced = trace(made, Limits())
+    names = [name for name in traced.unconsumed() if traced.names[name].requires_grad]
+    roots = {name: Leaf(traced.names[name].dtype, traced.names[name].shape) for name in names}
+    seeds = {name: np.random.default_rng(1).uniform(0.5, 1.5, root.shape) for name, root in roots.items()}
+    compiled = compile_check(made, CheckRequest(**{"backward": roots, **members}), Limits())
+    found = compiled.run({**given(values), **given(seeds, "backward")}, seed=seed)
+    json.dumps(found)  # plain data
+    return found
+
+
+# Right rules
+
+
+def sample_program(name: str, sample: Sample) -> tuple[Program, dict[str, Array]]:
+    """Return the program that calls an op with a sample's arguments, and its values."""
+    rng = np.random.default_rng(len(name))
+    values: dict[str, Array] = {}
+    leaves: dict[str, Leaf] = {}
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(placed(item) for item in value)
+        if not isinstance(value, Draw):
+            return value.name if isinstance(value, DType) else value
+        key = f"t{len(values)}"
+        values[key] = value.draw(rng)
+        leaves[key] = Leaf(DTYPES[values[key].dtype.name], values[key].shape, value.grad)
+        return Ref(key)
+
+    parameters = REGISTRY[name].signature.parameters
+    positional = list(map(placed, sample.args))
+    named = {key: placed(value) for key, value in sample.kwargs.items()}
+    places = [parameter for parameter in parameters if not parameter.keyword_only]
+    inputs: list[Any] = []
+    for number, value in enumerate(positional):
+        parameter = places[min(number, len(places) - 1)]
+        if parameter.positional:
+            inputs.append(value)
+        else:
+            named[parameter.name] = value
+    tensors = {p.name for p in parameters if p.takes_tensors}
+    if any(key in tensors for key in named):
+        free = [p.name for p in places if p.positional]
+        whole = {**dict(zip(free, inputs, strict=False)), **{k: v for k, v in named.items() if k in tensors}}
+        attributes = {key: value for key, value in named.items() if key not in tensors}
+        return Program(leaves, (Call(name, whole, attributes, "out"),), float64), values
+    return Program(leaves, (Call(name, tuple(inputs), named, "out"),), float64), values
+
+
+def with_outputs(made: Program) -> Program:
+    """Return the program with as many names as its op has results."""
+    (only,) = made.ops
+    for count in range(1, 8):
+        names = tuple(f"out{number}" for number in range(count))
+        for output in ("out", names) if count == 1 else (names,):
+            candidate = Program(made.tensors, (Call(only.op, only.inputs, only.attributes, output),), made.dtype)
+            try:
+                trace(candidate, Limits())
+            except GraphError as error:
+                if any(fault.code != "output_count" for fault in error.faults):
+                    raise
+            else:
+                return candidate
+    raise AssertionError(only.op)
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_every_sample_of_every_op_passes(name: str, sample: Sample) -> None:
+    made, values = sample_program(name, sample)
+    made = with_outputs(made)
+    traced = trace(made, Limits())
+    if not any(traced.names[key].requires_grad for key in traced.unconsumed()):
+        return
+    found = run(made, values)
+    assert found["passed"], found
+    assert found["dot_product"]["passed"]
+
+
+# Wrong rules
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A wrong rule of a primitive, and the program that shows it."""
+
+    primitive: Primitive
+    position: int | None
+    rule: Callable[..., Any]
+    values: dict[str, Any]
+    call: Call
+
+
+def unary(primitive: Primitive, rule: Callable[..., Any], name: str, *arguments: Any, low: float = -2.0) -> Plant:
+    """Return a wrong rule of a primitive of one input, on a (3, 4) tensor."""
+    values = {"x": np.random.default_rng(5).uniform(low, 2.0, (3, 4))}
+    return Plant(primitive, 0, rule, values, call(name, "x", *arguments, output="y"))
+
+
+def binary(primitive: Primitive, position: int, rule: Callable[..., Any], name: str, low: float = -2.0) -> Plant:
+    """Return a wrong rule for one input of a primitive of two (3, 3) inputs."""
+    values = {key: np.random.default_rng(ord(key)).uniform(low, 2.0, (3, 3)) for key in ("a", "b")}
+    return Plant(primitive, position, rule, values, call(name, "a", "b", output="y"))
+
+
+SPD = np.array([[4.0, 1.0, 0.5], [1.0, 3.0, 0.2], [0.5, 0.2, 2.0]])
+WRONG: dict[str, Plant] = {
+    "wrong sign": unary(elementwise.sin, lambda g, out, x: -g * OPS["cos"](x), "sin"),
+    "a factor is missing": unary(elementwise.square, lambda g, out, x: g * x, "square"),
+    "a term is missing": unary(softmaxes._softmax, lambda g, out, x, *, dim, empty: g * out, "softmax", -1),
+    "a power is missing": unary(elementwise.tanh, lambda g, out, x: g * (1 - out), "tanh"),
+    "not transposed": binary(matmul._matmul, 0, lambda g, out, a, b: matmul._matmul(g, b), "matmul"),
+    "transposed result": binary(
+        matmul._matmul, 1, lambda g, out, a, b: OPS["t"](matmul._matmul(OPS["t"](a), g)), "matmul"
+    ),
+    "the sum over what was broadcast is forgotten": Plant(
+        elementwise._add,
+        1,
+        lambda g, out, a, b: slicing.narrowed(g, -2, 0, 1),
+        {"a": RNG.standard_normal((3, 4)), "b": RNG.standard_normal(4)},
+        call("add", "a", "b", output="y"),
+    ),
+    "wrong at negative values": unary(elementwise.abs, lambda g, out, x: g, "abs"),
+    "off by one": unary(
+        slicing._slice,
+        lambda g, out, x, *, cuts: slicing.padded(g, ((0, 0, 0), (2, 0, 0))),
+        "narrow",
+        1,
+        1,
+        2,
+    ),
+    "detached": unary(elementwise.exp, lambda g, out, x: None, "exp"),
+    "the input where the result is meant": unary(elementwise.sqrt, lambda g, out, x: g / (x * 2), "sqrt", low=0.3),
+    "the sign of a quotient": binary(elementwise._div, 1, lambda g, out, a, b: g * (out / b), "div", low=0.5),
+    "the other operand": binary(elementwise.mul, 0, lambda g, out, a, b: g * a, "mul"),
+    "branches exchanged": Plant(
+        elementwise._where,
+        1,
+        lambda g, out, c, a, b: OPS["where"](c, 0.0, g),
+        {"c": np.array([True, False, True]), "a": RNG.standard_normal(3), "b": RNG.standard_normal(3)},
+        call("where", "c", "a", "b", output="y"),
+    ),
+    "both sides of a maximum": binary(elementwise.maximum, 0, lambda g, out, a, b: g, "maximum"),
+    "every element of an extremum": unary(
+        extrema._amax, lambda g, out, x, *, dims, keepdim, of_nan: movement.expanded(g, x.shape), "amax"
+    ),
+    "weights that are not normalized": unary(
+        reduction._logsumexp,
+        lambda g, out, x, *, dims, keepdim: reduction.restored(g, x.shape, dims, keepdim) * OPS["exp"](x),
+        "logsumexp",
+        1,
+    ),
+    "a sum from the wrong end": unary(
+        cumulative._cumsum,
+        lambda g, out, x, *, dim, reverse: cumulative._cumsum(g, dim=dim, reverse=reverse),
+        "cumsum",
+        1,
+    ),
+    "n instead of n - 1": unary(
+        moments._var,
+        lambda g, out, x, *, dims, correction, keepdim: (
+            reduction.restored(g, x.shape, dims, keepdim) * (x - OPS["mean"](x)) * (2 / x.numel)
+        ),
+        "var",
+    ),
+    "dimensions permuted twice": Plant(
+        movement._permute,
+        0,
+        lambda g, out, x, *, dims: movement._permute(g, dims=dims),
+        {"x": RNG.standard_normal((3, 3, 3))},
+        call("permute", "x", [1, 2, 0], output="y"),
+    ),
+    "an inverse that is not transposed": Plant(
+        linalg._inv,
+        0,
+        lambda g, out, x, *, check: -matmul._matmul(matmul._matmul(out, g), out),
+        {"x": SPD + np.triu(np.ones((3, 3)))},
+        call("linalg.inv", "x", output="y"),
+    ),
+    "parts in another order": Plant(
+        joining._cat,
+        None,
+        lambda g, out, *tensors, dim: joining.parted(g, dim, tuple(t.shape[dim] for t in tensors))[::-1],
+        {"a": RNG.standard_normal((2, 3)), "b": RNG.standard_normal((2, 3))},
+        call("cat", ["a", "b"], output="y"),
+    ),
+    "a tenth of a percent": unary(elementwise.log, lambda g, out, x: g / x * 1.001, "log", low=0.3),
+    "one element of many": Plant(
+        elementwise.neg,
+        0,
+        lambda g, out, x: slicing.padded(OPS["sub"](0.0, slicing.narrowed(g, -1, 0, 11)), ((0, 1, 0),)),
+        {"x": RNG.standard_normal(12)},
+        call("neg", "x", output="y"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_wrong_rule_is_found_and_the_right_one_passes(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant = WRONG[fault]
+    assert checked(plant.values, plant.call)["passed"]
+    if plant.position is None:
+        monkeypatch.setattr(plant.primitive, "joint", plant.rule)
+    else:
+        monkeypatch.setitem(plant.primitive.rules, plant.position, plant.rule)
+    found = checked(plant.values, plant.call)
+    assert not found["passed"]
+    failed = [name for name, report in found["inputs"].items() if not report["passed"]]
+    assert failed
+    worst = found["inputs"][failed[0]]["largest_absolute"]
+    assert worst["difference"] == pytest.approx(abs(worst["gradient"] - worst["numeric"]))
+    assert len(worst["index"]) == np.ndim(plant.values[failed[0]])
+
+
+def test_there_are_twenty_wrong_rules_at_least() -> None:
+    assert len(WRONG) >= 20
+
+
+def test_the_worst_element_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant = WRONG["one element of many"]
+    monkeypatch.setitem(plant.primitive.rules, 0, plant.rule)
+    report = checked(plant.values, plant.call)["inputs"]["x"]
+    assert report["failed"] == 1
+    assert report["largest_absolute"]["index"] == report["largest_relative"]["index"] == [11]
+    assert report["largest_absolute"]["gradient"] == 0
+    assert report["largest_absolute"]["numeric"] == pytest.approx(-np.random.default_rng(1).uniform(0.5, 1.5, 12)[11])
+    assert report["largest_relative"]["difference"] == pytest.approx(1)
+
+
+def test_tangents_that_disagree_with_gradients_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant = WRONG["a sum from the wrong end"]
+    monkeypatch.setitem(plant.primitive.rules, 0, plant.rule)
+    product = checked(plant.values, plant.call)["dot_product"]
+    assert not product["passed"]
+    assert product["difference"] == pytest.approx(abs(product["tangent"] - product["cotangent"]))
+
+
+# Kinks and values that are not finite
+
+
+KINKS: dict[str, tuple[list[float], Call, int]] = {
+    "relu": ([-1.0, 0.0, 1.0, 0.0], call("relu", "x", output="y"), 2),
+    "abs": ([-1.0, 0.0, 1.0], call("abs", "x", output="y"), 1),
+    "leaky_relu": ([0.0, 2.0], call("leaky_relu", "x", output="y"), 1),
+    "clamp at its bound": ([0.5, 0.25], call("clamp", "x", -0.5, 0.5, output="y"), 1),
+    "a tie of extrema": ([2.0, 1.0, 2.0], call("amax", "x", output="y"), 2),
+    "sign jumps": ([0.0, 1.0], call("sign", "x", output="y"), 1),
+    "the root of zero": ([0.0, 4.0], call("sqrt", "x", output="y"), 1),
+    "the edge of the domain": ([0.0, 1.0], call("pow", "x", 1.5, output="y"), 1),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_a_kink_is_no_failure(name: str) -> None:
+    x, kinked, count = KINKS[name]
+    found = checked({"x": x}, kinked)
+    report = found["inputs"]["x"]
+    assert report["passed"], report
+    assert report["kinks"] == count
+    assert len(report["at_kinks"]) == count
+    for kink in report["at_kinks"]:
+        assert kink["left"] != kink["right"] or name == "sign jumps"
+
+
+def test_a_gradient_outside_of_both_slopes_fails_at_a_kink(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(elementwise.abs.rules, 0, lambda g, out, x: g * (elementwise.sign(x) + OPS["eq"](x, 0.0) * 3.0))
+    report = checked({"x": [-1.0, 0.0]}, call("abs", "x", output="y"))["inputs"]["x"]
+    assert not report["passed"]
+    assert report["largest_absolute"]["index"] == [1]
+
+
+def test_a_kink_near_by_is_none() -> None:
+    report = checked({"x": [1e-5, -1e-6]}, call("relu", "x", output="y"))["inputs"]["x"]
+    assert (report["passed"], report["kinks"]) == (True, 0)
+
+
+def test_a_gradient_that_is_not_a_number_fails() -> None:
+    found = checked(
+        {"x": [0.0, 1.0]},
+        call("gt", "x", 0.5, output="large"),
+        call("div", 1.0, "x", output="inverse"),
+        call("where", "large", "inverse", 0.0, output="y"),
+    )
+    report = found["inputs"]["x"]
+    assert not report["passed"]
+    assert report["largest_absolute"]["index"] == [0]
+    assert not found["dot_product"]["passed"]
+
+
+def test_a_function_that_is_not_finite_fails() -> None:
+    found = checked({"x": [0.0, 1.0]}, call("log", "x", output="y"))
+    assert not found["passed"]
+    assert not found["finite"]
+    assert found["inputs"]["x"]["failed"] == 2
+
+
+def test_values_that_an_op_refuses_near_by_are_left_out() -> None:
+    """A probability of 1 cannot be moved up: the slope on the other side is what there is to compare."""
+    values = {"p": [1.0, 0.3, 0.0, 0.6], "t": [1.0, 0.0, 0.0, 1.0]}
+    found = checked(values, call("binary_cross_entropy", "p", "t", output="y", reduction="none"), wrt=("p",))
+    assert found["inputs"]["p"]["passed"], found
+    assert found["inputs"]["p"]["kinks"] == 2
+
+
+# What it works on
+
+
+def test_single_precision_is_checked_in_double() -> None:
+    found = checked({"x": np.linspace(0.5, 2, 7, dtype=np.float32)}, call("log", "x", output="y"))
+    assert found["passed"]
+    assert found["inputs"]["x"]["largest_absolute"]["difference"] < 1e-9
+
+
+def test_an_op_that_insists_on_single_precision_is_checked_with_larger_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"x": np.random.default_rng(2).uniform(0.5, 2, (3, 3)).astype(np.float32)}
+    narrow = (
+        call("sum", "x", output="rows", dim=0, dtype="float32"),
+        call("exp", "rows", output="grown"),
+        call("matmul", "x", "grown", output="y"),
+    )
+    assert checked(values, *narrow)["passed"]
+    monkeypatch.setitem(elementwise.exp.rules, 0, lambda g, out, x: g * x)
+    assert not checked(values, *narrow)["passed"]
+
+
+def test_intermediate_results_and_inputs_that_depend_on_each_other() -> None:
+    calls = (call("square", "x", output="s"), call("mul", "s", "x", output="y"))
+    found = checked({"x": [1.0, 2.0]}, *calls, wrt=("x", "s"))
+    assert found["passed"]
+    assert set(found["inputs"]) == {"x", "s"}
+
+
+def test_what_no_root_depends_on_has_no_slope() -> None:
+    found = checked({"x": [1.0], "z": [2.0]}, call("exp", "x", output="y"))
+    assert found["passed"]
+    assert found["inputs"]["z"]["largest_absolute"]["gradient"] == 0
+
+
+def test_detached_values_are_constants_for_differences_too() -> None:
+    found = checked({"x": [1.0, 2.0]}, call("detach", "x", output="d"), call("mul", "d", "x", output="y"))
+    assert found["passed"]
+    hidden = Call("exp", (Ref("x"),), {}, "e", no_grad=True)
+    assert checked({"x": [1.0, 2.0]}, hidden, call("mul", "e", "x", output="y"))["passed"]
+
+
+def test_random_ops_draw_the_same_for_every_difference() -> None:
+    found = checked({"x": np.ones(20)}, call("dropout", "x", 0.5, output="d"), call("square", "d", output="y"), seed=3)
+    assert found["passed"]
+
+
+def test_vmap_checks_every_sample() -> None:
+    values = {"x": np.random.default_rng(4).uniform(0.5, 1.5, (3, 4)), "w": np.ones(4)}
+    calls = (call("mul", "x", "w", output="m"), call("log", "m", output="l"), call("sum", "l", output="y"))
+    compiled = compile_check(program(values, *calls), CheckRequest(vmap={"x": 0}), Limits())
+    found = compiled.run(given(values))
+    assert found["passed"]
+    report = found["inputs"]["w"]
+    assert (report["elements"], report["checked"]) == (12, 12)
+    assert len(report["largest_absolute"]["index"]) == 2
+
+
+def test_vmap_finds_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = lambda g, out, x: g * OPS["where"](OPS["gt"](x, 2.0), 0.0, out)  # noqa: E731
+    monkeypatch.setitem(elementwise.exp.rules, 0, wrong)
+    values = {"x": np.array([[0.0, 1.0], [1.0, 2.5], [1.5, 0.5]])}
+    calls = (call("exp", "x", output="e"), call("sum", "e", output="y"))
+    compiled = compile_check(program(values, *calls), CheckRequest(vmap={"x": 0}), Limits())
+    report = compiled.run(given(values))["inputs"]["x"]
+    assert report["failed"] == 1
+    assert report["largest_absolute"]["index"] == [1, 1]
+
+
+def test_checkpoints_change_nothing() -> None:
+    calls = (call("exp", "x", output="e"), call("sin", "e", output="s"), call("square", "s", output="y"))
+    assert checked({"x": [0.1, 0.2]}, *calls, checkpoint=("e",))["passed"]
+
+
+def test_of_a_large_tensor_some_elements_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_module, "WORK", 1)
+    values = {"x": np.linspace(0, 1, 5000)}
+    first, again, other = (checked(values, call("sin", "x", output="y"), seed=seed) for seed in (1, 1, 2))
+    assert first["inputs"]["x"]["elements"] == 5000
+    assert first["inputs"]["x"]["checked"] == check_module.FEWEST
+    assert first == again
+    assert first["inputs"]["x"]["largest_absolute"] != other["inputs"]["x"]["largest_absolute"]
+
+
+def test_many_elements_take_little_memory() -> None:
+    values = {"x": np.linspace(0, 1, 100_000)}
+    made = program(values, call("sin", "x", output="s"), call("sum", "s", output="y"))
+    compiled = compile_check(made, CheckRequest(), Limits())
+    assert isinstance(compiled, Check)
+    assert compiled.peak_bytes < 2 * check_module.ROOM
+    assert compiled.run(given(values))["passed"]
+
+
+def test_a_tensor_without_elements_passes() -> None:
+    report = checked({"x": np.zeros((0, 3))}, call("exp", "x", output="y"))["inputs"]["x"]
+    assert (report["passed"], report["checked"], report["largest_absolute"]) == (True, 0, None)
+
+
+def test_the_step_and_the_tolerances_can_be_given() -> None:
+    x = {"x": [1.0, 2.0]}
+    curved = call("exp", "x", output="y")
+    coarse = checked(x, curved, eps=0.5)["inputs"]["x"]["largest_absolute"]["difference"]
+    fine = checked(x, curved, eps=1e-3)["inputs"]["x"]["largest_absolute"]["difference"]
+    assert fine < coarse
+    assert not checked({"x": [1.0]}, call("abs", "x", output="a"), call("pow", "a", 2.5, output="y"), rtol=-1.0)[
+        "passed"
+    ]
+
+
+def test_a_scalar_needs_no_seed_and_faults_are_those_of_gradients() -> None:
+    values = {"x": [1.0, 2.0]}
+    scalar = program(values, call("square", "x", output="s"), call("sum", "s", output="y"))
+    compiled = compile_check(scalar, CheckRequest(), Limits())
+    assert compiled.run(given(values))["passed"]
+    assert [node["name"] for node in compiled.dag["nodes"]] == ["x", "s", "y"]
+    assert compiled.warnings == ()
+    with pytest.raises(GraphError, match="needs a seed"):
+        compile_check(program(values, call("square", "x", output="s")), CheckRequest(backward={"s": None}), Limits())
+    with pytest.raises(GraphError, match="no tensor"):
+        compile_check(scalar, CheckRequest(wrt=("z",)), Limits())
+
+
+def test_accumulated_gradients_are_left_out() -> None:
+    values = {"x": [1.0, 2.0]}
+    made = program(values, call("square", "x", output="s"), call("sum", "s", output="y"))
+    request = CheckRequest(accumulate={"x": made.tensors["x"]})
+    assert compile_check(made, request, Limits()).run(given(values))["passed"]
+
+
+def test_a_refusal_at_the_point_itself_is_an_error() -> None:
+    values = {"p": [2.0], "t": [1.0]}
+    made = program(values, call("binary_cross_entropy", "p", "t", output="y"))
+    compiled = compile_check(made, CheckRequest(wrt=("p",)), Limits())
+    with pytest.raises(ValueFault, match=r"must be in \[0, 1\]"):
+        compiled.run(given(values))
