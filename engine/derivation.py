@@ -21,8 +21,9 @@ from engine.ops.movement import permuted
 from engine.ops.seed import forked
 from engine.plan import Plan, plan
 from engine.program import Leaf, Limits, Program
-from engine.requests import HessianRequest, JacobianRequest, ProductRequest, Request
+from engine.requests import ForwardRequest, HessianRequest, JacobianRequest, ProductRequest, Request
 from engine.trace import trace
+from engine.traps import traps
 from engine.types import DType, Shape, numel
 
 
@@ -45,6 +46,7 @@ class Derivation:
         self._zeros: list[tuple[Place, Shape, DType]] = []
         self._sweeps: list[Sweep] = []
         self.mapped: dict[Tensor, Tensor] = {}
+        self._typed = len(self.traced.builder.nodes)
         self._boundary = 0
         self._turn: int | None = None
         self._room = limits.bytes  # what the blocks of a Jacobian leave to each of its sweeps
@@ -252,6 +254,11 @@ class Derivation:
         turn = None if self._cuts else self._turn  # copies that are recomputed have an order of their own
         return plan(wanted, boundary=self._boundary, turn=turn)
 
+    def _warnings(self) -> tuple[str, ...]:
+        if isinstance(self.request, ForwardRequest):
+            return ()
+        return traps(self.traced, self.traced.builder.nodes[: self._typed])
+
     def compiled(self, groups: tuple[str, ...], roots: tuple[str, ...] = ()) -> Compiled:
         """Return what was asked for."""
         return Compiled(
@@ -261,6 +268,7 @@ class Derivation:
             tuple(self.empty),
             tuple(self._zeros),
             self.lead,
+            self._warnings(),
         )
 
 

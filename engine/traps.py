@@ -1,7 +1,7 @@
 """Warnings before anything runs: gradients that will be NaN although the value that they come from is masked.
 
-`where(x > 0, sqrt(x), 0)` has a gradient of NaN at x < 0: the branch that is not taken gets a cotangent of 0, and its own
-slope, which is not finite there, times 0 is NaN. What mends it is to choose a harmless input first.
+`where(x > 0, sqrt(x), 0)` has a gradient of NaN at x < 0: the branch that is not taken gets a cotangent of 0, and its
+own slope, which is not finite there, times 0 is NaN. What mends it is to choose a harmless input first.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from enum import IntEnum
 from engine.graph import Node, Tensor
 from engine.op import CONSTANT
 from engine.trace import Trace
+from engine.types import bool_
 
 REACH = 256
 """Nodes that are followed back from a branch, a condition or an operand."""
@@ -76,9 +77,9 @@ def _quoted(names: Sequence[str | None]) -> str:
 
 def _warning(choice: str, at: str) -> str:
     return (
-        f"{choice}: where the branch with {at} is not taken its gradient can still be NaN, because the slope of {at} is "
-        f"not finite for all values that the condition leaves out, and 0 times that is NaN. Choose a harmless input "
-        f"first: give {at} the result of where(condition, input, 1), and keep this one behind it."
+        f"{choice}: where the branch with {at} is not taken its gradient can still be NaN, because the slope of {at} "
+        f"is not finite for all values that the condition leaves out, and 0 times that is NaN. Choose a harmless "
+        f"input first: give {at} the result of where(condition, input, 1), and keep this choice behind it."
     )
 
 
@@ -126,12 +127,15 @@ def _is_elementwise(node: Node) -> bool:
 
 
 def _compared(condition: Tensor) -> list[Tensor]:
-    """Return the numbers whose comparison the condition is made of."""
-    return [t for tensor in _back(condition) if tensor.dtype.name == "bool" for t in _numbers(tensor.node)]
-
-
-def _numbers(node: Node) -> list[Tensor]:
-    return [tensor for tensor in node.inputs if tensor.dtype.is_floating]
+    """Return what the condition compares with a constant, and whatever it compares that requires grad."""
+    nodes = [tensor.node for tensor in _back(condition) if tensor.dtype is bool_]
+    return [
+        tensor
+        for node in nodes
+        for tensor in node.inputs
+        if tensor.dtype.is_floating
+        and (tensor.requires_grad or any(other.node.primitive is CONSTANT for other in node.inputs))
+    ]
 
 
 # Signs

@@ -172,13 +172,11 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
 
 
 def _run_pow(input: np.ndarray, exponent: np.ndarray) -> np.ndarray:
-    if exponent.dtype.kind == "i" and np.any(exponent < 0):
-        raise OpError(
-            "value_out_of_range",
-            "integers to negative integer powers are not integers",
-            "Give one of the tensors a floating dtype.",
-        )
-    return np.power(input, exponent)
+    if exponent.dtype.kind != "i":
+        return np.power(input, exponent)
+    positive = np.power(input, np.maximum(exponent, 0))
+    inverse = np.where(input == -1, np.where(exponent % 2 == 0, 1, -1), input == 1)  # as PyTorch: 0 but for 1 and -1
+    return np.where(exponent < 0, inverse, positive).astype(positive.dtype)
 
 
 @elementwise(_run_pow, numeric)
@@ -248,7 +246,13 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return grad * sign(input)
 
 
-@elementwise(lambda x: x if x.dtype == np.bool_ else np.sign(x), arithmetic)
+def _run_sign(input: np.ndarray) -> np.ndarray:
+    if input.dtype.kind == "f":  # NaN has the sign 0, as in PyTorch
+        return np.subtract(input > 0, input < 0, dtype=input.dtype)
+    return input if input.dtype.kind == "b" else np.sign(input)
+
+
+@elementwise(_run_sign, arithmetic)
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1. Source: torch.sign."""
 

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from app.errors import InvalidRequest
 from app.evaluate import Evaluator
 from app.routes import example_graphs as graphs
 from app.settings import Settings
@@ -35,7 +36,7 @@ def test_the_dag_is_that_of_the_gradients(evaluator: Evaluator) -> None:
 
 def test_values_change_nothing(evaluator: Evaluator) -> None:
     def body(x: Any, seed: Any, before: Any) -> dict[str, Any]:
-        accumulated = {"accumulate": {"x": before}} if before is not None else {}
+        accumulated: dict[str, Any] = {"accumulate": {"x": before}} if before is not None else {}
         return request({"x": x}, op("exp", ["x"], "e"), backward={"e": seed}, **accumulated)
 
     of_values = explain(evaluator, body(wanted([1, 2]), [3, 4], [5, 6]))
@@ -84,5 +85,5 @@ def test_vmap_says_over_how_many(evaluator: Evaluator) -> None:
 
 
 def test_other_calls_take_no_types(evaluator: Evaluator) -> None:
-    with pytest.raises(Exception, match="`data` is missing"):
+    with pytest.raises(InvalidRequest, match="`data` is missing"):
         evaluator.answer("gradients", orjson.dumps({"graph": graphs.CLASSIFIER}))

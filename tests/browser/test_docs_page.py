@@ -47,14 +47,11 @@ class DocsPage:
 
     def operations(self) -> list[str]:
         """Every operation on the page as "POST /v1/gradients"."""
-        blocks = self.page.locator(".opblock")
-        expect(blocks.first).to_be_visible()
-        names = [self._name(block) for block in blocks.all()]
-        return sorted(names, key=lambda name: ORDER.get(name, 0))
+        return sorted(map(self._name, self._blocks()), key=lambda name: ORDER.get(name, 0))
 
     def try_out(self, name: str) -> tuple[str, int, str]:
         """Unfold an operation, press "Try it out" and "Execute": the request's body, the status, the reply's body."""
-        block = next(block for block in self.page.locator(".opblock").all() if self._name(block) == name)
+        block = next(block for block in self._blocks() if self._name(block) == name)
         # The page may come with either of them done, and pressing once more would undo it.
         unfold, try_out = block.locator(".opblock-summary-control"), block.locator(".try-out__btn")
         if unfold.get_attribute("aria-expanded") == "false":
@@ -74,6 +71,12 @@ class DocsPage:
         text = reply.locator(".response-col_description pre").first.inner_text()
         unfold.click()
         return request, status, text
+
+    def _blocks(self) -> list[Locator]:
+        """The operations, once the page has drawn them: it does so in one go, after it has read the description."""
+        blocks = self.page.locator(".opblock")
+        expect(blocks.first).to_be_visible(timeout=30_000)
+        return blocks.all()
 
     @staticmethod
     def _name(block: Locator) -> str:

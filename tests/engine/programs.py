@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.program import Call, Leaf, Program, Ref
-from engine.types import DTYPES, float64
+import engine.ops  # noqa: F401
+from engine.errors import GraphError
+from engine.op import REGISTRY
+from engine.program import Call, Leaf, Limits, Program, Ref
+from engine.samples import Draw, Sample
+from engine.trace import trace
+from engine.types import DTYPES, DType, float64
 
 Array = np.ndarray[Any, Any]
 
@@ -38,3 +43,56 @@ def program(values: Mapping[str, Any], *calls: Call) -> Program:
 def given(values: Mapping[str, Any], member: str = "tensors") -> dict[tuple[str, str], Array]:
     """Return values as a compiled request takes them."""
     return {(member, name): np.asarray(value) for name, value in values.items()}
+
+
+def sample_program(name: str, sample: Sample) -> tuple[Program, dict[str, Array]]:
+    """Return the program that calls an op with a sample's arguments, and its values."""
+    rng = np.random.default_rng(len(name))
+    values: dict[str, Array] = {}
+    leaves: dict[str, Leaf] = {}
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(placed(item) for item in value)
+        if not isinstance(value, Draw):
+            return value.name if isinstance(value, DType) else value
+        key = f"t{len(values)}"
+        values[key] = value.draw(rng)
+        leaves[key] = Leaf(DTYPES[values[key].dtype.name], values[key].shape, value.grad)
+        return Ref(key)
+
+    parameters = REGISTRY[name].signature.parameters
+    positional = list(map(placed, sample.args))
+    named = {key: placed(value) for key, value in sample.kwargs.items()}
+    places = [parameter for parameter in parameters if not parameter.keyword_only]
+    inputs: list[Any] = []
+    for number, value in enumerate(positional):
+        parameter = places[min(number, len(places) - 1)]
+        if parameter.positional:
+            inputs.append(value)
+        else:
+            named[parameter.name] = value
+    tensors = {p.name for p in parameters if p.takes_tensors}
+    if any(key in tensors for key in named):
+        free = [p.name for p in places if p.positional]
+        whole = {**dict(zip(free, inputs, strict=False)), **{k: v for k, v in named.items() if k in tensors}}
+        attributes = {key: value for key, value in named.items() if key not in tensors}
+        return Program(leaves, (Call(name, whole, attributes, "out"),), float64), values
+    return Program(leaves, (Call(name, tuple(inputs), named, "out"),), float64), values
+
+
+def with_outputs(made: Program) -> Program:
+    """Return the program with as many names as its op has results."""
+    (only,) = made.ops
+    for count in range(1, 8):
+        names = tuple(f"out{number}" for number in range(count))
+        for output in ("out", names) if count == 1 else (names,):
+            candidate = Program(made.tensors, (Call(only.op, only.inputs, only.attributes, output),), made.dtype)
+            try:
+                trace(candidate, Limits())
+            except GraphError as error:
+                if any(fault.code != "output_count" for fault in error.faults):
+                    raise
+            else:
+                return candidate
+    raise AssertionError(only.op)
