@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from engine import dag
 from engine.anomaly import Watches
+from engine.asked import mapped_axes, marks, targets_require_grad
 from engine.autodiff.batching import batched
 from engine.autodiff.checkpoint import recomputed
 from engine.autodiff.passes import count_of
@@ -21,7 +22,7 @@ from engine.ops.movement import permuted
 from engine.ops.seed import forked
 from engine.plan import Plan, plan
 from engine.program import Leaf, Limits, Program
-from engine.requests import ForwardRequest, HessianRequest, JacobianRequest, ProductRequest, Request
+from engine.requests import ForwardRequest, Request
 from engine.trace import trace
 from engine.traps import traps
 from engine.types import DType, Shape, numel
@@ -36,10 +37,10 @@ class Derivation:
 
     def __init__(self, program: Program, request: Request, limits: Limits, deadline: float | None = None) -> None:
         self.limits, self.request = limits, request
-        self.size, self._axes = _mapped_axes(program, request)
+        self.size, self._axes = mapped_axes(program, request)
         tensors = {name: self._sample(name, given) for name, given in program.tensors.items()}
         self.traced = trace(
-            replace(program, tensors=_targets_require_grad(tensors, request)), limits, _marks(request), deadline
+            replace(program, tensors=targets_require_grad(tensors, request)), limits, marks(request), deadline
         )
         self.lookup = Lookup(self.traced)
         self.empty: list[Place] = []
@@ -275,60 +276,3 @@ class Derivation:
 def _source(tensor: Tensor) -> tuple[str, str]:
     source: tuple[str, str] = tensor.node.params["source"]
     return source
-
-
-def _marks(request: Request) -> frozenset[str]:
-    """Return the names that something is differentiated by."""
-    members = (getattr(request, member, None) for member in ("wrt", "tangents", "vectors"))
-    return frozenset(name for names in members for name in names or ())
-
-
-def _targets_require_grad(tensors: Mapping[str, Leaf], request: Request) -> dict[str, Leaf]:
-    """Let the tensors that a functional derivative is taken by require grad, as they do in torch.func."""
-    named: set[str] = set()
-    if isinstance(request, JacobianRequest | HessianRequest):
-        named = set(request.wrt or ())
-    elif isinstance(request, ProductRequest):
-        named = set(request.vectors)
-    return {
-        name: replace(given, requires_grad=True) if name in named and given.dtype.is_differentiable else given
-        for name, given in tensors.items()
-    }
-
-
-def _mapped_axes(program: Program, request: Request) -> tuple[int | None, dict[str, int]]:
-    """Return the size of vmap's axis and where it lies, by name. Raises GraphError where that does not fit."""
-    faults: list[Fault] = []
-    sizes: dict[str, int] = {}
-    member, brought = _brought(request)
-    for name, axis in request.vmap.items():
-        path: Path = ("vmap", name)
-        given = {repr(name): program.tensors.get(name), f"{name!r} of {member}": brought.get(name)}
-        if not any(given.values()):
-            detail = f"{name!r} is neither a tensor nor a root with a seed"
-            faults.append(
-                Fault(path, "unknown_tensor", detail, "Name tensors of the graph, or roots that have a seed.")
-            )
-        for label, held in given.items():
-            rank = len(held.shape) if held else 0
-            if held and -rank <= axis < rank:
-                sizes[label] = held.shape[axis]
-            elif held:
-                detail = f"{label} has {rank} dimensions and no axis {axis}"
-                faults.append(Fault(path, "dim_out_of_range", detail, f"Use an axis from {-rank} to {rank - 1}."))
-    if len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{label}: {size}" for label, size in sizes.items())
-        hint = "Map over axes of one size; leave shared tensors out of vmap."
-        faults.append(Fault(("vmap",), "shape_mismatch", f"the mapped axes have several sizes: {listed}", hint))
-    if faults:
-        raise GraphError(faults)
-    return next(iter(sizes.values()), None), dict(request.vmap)
-
-
-def _brought(request: Request) -> tuple[str, Mapping[str, Leaf | None]]:
-    """Return the member and the types of the tensors that a request brings besides the graph's, by name."""
-    for member in ("backward", "tangents", "vectors"):
-        found: Mapping[str, Leaf | None] | None = getattr(request, member, None)
-        if found:
-            return member, found
-    return "", {}

@@ -195,8 +195,14 @@ def _(grad: Tensor, out: Tensor, input: Tensor, exponent: Tensor) -> Tensor:
     return grad * where(at_zero, 0.0, out * log(input))
 
 
+def _pow_grad_fn(input: Operand, exponent: Operand) -> str:
+    if not isinstance(exponent, Tensor):
+        return "PowBackward0"
+    return "PowBackward1" if isinstance(input, Tensor) else "PowBackward2"
+
+
 @op(
-    grad_fn=lambda given, out: "PowBackward1" if isinstance(given["exponent"], Tensor) else "PowBackward0",
+    grad_fn=lambda given, out: _pow_grad_fn(given["input"], given["exponent"]),
     samples=_POWERS,
 )
 def pow(input: Operand, exponent: Operand) -> Tensor:
