@@ -11,7 +11,7 @@ import typer
 
 from app import logs
 from app.errors import Problem
-from app.evaluate import Evaluator
+from app.evaluate import Call, Evaluator
 from app.main import VERSION, create_app
 from app.routes.catalogue import op_list, op_page
 from app.server import Server, curl_line
@@ -60,7 +60,7 @@ def run(
         typer.echo(f"{file}: {error.strerror}", err=True)
         raise typer.Exit(1) from None
     try:
-        reply = Evaluator(Settings()).answer("forward" if forward else "gradients", text)
+        reply = Evaluator(Settings()).answer(Call("forward" if forward else "gradients", text)).body
     except Problem as problem:
         typer.echo(problem.body(None), err=True)
         raise typer.Exit(1) from None

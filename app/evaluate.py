@@ -22,7 +22,7 @@ from app.schemas.requests import SECTIONS
 from app.schemas.tensor import TensorForm
 from app.settings import Settings
 from app.values import Array, Source, decode_values, value_faults
-from app.wire import encode
+from app.wire.codec import JSON, Codec
 from app.wire.document import Document
 from engine.errors import DeadlineExceeded, Fault, GraphError, ValueFault
 from engine.program import Leaf, Program
@@ -57,6 +57,23 @@ class Structure:
         return len(self.members["graph"].ops) + len(self.tensors)
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as it arrived: the operation, the body, and the codecs of the body and of the reply."""
+
+    operation: str
+    body: bytes
+    reads: Codec = JSON
+    writes: Codec = JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The reply to a call."""
+
+    body: bytes
+
+
 class Evaluator:
     """Answers requests of every operation. Several threads may use it."""
 
@@ -66,13 +83,15 @@ class Evaluator:
         self._structures: Cache[Key, Structure] = Cache(settings.cached_plans, settings.cached_ops)
         self._plans: Cache[Key, Plan] = Cache(settings.cached_plans, settings.cached_ops)
 
-    def answer(self, operation: str, text: bytes, deadline: float | None = None) -> bytes:
+    def answer(self, call: Call, deadline: float | None = None) -> Answer:
         """Return the reply to a request. `deadline` is a moment of time.monotonic(). Raises Problem."""
         began = time.monotonic()
-        asked = OPERATIONS[operation]
-        document = Document(text, SECTIONS, asked.volatile)
+        asked = OPERATIONS[call.operation]
+        document = call.reads.read(call.body, SECTIONS, asked.volatile)
         try:
-            structure = self._structure(asked, (operation, blake2b(document.key, digest_size=20).digest()), document)
+            structure = self._structure(
+                asked, (call.operation, blake2b(document.key, digest_size=20).digest()), document
+            )
             options = asked.options(document.options, self._reading())
             arrays = decode_values(document, structure.tensors, structure.dtype)
         except (Refused, TooManyFaults, InvalidRequest):
@@ -85,7 +104,7 @@ class Evaluator:
             members["warnings"] = plan.warnings
         if options["dag"]:
             members["dag"] = plan.dag
-        return encode.reply(members)
+        return Answer(call.writes.write(members))
 
     def _reading(self) -> Reading:
         return Reading(self._settings.max_tensors, self._settings.max_ops)

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.evaluate import Call
 from app.operations import OPERATIONS
 from app.routes.examples import EXAMPLES
 from app.routes.negotiation import JSON, check_accept, check_content
@@ -22,12 +23,12 @@ def _endpoint(operation: str) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         check_accept(request)
         check_content(request)
-        text = await request.body()
+        call = Call(operation, await request.body())
         state = request.app.state
         timeout_s = state.settings.timeout_ms / 1000
-        work = partial(state.evaluator.answer, operation, text, time.monotonic() + timeout_s)
-        reply = await state.pool.run(work, timeout_s=timeout_s, gone=partial(_gone, request))
-        return Response(reply, media_type=JSON)
+        work = partial(state.evaluator.answer, call, time.monotonic() + timeout_s)
+        answer = await state.pool.run(work, timeout_s=timeout_s, gone=partial(_gone, request))
+        return Response(answer.body, media_type=JSON)
 
     return endpoint
 

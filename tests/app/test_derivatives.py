@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from app.errors import TimedOut
-from app.evaluate import Evaluator
+from app.evaluate import Call, Evaluator
 from app.routes import example_graphs as graphs
 from app.routes.examples import EXAMPLES
 from app.settings import Settings
@@ -26,7 +26,7 @@ def evaluator() -> Evaluator:
 
 
 def ask(evaluator: Evaluator, call: str, body: dict[str, Any]) -> Any:
-    return orjson.loads(evaluator.answer(call, orjson.dumps(body)))
+    return orjson.loads(evaluator.answer(Call(call, orjson.dumps(body))).body)
 
 
 def arrays(reply: Any) -> Any:
@@ -250,7 +250,7 @@ def test_a_passed_deadline_stops_every_call(call: str) -> None:
     fresh = Evaluator(Settings())
     body = orjson.dumps({"graph": graphs.BATCH, "vmap": dict.fromkeys(BATCHED, 0), **MAPPED[call]})
     with pytest.raises(TimedOut):
-        fresh.answer(call, body, deadline=0.0)
+        fresh.answer(Call(call, body), deadline=0.0)
     assert len(fresh._plans) == 0
 
 
@@ -263,5 +263,5 @@ def test_a_computation_that_takes_too_long_to_plan_is_stopped(monkeypatch: pytes
     deadline = time.monotonic() + 60
     monkeypatch.setattr("app.plans.compile_program", slow)
     with pytest.raises(TimedOut):
-        Evaluator(Settings()).answer("hessian", orjson.dumps(sum_of_exp()), deadline)
+        Evaluator(Settings()).answer(Call("hessian", orjson.dumps(sum_of_exp())), deadline)
     assert seen == [deadline]

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from app.errors import InvalidRequest, TimedOut
-from app.evaluate import Evaluator
+from app.evaluate import Call, Evaluator
 from app.routes.examples import TUTORIAL
 from app.settings import Settings
 from tests.app.graphs import echo, op, request, sum_of_exp, tensor, wanted
@@ -19,12 +19,12 @@ def evaluator() -> Evaluator:
 
 
 def gradients(evaluator: Evaluator, body: dict[str, Any]) -> Any:
-    return orjson.loads(evaluator.answer("gradients", orjson.dumps(body)))
+    return orjson.loads(evaluator.answer(Call("gradients", orjson.dumps(body))).body)
 
 
 def faults(evaluator: Evaluator, body: dict[str, Any], operation: str = "gradients") -> list[tuple[str, str]]:
     with pytest.raises(InvalidRequest) as refused:
-        evaluator.answer(operation, orjson.dumps(body))
+        evaluator.answer(Call(operation, orjson.dumps(body)))
     return [("/".join(map(str, fault.path)), fault.code) for fault in refused.value.faults]
 
 
@@ -48,8 +48,8 @@ def test_reply_has_no_dag_unless_wanted(evaluator: Evaluator) -> None:
     assert "dag" not in gradients(evaluator, sum_of_exp(dag=False))
     assert "dag" in gradients(evaluator, sum_of_exp(dag=True))
     body = orjson.dumps(sum_of_exp())
-    assert "dag" not in orjson.loads(evaluator.answer("forward", body))
-    assert "dag" in orjson.loads(evaluator.answer("forward", orjson.dumps(sum_of_exp(dag=True))))
+    assert "dag" not in orjson.loads(evaluator.answer(Call("forward", body)).body)
+    assert "dag" in orjson.loads(evaluator.answer(Call("forward", orjson.dumps(sum_of_exp(dag=True)))).body)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_an_answer_lists_a_bounded_number_of_faults(evaluator: Evaluator) -> Non
 
 def test_a_passed_deadline_stops_the_run(evaluator: Evaluator) -> None:
     with pytest.raises(TimedOut):
-        evaluator.answer("gradients", orjson.dumps(sum_of_exp()), deadline=0.0)
+        evaluator.answer(Call("gradients", orjson.dumps(sum_of_exp())), deadline=0.0)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_passed_deadline_stops_the_run(evaluator: Evaluator) -> None:
     ],
 )
 def test_a_tensor_comes_back_as_it_was_sent(evaluator: Evaluator, value: Any, dtype: str, data: Any) -> None:
-    reply = orjson.loads(evaluator.answer("forward", orjson.dumps(echo(value))))
+    reply = orjson.loads(evaluator.answer(Call("forward", orjson.dumps(echo(value)))).body)
     assert reply["outputs"]["x"]["dtype"] == dtype
     assert reply["outputs"]["x"]["data"] == data
     assert str(reply["outputs"]["x"]["data"]) == str(data)
@@ -199,16 +199,16 @@ def test_a_tensor_comes_back_as_it_was_sent(evaluator: Evaluator, value: Any, dt
 def test_the_graph_s_dtype_is_that_of_tensors_that_name_none(evaluator: Evaluator) -> None:
     body = echo([1, 0.1])
     body["graph"]["dtype"] = "float32"
-    reply = orjson.loads(evaluator.answer("forward", orjson.dumps(body)))
+    reply = orjson.loads(evaluator.answer(Call("forward", orjson.dumps(body))).body)
     assert reply["outputs"]["x"] == {"dtype": "float32", "shape": [2], "data": [1.0, 0.1]}
 
 
 def test_minus_zero_keeps_its_sign(evaluator: Evaluator) -> None:
     text = b'{"graph":{"tensors":{"-0":[-0, 0, -0.0], "n":{"data":[-0],"dtype":"int8"}}},"outputs":["-0","n"]}'
-    reply = orjson.loads(evaluator.answer("forward", text))
+    reply = orjson.loads(evaluator.answer(Call("forward", text)).body)
     assert str(values(reply["outputs"])) == "{'-0': [-0.0, 0.0, -0.0], 'n': [0]}"
 
 
 def test_base64_is_answered_where_it_is_wanted(evaluator: Evaluator) -> None:
-    reply = orjson.loads(evaluator.answer("forward", orjson.dumps(echo([1, "NaN"], encoding="base64"))))
+    reply = orjson.loads(evaluator.answer(Call("forward", orjson.dumps(echo([1, "NaN"], encoding="base64")))).body)
     assert reply["outputs"]["x"] == {"dtype": "float64", "shape": [2], "data": "AAAAAAAA8D8AAAAAAAD4fw=="}

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from app.errors import InvalidRequest
-from app.evaluate import Evaluator
+from app.evaluate import Call, Evaluator
 from app.routes import example_graphs as graphs
 from app.settings import Settings
 from tests.app.graphs import op, request, sum_of_exp, wanted
@@ -18,7 +18,7 @@ def evaluator() -> Evaluator:
 
 
 def explain(evaluator: Evaluator, body: dict[str, Any]) -> Any:
-    return orjson.loads(evaluator.answer("explain", orjson.dumps(body)))
+    return orjson.loads(evaluator.answer(Call("explain", orjson.dumps(body))).body)
 
 
 @pytest.mark.parametrize("dag", [None, True, False])
@@ -30,8 +30,8 @@ def test_the_members_of_the_reply(evaluator: Evaluator, dag: bool | None) -> Non
 
 def test_the_dag_is_that_of_the_gradients(evaluator: Evaluator) -> None:
     body = orjson.dumps({"graph": graphs.TUTORIAL})
-    gradients = orjson.loads(evaluator.answer("gradients", body))
-    assert orjson.loads(evaluator.answer("explain", body))["dag"] == gradients["dag"]
+    gradients = orjson.loads(evaluator.answer(Call("gradients", body)).body)
+    assert orjson.loads(evaluator.answer(Call("explain", body)).body)["dag"] == gradients["dag"]
 
 
 def test_values_change_nothing(evaluator: Evaluator) -> None:
@@ -86,4 +86,4 @@ def test_vmap_says_over_how_many(evaluator: Evaluator) -> None:
 
 def test_other_calls_take_no_types(evaluator: Evaluator) -> None:
     with pytest.raises(InvalidRequest, match="`data` is missing"):
-        evaluator.answer("gradients", orjson.dumps({"graph": graphs.CLASSIFIER}))
+        evaluator.answer(Call("gradients", orjson.dumps({"graph": graphs.CLASSIFIER})))

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from app.errors import InvalidRequest, pointer
-from app.evaluate import Evaluator
+from app.evaluate import Call, Evaluator
 from app.settings import Settings
 from tests.app.graphs import echo, op, request
 
@@ -30,7 +30,7 @@ CHAIN = [op("exp", ["x" if not index else f"e{index - 1}"], f"e{index}") for ind
 )
 def test_beyond_a_limit(settings: dict[str, Any], body: dict[str, Any], code: str, place: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        Evaluator(Settings(**settings)).answer("forward", orjson.dumps(body))
+        Evaluator(Settings(**settings)).answer(Call("forward", orjson.dumps(body)))
     fault = refused.value.faults[0]
     assert (fault.code, pointer(fault.path)) == (code, place)
     assert fault.hint
@@ -38,4 +38,4 @@ def test_beyond_a_limit(settings: dict[str, Any], body: dict[str, Any], code: st
 
 def test_at_the_limits() -> None:
     settings = Settings(max_ops=5, max_tensors=1, max_rank=1, max_elements=2)
-    Evaluator(settings).answer("forward", orjson.dumps(request({"x": [1, 2]}, *CHAIN)))
+    Evaluator(settings).answer(Call("forward", orjson.dumps(request({"x": [1, 2]}, *CHAIN))))

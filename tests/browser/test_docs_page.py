@@ -76,7 +76,8 @@ class DocsPage:
         """The operations, once the page has drawn them: it does so in one go, after it has read the description."""
         blocks = self.page.locator(".opblock")
         expect(blocks.first).to_be_visible(timeout=30_000)
-        return blocks.all()
+        listed: list[Locator] = blocks.all()
+        return listed
 
     @staticmethod
     def _name(block: Locator) -> str:
