@@ -77,7 +77,7 @@ def ops(name: Annotated[str | None, typer.Argument(help="An op's name.")] = None
     try:
         _print(op_page(name))
     except Problem as problem:
-        typer.echo(problem.detail, err=True)
+        typer.echo(f"{problem.detail} {problem.faults[0].hint}", err=True)
         raise typer.Exit(1) from None
 
 

@@ -31,16 +31,22 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(Exception):
-    """An answer other than the one that was asked for. Subclasses fix the status, the code and the title."""
+    """An answer other than the one that was asked for. Subclasses fix the status, the code, the title and the hint.
+
+    One that comes without faults has the request as a whole at fault, with `hint` or the class's own.
+    """
 
     status = 500
     code = "internal_error"
     title = "Internal error"
+    hint = "Send the request again; if that fails too, tell the operator of the server the request's id."
 
-    def __init__(self, detail: str, faults: Iterable[Fault] = (), *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, detail: str, faults: Iterable[Fault] = (), *, hint: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.faults = tuple(faults)
+        self.faults = tuple(faults) or (Fault((), self.code, detail, hint or self.hint),)
         self.headers = dict(headers or {})
 
     def document(self, request_id: str | None) -> dict[str, Any]:
@@ -74,36 +80,42 @@ class NotFound(Problem):
     """No resource has that path."""
 
     status, code, title = 404, "not_found", "Not found"
+    hint = "GET /openapi.json lists every path."
 
 
 class MethodNotAllowed(Problem):
     """The resource does not know the method."""
 
     status, code, title = 405, "method_not_allowed", "Method not allowed"
+    hint = "Use a method that the header Allow names."
 
 
 class NotAcceptable(Problem):
     """The resource has no representation that the client accepts."""
 
     status, code, title = 406, "not_acceptable", "Not acceptable"
+    hint = "Accept one of the media types that the resource has, or leave the header out."
 
 
 class SlowBody(Problem):
     """The body did not arrive in time."""
 
     status, code, title = 408, "slow_body", "The body took too long to arrive"
+    hint = "Send the whole body without pausing."
 
 
 class BodyTooLarge(Problem):
     """The body is larger than the server takes."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
+    hint = "Send less at once: fewer values, base64 or a smaller dtype. GET /v1/limits has the limit."
 
 
 class UnsupportedMedia(Problem):
     """The body is of a type, a character set or a content encoding that the server does not read."""
 
     status, code, title = 415, "unsupported_media_type", "Unsupported media type"
+    hint = "Send a body of a kind that the headers Accept and Accept-Encoding name."
 
 
 class InvalidRequest(Problem):
@@ -121,6 +133,7 @@ class ClientGone(Problem):
     """The client closed the connection before it was answered."""
 
     status, code, title = 499, "client_gone", "The client is gone"
+    hint = "Keep the connection open until the answer is there."
 
 
 class Unexpected(Problem):
@@ -131,6 +144,7 @@ class Busy(Problem):
     """There is no place, or no memory, for the request now. The client may come again after some seconds."""
 
     status, code, title = 503, "busy", "The server is full"
+    hint = "Come again after as many seconds as the header Retry-After says."
 
     def __init__(self, detail: str, retry_after_s: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
@@ -140,6 +154,7 @@ class TimedOut(Problem):
     """The deadline passed."""
 
     status, code, title = 504, "deadline_exceeded", "The deadline passed"
+    hint = "Ask for less at once, or for more time with `timeout_ms` up to the server's limit."
 
 
 def pointer(path: Path) -> str:

@@ -92,7 +92,7 @@ def _problem(request: Request, error: HTTPException) -> Problem:
         allowed = (error.headers or {}).get("Allow", "")
         return MethodNotAllowed(f"{path} takes {allowed}, not {request.method}.", headers=error.headers)
     known = ["/docs", *request.app.openapi()["paths"]]
-    return NotFound(f"There is nothing at {path}. {did_you_mean(path, known)}".rstrip())
+    return NotFound(f"There is nothing at {path}.", hint=did_you_mean(path, known))
 
 
 def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:

@@ -16,10 +16,12 @@ from app.errors import MEDIA_TYPE, Problem
 
 class _LargeHeaders(Problem):
     status, code, title = 431, "headers_too_large", "The request's headers are too large"
+    hint = "Send fewer or shorter headers; what is to be computed belongs in the body."
 
 
 class _SlowHeaders(Problem):
     status, code, title = 408, "slow_headers", "The request's headers took too long to arrive"
+    hint = "Send the request's line and headers without pausing."
 
 
 _REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large"}

@@ -31,7 +31,7 @@ def op_page(name: str) -> dict[str, Any]:
     names = catalogue.names()
     if name not in names:
         hint = did_you_mean(name[:100], names) or "GET /v1/ops lists all."
-        raise NotFound(f"There is no op {name[:100]!r}. {hint}")
+        raise NotFound(f"There is no op {name[:100]!r}.", hint=hint)
     page = catalogue.describe(name)
     return {**page, "example": {"graph": page["example"]}}
 

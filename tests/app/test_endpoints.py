@@ -44,6 +44,10 @@ def check_problem(reply: Any, status: int, code: str) -> None:
     assert document["title"]
     assert document["detail"]
     assert set(document) == {"type", "title", "status", "detail", "code", "request_id", "errors"}
+    assert document["errors"]
+    for error in document["errors"]:
+        assert error["pointer"].startswith("#")
+        assert error["code"] and error["detail"] and error["hint"]
 
 
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
@@ -153,5 +157,5 @@ def test_unknown_paths_are_not_found(client: Client, path: str) -> None:
 
 
 def test_what_is_not_found_may_have_been_meant_otherwise(client: Client) -> None:
-    assert "/v1/gradients" in client.post("/v1/gradient").json()["detail"]
-    assert "'exp'" in client.get("/v1/ops/expp").json()["detail"]
+    assert "/v1/gradients" in client.post("/v1/gradient").json()["errors"][0]["hint"]
+    assert "'exp'" in client.get("/v1/ops/expp").json()["errors"][0]["hint"]
