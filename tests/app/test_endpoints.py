@@ -47,7 +47,7 @@ def check_problem(reply: Any, status: int, code: str) -> None:
     assert document["errors"]
     for error in document["errors"]:
         assert error["pointer"].startswith("#")
-        assert error["code"] and error["detail"] and error["hint"]
+        assert all(error[member] for member in ("code", "detail", "hint"))
 
 
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
