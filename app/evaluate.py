@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.cache import Cache
 from app.errors import Busy, InvalidRequest, TimedOut
@@ -67,11 +67,22 @@ class Call:
     writes: Codec = JSON
 
 
+class Timings(NamedTuple):
+    """Seconds that the phases of an answer took, in the order in which they ran; `kept`: its plan was there already."""
+
+    parse: float
+    plan: float
+    run: float
+    encode: float
+    kept: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The reply to a call."""
+    """The reply to a call, and what its phases took."""
 
     body: bytes
+    timings: Timings
 
 
 class Evaluator:
@@ -85,7 +96,7 @@ class Evaluator:
 
     def answer(self, call: Call, deadline: float | None = None) -> Answer:
         """Return the reply to a request. `deadline` is a moment of time.monotonic(). Raises Problem."""
-        began = time.monotonic()
+        began = time.perf_counter()
         asked = OPERATIONS[call.operation]
         document = call.reads.read(call.body, SECTIONS, asked.volatile)
         try:
@@ -96,15 +107,20 @@ class Evaluator:
             arrays = decode_values(document, structure.tensors, structure.dtype)
         except (Refused, TooManyFaults, InvalidRequest):
             raise InvalidRequest(self._faults(asked, document, deadline)) from None
-        deadline = _deadline(began, options["timeout_ms"], deadline)
-        plan = self._plan(document, structure, arrays, deadline)
+        parsed = time.perf_counter()
+        deadline = _deadline(parsed - began, options["timeout_ms"], deadline)
+        plan, kept = self._plan(document, structure, arrays, deadline)
+        planned = time.perf_counter()
         with self._bounds(deadline):
             members = plan.members(arrays, options, deadline)
+        ran = time.perf_counter()
         if asked.warns:
             members["warnings"] = plan.warnings
         if options["dag"]:
             members["dag"] = plan.dag
-        return Answer(call.writes.write(members))
+        body = call.writes.write(members)
+        encoded = time.perf_counter()
+        return Answer(body, Timings(parsed - began, planned - parsed, ran - planned, encoded - ran, kept))
 
     def _reading(self) -> Reading:
         return Reading(self._settings.max_tensors, self._settings.max_ops)
@@ -137,13 +153,15 @@ class Evaluator:
 
     def _plan(
         self, document: Document, structure: Structure, arrays: Mapping[Source, Array], deadline: float | None
-    ) -> Plan:
+    ) -> tuple[Plan, bool]:
+        """Return the plan, and whether it was kept from a request before."""
         key = (structure.key, tuple([(array.dtype.char, array.shape) for array in arrays.values()]))
         plan = self._plans.get(key)
-        if plan is None:
-            plan = self._made(document, structure, arrays, deadline)
-            self._plans.put(key, plan, structure.weight)
-        return plan
+        if plan is not None:
+            return plan, True
+        plan = self._made(document, structure, arrays, deadline)
+        self._plans.put(key, plan, structure.weight)
+        return plan, False
 
     def _made(
         self, document: Document, structure: Structure, arrays: Mapping[Source, Array], deadline: float | None
@@ -179,10 +197,10 @@ def _check(deadline: float | None) -> None:
         raise DeadlineExceeded("the deadline passed before the work began")
 
 
-def _deadline(began: float, timeout_ms: int | None, latest: float | None) -> float | None:
+def _deadline(spent: float, timeout_ms: int | None, latest: float | None) -> float | None:
     if timeout_ms is None:
         return latest
-    wanted = began + timeout_ms / 1000
+    wanted = time.monotonic() - spent + timeout_ms / 1000
     return wanted if latest is None else min(wanted, latest)
 
 

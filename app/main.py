@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from app.errors import MethodNotAllowed, NotFound, Problem
 from app.evaluate import Evaluator
+from app.logs import AccessLog
 from app.metrics import Metrics
 from app.middleware import Admission, BodyBounds, Observation
 from app.pool import Pool
@@ -31,6 +32,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the service as an ASGI application."""
     settings = settings or Settings()
     metrics = Metrics()
+    access = AccessLog(settings)
     app = FastAPI(
         title="gradd",
         version=VERSION,
@@ -39,11 +41,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        middleware=_middleware(settings, metrics),
+        middleware=_middleware(settings, metrics, access),
         exception_handlers={HTTPException: _refuse},
     )
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.access = access
     app.state.evaluator = Evaluator(settings)
     app.state.pool = Pool(settings.concurrency)
     app.state.ready = False
@@ -61,20 +64,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.ready = False
     app.state.pool.close()
+    app.state.access.flush()
 
 
-def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+def _middleware(settings: Settings, metrics: Metrics, access: AccessLog) -> list[Middleware]:
     """Return what surrounds every request, from the outside in."""
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["X-Request-ID", "Retry-After"],
+        expose_headers=["X-Request-ID", "Retry-After", "Server-Timing"],
     )
     return [
         *([cors] if settings.cors_origins else []),
-        Middleware(Observation, metrics=metrics),
+        Middleware(Observation, metrics=metrics, access=access),
         Middleware(Admission, places=settings.concurrency + settings.queue, retry_after_s=settings.retry_after_s),
         Middleware(BodyBounds, most=settings.max_body_bytes, timeout_s=settings.body_timeout_ms / 1000),
     ]

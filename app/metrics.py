@@ -1,39 +1,97 @@
-"""What the service counts, in Prometheus' terms. Labels take few values: paths are route templates, codes are ours."""
+"""What the service counts, in Prometheus' terms. Labels take few values: paths are route templates, codes are ours.
+
+Everything is counted on the event loop, in plain numbers: Prometheus' own counters, with a lock and a lookup for each,
+would take longer than reading a small request does. They are made only when somebody asks for them.
+"""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from app.errors import Problem
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_REQUEST_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_PHASE_BOUNDS = (0.00001, 0.000025, 0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1, 2.5, 10, 30)
 
 
-class Metrics:
+class Histogram:
+    """How often a duration was within each bound, and what all of them sum to."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count a duration."""
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self._sum += seconds
+
+    def add_to(self, family: HistogramMetricFamily, label: str) -> None:
+        """Show it as one of a family."""
+        total = 0
+        buckets = []
+        for bound, count in zip([*map(str, map(float, self._bounds)), "+Inf"], self._counts, strict=True):
+            total += count
+            buckets.append((bound, float(total)))
+        family.add_metric([label], buckets, self._sum)
+
+
+class Metrics(Collector):
     """The counters of one application."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "gradd_requests", "Requests answered.", ("endpoint", "status"), registry=self._registry
-        )
-        self._seconds = Histogram(
-            "gradd_request_seconds", "Time to answer.", ("endpoint",), registry=self._registry, buckets=_SECONDS
-        )
-        self._refused = Counter(
-            "gradd_refused", "Requests answered with a problem, by its code.", ("code",), registry=self._registry
-        )
-        self.inflight = Gauge("gradd_inflight", "Requests being answered.", registry=self._registry)
+        self._registry.register(self)
+        self._requests: Counter[tuple[str, int]] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._plans: Counter[str] = Counter()
+        self._seconds: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(_REQUEST_BOUNDS))
+        self._phases: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(_PHASE_BOUNDS))
+        self.inflight = 0
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(endpoint, str(status)).inc()
-        self._seconds.labels(endpoint).observe(seconds)
+        self._requests[endpoint, status] += 1
+        self._seconds[endpoint].observe(seconds)
 
     def refused(self, problem: Problem) -> None:
         """Count a problem: by the code of each kind of fault in it, or by its own."""
-        for code in {fault.code for fault in problem.faults} or {problem.code}:
-            self._refused.labels(code).inc()
+        self._refused.update({fault.code for fault in problem.faults} or {problem.code})
+
+    def computed(self, phases: dict[str, float], plan: str) -> None:
+        """Count a computation: the seconds of each phase, and whether its plan was a hit or a miss."""
+        self._plans[plan] += 1
+        for phase, seconds in phases.items():
+            self._phases[phase].observe(seconds)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield everything as Prometheus knows it."""
+        requests = CounterMetricFamily("gradd_requests", "Requests answered.", labels=("endpoint", "status"))
+        for (endpoint, status), count in self._requests.items():
+            requests.add_metric([endpoint, str(status)], count)
+        refused = CounterMetricFamily(
+            "gradd_refused", "Requests answered with a problem, by its code.", labels=["code"]
+        )
+        plans = CounterMetricFamily("gradd_plans", "Plans asked for: kept (hit) or made (miss).", labels=["found"])
+        for family, counter in ((refused, self._refused), (plans, self._plans)):
+            for label, count in counter.items():
+                family.add_metric([label], count)
+        seconds = HistogramMetricFamily("gradd_request_seconds", "Time to answer.", labels=["endpoint"])
+        phases = HistogramMetricFamily(
+            "gradd_phase_seconds", "Time that a computation's phases took.", labels=["phase"]
+        )
+        for histograms, shown in ((self._seconds, seconds), (self._phases, phases)):
+            for label, histogram in histograms.items():
+                histogram.add_to(shown, label)
+        yield from (requests, refused, plans, seconds, phases)
+        yield GaugeMetricFamily("gradd_inflight", "Requests being answered.", value=self.inflight)
 
     def exposition(self) -> bytes:
         """Return all counters in Prometheus' text format."""

@@ -13,11 +13,12 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import MEDIA_TYPE, BodyTooLarge, Busy, ClientGone, Problem, SlowBody, Unexpected
+from app.logs import AccessLog
 from app.metrics import Metrics
 
 _log = structlog.get_logger("gradd.access")
@@ -25,11 +26,11 @@ _log = structlog.get_logger("gradd.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 _HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cache-control": b"no-store",
 }
 """What every response has unless its route says otherwise."""
 
@@ -37,8 +38,8 @@ _HEADERS = {
 class Observation:
     """Gives every request an id and an answer, logs and counts it."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, access: AccessLog) -> None:
+        self.app, self.metrics, self.access = app, metrics, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, whatever happens inside."""
@@ -46,12 +47,12 @@ class Observation:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, send)
-        self.metrics.inflight.inc()
+        self.metrics.inflight += 1
         try:
             await self._answer(exchange, receive)
         finally:
-            self.metrics.inflight.dec()
-            exchange.report(self.metrics)
+            self.metrics.inflight -= 1
+            exchange.report(self.metrics, self.access)
 
     async def _answer(self, exchange: _Exchange, receive: Receive) -> None:
         try:
@@ -85,10 +86,15 @@ class _Exchange:
         """Pass a message on, with the headers that every response has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-ID"] = self.id
-            for name, value in _HEADERS.items():
-                headers.setdefault(name, value)
+            given = message["headers"]
+            names = {name for name, _ in given}
+            took = f"total;dur={(time.perf_counter() - self._began) * 1000:.3f}"
+            message["headers"] = [
+                *given,
+                (b"x-request-id", self.id.encode("ascii")),
+                (b"server-timing", took.encode("ascii")),
+                *[header for header in _HEADERS.items() if header[0] not in names],
+            ]
         await self._send(message)
 
     async def refuse(self, problem: Problem) -> None:
@@ -100,16 +106,22 @@ class _Exchange:
         await self.send({"type": "http.response.start", "status": problem.status, "headers": raw})
         await self.send({"type": "http.response.body", "body": body})
 
-    def report(self, metrics: Metrics) -> None:
+    def report(self, metrics: Metrics, access: AccessLog) -> None:
         """Log and count the request."""
         seconds = time.perf_counter() - self._began
         route = self.scope.get("route")
         metrics.answered(getattr(route, "path", "unmatched"), self.status, seconds)
-        line: dict[str, Any] = {"method": self.method, "path": self.scope.get("raw_path", b"").decode("latin-1")[:256]}
+        line: dict[str, Any] = {
+            "request_id": self.id,
+            "status": self.status,
+            "ms": round(seconds * 1000, 3),
+            "method": self.method,
+            "path": self.scope.get("raw_path", b"").decode("latin-1")[:256],
+        }
         if self.problem is not None:
             metrics.refused(self.problem)
             line["code"] = self.problem.code
-        _log.info("request", request_id=self.id, status=self.status, ms=round(seconds * 1000, 3), **line)
+        access.write(line)
 
 
 class Admission:

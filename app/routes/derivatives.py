@@ -28,9 +28,19 @@ def _endpoint(operation: str) -> Callable[[Request], Awaitable[Response]]:
         timeout_s = state.settings.timeout_ms / 1000
         work = partial(state.evaluator.answer, call, time.monotonic() + timeout_s)
         answer = await state.pool.run(work, timeout_s=timeout_s, gone=partial(_gone, request))
-        return Response(answer.body, media_type=JSON)
+        timings = answer.timings
+        plan = "hit" if timings.kept else "miss"
+        phases = {"parse": timings.parse, "plan": timings.plan, "run": timings.run, "encode": timings.encode}
+        state.metrics.computed(phases, plan)
+        return Response(answer.body, media_type=JSON, headers={"Server-Timing": _server_timing(phases, plan)})
 
     return endpoint
+
+
+def _server_timing(phases: dict[str, float], plan: str) -> str:
+    """Return the header's value, durations in milliseconds. Source: W3C Server Timing, section 2."""
+    described = {"plan": f";desc={plan}"}
+    return ", ".join(f"{name}{described.get(name, '')};dur={s * 1000:.3f}" for name, s in phases.items())
 
 
 async def _gone(request: Request) -> None:

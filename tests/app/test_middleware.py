@@ -1,6 +1,8 @@
 """What surrounds every request: ids, headers, log lines, counters, places, and bounds on bodies."""
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -29,16 +31,46 @@ def test_other_requests_get_one(client: Client, given: Any) -> None:
     assert replies[0].json()["request_id"] == replies[0].headers["x-request-id"]
 
 
-def test_every_request_has_a_log_line(client: Client) -> None:
-    with capture_logs() as lines:
+def test_every_request_has_a_log_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with client_of(create_app()) as client:
         client.get("/v1/ops/exp", headers={"X-Request-ID": "one"})
         client.post("/v1/forward", b"{", headers={"X-Request-ID": "two"})
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(line["request_id"], line["status"], line["path"]) for line in lines] == [
         ("one", 200, "/v1/ops/exp"),
         ("two", 400, "/v1/forward"),
     ]
     assert lines[1]["code"] == "malformed_json"
     assert all(line["ms"] > 0 for line in lines)
+
+
+def test_lines_for_a_person_and_none_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with client_of(create_app(Settings(log_format="console"))) as client:
+        client.get("/v1/limits")
+    assert "/v1/limits" in capsys.readouterr().err
+    with client_of(create_app(Settings(log_level="warning"))) as client:
+        client.get("/v1/limits")
+    assert not capsys.readouterr().err
+
+
+def test_every_reply_says_what_it_took(client: Client) -> None:
+    for reply in (client.get("/health/live"), client.get("/nope"), client.post("/v1/gradients", b"{")):
+        assert re.fullmatch(r"total;dur=[\d.]+", reply.headers["server-timing"])
+
+
+def test_a_computation_says_what_its_phases_took_and_whether_its_plan_was_kept(client: Client) -> None:
+    for found in ("miss", "hit"):
+        reply = client.post("/v1/gradients", sum_of_exp(wrt=["x"]))
+        taken = re.findall(r"(\w+)(?:;desc=(\w+))?;dur=([\d.]+)", reply.headers["server-timing"])
+        assert [(name, desc) for name, desc, _ in taken] == [
+            ("parse", ""),
+            ("plan", found),
+            ("run", ""),
+            ("encode", ""),
+            ("total", ""),
+        ]
+        *phases, total = [float(duration) for *_, duration in taken]
+        assert 0 < sum(phases) < total
 
 
 def test_counters() -> None:
@@ -59,6 +91,8 @@ def test_counters() -> None:
         'gradd_refused_total{code="unknown_member"} 1.0',
         'gradd_refused_total{code="not_found"} 2.0',
         'gradd_request_seconds_count{endpoint="/v1/gradients"} 3.0',
+        'gradd_plans_total{found="miss"} 1.0',
+        'gradd_phase_seconds_count{phase="run"} 1.0',
         "gradd_inflight 1.0",
     ):
         assert line in text.splitlines()
