@@ -13,9 +13,11 @@ from app import logs
 from app.errors import Problem
 from app.evaluate import Call, Evaluator
 from app.main import VERSION, create_app
+from app.operations import OPERATIONS
 from app.routes.catalogue import op_list, op_page
 from app.server import Server, curl_line
 from app.settings import Settings
+from engine.errors import did_you_mean
 
 main = typer.Typer(name="gradd", help="A gradient server.", no_args_is_help=True, add_completion=False)
 
@@ -48,10 +50,18 @@ def serve(
     server.run()
 
 
+def _operation(name: str) -> str:
+    if name not in OPERATIONS:
+        raise typer.BadParameter(did_you_mean(name, OPERATIONS) or f"It is one of {', '.join(OPERATIONS)}.")
+    return name
+
+
 @main.command()
 def run(
     file: Annotated[str, typer.Argument(help="A request's JSON; - reads standard input.")],
-    forward: Annotated[bool, typer.Option("--forward", help="As POST /v1/forward, not /v1/gradients.")] = False,
+    operation: Annotated[
+        str, typer.Option(help=f"What is asked: {', '.join(OPERATIONS)}.", callback=_operation)
+    ] = "gradients",
 ) -> None:
     """Answer one request without a server. Refused ones print a problem document and exit with 1."""
     try:
@@ -60,7 +70,7 @@ def run(
         typer.echo(f"{file}: {error.strerror}", err=True)
         raise typer.Exit(1) from None
     try:
-        reply = Evaluator(Settings()).answer(Call("forward" if forward else "gradients", text)).body
+        reply = Evaluator(Settings()).answer(Call(operation, text)).body
     except Problem as problem:
         typer.echo(problem.body(None), err=True)
         raise typer.Exit(1) from None

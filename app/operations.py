@@ -10,12 +10,13 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from app.plans import Planner, compute, explain
+from app.plans import Planner, check, compute, explain
 from app.schemas.readers import Reading
 from app.schemas.record import Record
-from app.schemas.requests import EXPLAIN, FORWARD, GRADIENTS, HESSIAN, HVP, JACOBIAN, JVP, SECTIONS
+from app.schemas.requests import CHECK, EXPLAIN, FORWARD, GRADIENTS, HESSIAN, HVP, JACOBIAN, JVP, SECTIONS
 from engine.program import Leaf
 from engine.requests import (
+    CheckRequest,
     ForwardRequest,
     GradientRequest,
     HessianRequest,
@@ -71,5 +72,6 @@ OPERATIONS: Mapping[str, Operation] = {
     "jacobian": Operation(JACOBIAN, JacobianRequest),
     "hessian": Operation(HESSIAN, HessianRequest),
     "hvp": Operation(HVP, ProductRequest),
+    "check": Operation(CHECK, CheckRequest, check, warns=True),
     "explain": Operation(EXPLAIN, GradientRequest, explain, warns=True),
 }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,11 +15,13 @@ import orjson
 
 from app.values import Array, Source
 from app.wire import encode
+from engine.check import compile_check
+from engine.checked import Check
 from engine.compile import compile as compile_program
 from engine.compiled import Compiled
 from engine.explain import explain as explain_program
 from engine.program import Limits, Program
-from engine.requests import Request
+from engine.requests import CheckRequest, Request
 
 Arrays = Mapping[Source, Array]
 Options = Mapping[str, Any]
@@ -68,6 +71,39 @@ class Computation:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A plan that runs to hold gradients against differences."""
+
+    check: Check
+
+    @cached_property
+    def dag(self) -> orjson.Fragment:
+        """The DAG, encoded once."""
+        return orjson.Fragment(orjson.dumps(self.check.dag))
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the engine noticed."""
+        return self.check.warnings
+
+    def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
+        """Run, and return what was found, plain data."""
+        found = self.check.run(arrays, seed=options["seed"], deadline=deadline)
+        return {name: _spelled(value) for name, value in found.items()}
+
+
+def _spelled(value: Any) -> Any:
+    """Return plain data with strings in place of numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: _spelled(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_spelled(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+@dataclass(frozen=True)
 class Explanation:
     """A plan that is shown: what is to be said of it, encoded."""
 
@@ -83,6 +119,12 @@ class Explanation:
 def compute(program: Program, request: Request, limits: Limits, deadline: float | None) -> Plan:
     """Plan a request to run it."""
     return Computation(compile_program(program, request, limits, deadline))
+
+
+def check(program: Program, request: Request, limits: Limits, deadline: float | None) -> Plan:
+    """Plan a request to check its gradients."""
+    assert isinstance(request, CheckRequest)
+    return Comparison(compile_check(program, request, limits, deadline))
 
 
 def explain(program: Program, request: Request, limits: Limits, deadline: float | None) -> Plan:

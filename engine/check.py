@@ -15,9 +15,9 @@ import numpy as np
 
 from engine.autodiff.batching import batched, lifted
 from engine.autodiff.forward import pushforward, zeros
-from engine.autodiff.reverse import ancestors, backward
+from engine.autodiff.reverse import Edge, ancestors, backward
 from engine.checked import Check, Moved
-from engine.compile import seed_of, typed_roots
+from engine.compile import seed_of, typed_roots, unreached
 from engine.compiled import Place
 from engine.cost import flops
 from engine.derivation import Derivation
@@ -25,7 +25,6 @@ from engine.errors import GraphError
 from engine.graph import Tensor
 from engine.op import as_tensor, constant, leaf
 from engine.ops.elementwise import abs, maximum
-from engine.ops.movement import expanded
 from engine.ops.reduction import sum as summed
 from engine.program import Leaf, Limits, Program
 from engine.requests import CheckRequest
@@ -34,7 +33,7 @@ from engine.types import DType, float64
 WORK = 2**32
 """Operations that the differences may take: some seconds. They decide how many elements are moved."""
 
-FEWEST, MOST = 32, 4096
+FEWEST, MOST = 8, 4096
 """Elements of an input that are moved at least, and at most; of a larger tensor some are drawn."""
 
 ROOM = 2**26
@@ -49,11 +48,10 @@ def compile_check(program: Program, request: CheckRequest, limits: Limits, deadl
 
     It is done in double precision, unless ops ask for another dtype in a way that does not mix with it.
     """
-    plain = replace(request, accumulate={}, detect_anomaly=False)
     try:
-        return _compiled(_wide(program), replace(plain, backward=_wide_seeds(request)), limits, deadline)
+        return _compiled(_wide(program), replace(request, backward=_wide_seeds(request)), limits, deadline)
     except GraphError:
-        return replace(_compiled(program, plain, limits, deadline), wide=False)
+        return replace(_compiled(program, request, limits, deadline), wide=False)
 
 
 def _compiled(program: Program, request: CheckRequest, limits: Limits, deadline: float | None) -> Check:
@@ -62,15 +60,17 @@ def _compiled(program: Program, request: CheckRequest, limits: Limits, deadline:
     lookup.outputs(request.outputs)
     roots = lookup.roots(typed_roots(derivation, request.backward))
     targets = lookup.targets(request.wrt) if request.wrt is not None or roots else []
+    derivation.check_accumulated(request.accumulate, targets)
     with derivation.deriving():
         seeded = [(lookup.tensor(name), seed_of(derivation, name, given)) for name, given in roots.items()]
         function = _Function(derivation, seeded, {name: lookup.tensor(name) for name in targets})
         unit = function.unit()
-        function.ask(request.eps, unit)
+        function.ask(request, unit)
         moved = tuple(function.moved(name, request.eps, unit) for name in targets)
     gradients = derivation.compiled(("function", "gradients", "steps"), roots=tuple(roots))
-    derivation.check_memory(gradients)
-    return Check(gradients, moved, request, unit, wide=True)
+    check = Check(gradients, moved, request, unit, wide=True)
+    derivation.check_memory(check.peak_bytes)
+    return check
 
 
 def _wide(program: Program) -> Program:
@@ -110,19 +110,22 @@ class _Function:
         dtypes = {tensor.dtype for node in ancestors(self.terms()) for tensor in node.outputs}
         return max(float(np.finfo(dtype.numpy).eps) for dtype in dtypes if dtype.is_floating)
 
-    def ask(self, eps: float | None, unit: float) -> None:
+    def ask(self, request: CheckRequest, unit: float) -> None:
         """Ask for the value, the gradients, the steps and the tangent, in one sweep."""
-        targets = list(self.targets.values())
-        found = backward(self.seeded, targets)
+        edges: list[Edge] | None = [] if request.detect_anomaly else None
+        found = backward(self.seeded, list(self.targets.values()), edges)
         results: dict[Place, Tensor] = {
             ("function", "value"): _total(self.terms()),
             ("function", "magnitude"): _total([abs(term) for term in self.terms()]),
             ("function", "tangent"): self._tangent(),
         }
         for (name, wrt), gradient in zip(self.targets.items(), found, strict=True):
+            if gradient is None and request.unreached == "error":
+                self.derivation.lookup.fault(*unreached(name, list(self.targets)))
             results["gradients", name] = zeros(wrt) if gradient is None else gradient
-            results["steps", name] = self._step(wrt, eps, unit)
-        self.derivation.values(results)
+            results["steps", name] = self._step(wrt, request.eps, unit)
+        self.derivation.lookup.raise_faults()
+        self.derivation.values(results, edges=edges or ())
 
     def _tangent(self) -> Tensor:
         """Return the function's tangent along a drawn direction of every input."""
@@ -137,8 +140,8 @@ class _Function:
 
     def _step(self, wrt: Tensor, eps: float | None, unit: float) -> Tensor:
         """Return the inner step for each element: half of `eps`, or a part of the element that suits the precision."""
-        if eps is not None:
-            return expanded(constant(eps / 2, float64), wrt.shape)
+        if eps is not None:  # a step that is lost beside the element would move nothing
+            return maximum(as_tensor(abs(wrt), float64) * unit**0.5, eps / 2)
         part = 5e-5 if unit < 1e-15 else unit**0.25 / 2
         return as_tensor(maximum(abs(wrt), NEAR_ZERO), float64) * part
 

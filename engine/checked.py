@@ -5,6 +5,7 @@ The elements of an input are moved many at once: a plan takes a batch of directi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +14,14 @@ import numpy as np
 
 from engine.compiled import Array, Basis, Compiled
 from engine.differences import Probe, Tolerance, judged
-from engine.errors import ValueFault
+from engine.errors import DeadlineExceeded, ValueFault
 from engine.execute.numpy import Runner
 from engine.plan import Plan, Source
 from engine.requests import CheckRequest
 from engine.types import Shape, float64, numel
+
+METHODS = ("central differences",)
+"""What a gradient is held against."""
 
 FINER = (1.0, 2.0**-5, 2.0**-10)
 """Steps, as parts of the first one; the finer ones are taken where that leaves a doubt."""
@@ -72,6 +76,8 @@ class Check:
     def run(self, values: Mapping[Source, Any], *, seed: int = 0, deadline: float | None = None) -> dict[str, Any]:
         """Return {"passed", "finite", "inputs": name to what was found, "dot_product"}, all plain data.
 
+        "finite" says whether the function's value is.
+
         `values` are as `Compiled.run` takes them. The elements that are moved, and the directions of the dot product,
         are drawn from `seed` too.
         """
@@ -125,7 +131,7 @@ class _Comparison:
         if verdict.status.any():
             probes += [self._probe(scale, numbers, steps) for scale in FINER[1:]]
             verdict = judged(gradient, at, magnitude, probes, tolerance)
-        return verdict.report(numbers, self.moved.shape, lead)
+        return {"method": METHODS[0], **verdict.report(numbers, self.moved.shape, lead)}
 
     def _probe(self, scale: float, numbers: Array, steps: Array) -> Probe:
         below2, below, above, above2 = (self._values(part * scale, numbers) for part in (-2.0, -1.0, 1.0, 2.0))
@@ -140,6 +146,8 @@ class _Comparison:
 
     def _evaluated(self, source: Source, batch: Array) -> Array:
         """Return values for a batch of directions: NaN for those that an op refuses."""
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise DeadlineExceeded("the deadline passed between two differences")
         try:
             (values,) = self.moved.runner.run({**self.given, source: batch}, deadline=self.deadline)
         except ValueFault:

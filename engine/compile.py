@@ -36,7 +36,7 @@ def compile(program: Program, request: Request, limits: Limits, deadline: float 
     ("wrt", 0). Raises DeadlineExceeded after `deadline`, a moment of `time.monotonic()`.
     """
     derivation, made = derived(program, request, limits, deadline)
-    derivation.check_memory(made)
+    derivation.check_memory(made.peak_bytes)
     return made
 
 
@@ -72,7 +72,7 @@ def _gradients(derivation: Derivation, request: GradientRequest) -> Compiled:
             elif request.unreached == "zeros" or name in request.accumulate:
                 results["gradients", name] = zeros(lookup.tensor(name))
             elif request.unreached == "error":
-                lookup.fault(*_unreached(name, targets))
+                lookup.fault(*unreached(name, targets))
             else:
                 derivation.empty.append(("gradients", name))
         lookup.raise_faults()
@@ -88,7 +88,8 @@ def typed_roots(derivation: Derivation, roots: Mapping[str, Leaf | None] | None)
     return {name: seeds.get(name) for name in roots}
 
 
-def _unreached(name: str, targets: list[str]) -> tuple[tuple[str | int, ...], str, str, str]:
+def unreached(name: str, targets: list[str]) -> tuple[tuple[str | int, ...], str, str, str]:
+    """Return the fault of a name that no root depends on."""
     hint = 'Leave it out of wrt, or let unreached be "null" or "zeros".'
     return ("wrt", targets.index(name)), "unreached", f"no root depends on {name!r}", hint
 

@@ -139,12 +139,10 @@ class Derivation:
                         "Name fewer outputs or wrt, or ask for products (jvp, hvp, gradients) instead.",
                     )
 
-    def check_memory(self, made: Compiled) -> None:
+    def check_memory(self, peak_bytes: int) -> None:
         """Raise GraphError where running takes more memory than the limit."""
-        if made.peak_bytes > self.limits.bytes:
-            detail = (
-                f"the computation holds up to {made.peak_bytes} bytes at once, over the limit of {self.limits.bytes}"
-            )
+        if peak_bytes > self.limits.bytes:
+            detail = f"the computation holds up to {peak_bytes} bytes at once, over the limit of {self.limits.bytes}"
             hint = "Use smaller tensors or checkpoint, or ask the operator of the server for a higher limit."
             raise GraphError([Fault(("graph",), "memory_limit", detail, hint)])
 

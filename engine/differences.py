@@ -91,7 +91,10 @@ class Verdict:
     tolerance: Tolerance
 
     def report(self, numbers: Array, shape: tuple[int, ...], lead: tuple[int, ...]) -> dict[str, Any]:
-        """Return it as plain data. `numbers` are those of the elements in a tensor of `shape` behind `lead`."""
+        """Return it as plain data. `numbers` are those of the elements in a tensor of `shape` behind `lead`.
+
+        An input none of whose elements could be compared does not pass.
+        """
         flat = _Flat(self, numbers, shape, lead)
         compared = np.flatnonzero((self.status == AGREES) | (self.status == FAILS))
         kinks = np.flatnonzero(self.status == KINK)
@@ -99,13 +102,14 @@ class Verdict:
             difference = np.nan_to_num(np.abs(self.gradient - self.numeric), nan=np.inf).ravel()
             largest = np.fmax(np.abs(self.gradient), np.abs(self.numeric)).ravel()
             relative = np.where(np.isinf(difference), np.inf, difference / np.fmax(largest, self.tolerance.floor))
+        failed, unresolved = (int((self.status == status).sum()) for status in (FAILS, UNRESOLVED))
         return {
-            "passed": not bool((self.status == FAILS).any()),
+            "passed": not failed and (unresolved < self.status.size or not self.status.size),
             "elements": int(np.prod((*lead, *shape))),
             "checked": int(self.status.size),
-            "failed": int((self.status == FAILS).sum()),
+            "failed": failed,
             "kinks": len(kinks),
-            "unresolved": int((self.status == UNRESOLVED).sum()),
+            "unresolved": unresolved,
             "largest_absolute": flat.worst(difference, compared),
             "largest_relative": flat.worst(relative, compared),
             "at_kinks": [flat.kink(place) for place in kinks[:MOST_KINKS].tolist()],

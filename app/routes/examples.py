@@ -35,6 +35,20 @@ _PACKED = {
         op("sum", ["square"], "total"),
     ),
 }
+_RECTIFIER = graph(
+    {"x": wanted([-1, 0, 2, 0])},
+    op("relu", ["x"], "active"),
+    op("square", ["x"], "squares"),
+    op("add", ["active", "squares"], "terms"),
+    op("sum", ["terms"], "total"),
+)
+_MASKED = graph(
+    {"x": wanted([0, 0.5, 2])},
+    op("reciprocal", ["x"], "inverse"),
+    op("gt", ["x", 0.25], "large"),
+    op("where", ["large", "inverse", 0], "safe"),
+    op("sum", ["safe"], "total"),
+)
 _ALL = {"x": 0, "y": 0}
 _SPOTS = graphs.black_scholes([80, 90, 100, 110])
 
@@ -115,6 +129,23 @@ EXAMPLES: dict[str, dict[str, Example]] = {
             vectors={"w": [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]], "b": [1, 1, 1]},
         ),
         "mapped": _example("The same direction for each sample", graphs.BATCH, vectors={"b": [1, 0, 0]}, vmap=_ALL),
+    },
+    "check": {
+        "tutorial": _example("The gradients of a linear layer are right", graphs.TUTORIAL),
+        "kinks": _example("At 0 the slopes of a rectifier differ: two kinks, and no failure", _RECTIFIER),
+        "mapped": _example("Per-sample gradients, for every sample", graphs.BATCH, vmap=_ALL),
+        "masked": _example(
+            "A failure: the gradient of 1 / x at 0 is not finite, also where another branch is taken", _MASKED
+        ),
+        "tolerances": _example(
+            "The step and the tolerances, and the gradient of an intermediate result",
+            graphs.TANH_LAYER,
+            backward={"h": [1, 2, 3]},
+            wrt=["x", "z"],
+            eps=1e-3,
+            rtol=1e-7,
+            atol=1e-9,
+        ),
     },
     "explain": {
         "shapes": _example("What training a network of this shape would take", graphs.CLASSIFIER),

@@ -14,8 +14,9 @@ from app.schemas.argument import ARGUMENT
 from app.schemas.graph import GRAPH, GRAPH_TYPE, OP
 from app.schemas.readers import Schema
 from app.schemas.record import Record
-from app.schemas.requests import EXPLAIN, FORWARD, GRADIENTS, HESSIAN, HVP, JACOBIAN, JVP
+from app.schemas.requests import CHECK, EXPLAIN, FORWARD, GRADIENTS, HESSIAN, HVP, JACOBIAN, JVP
 from app.schemas.tensor import TENSOR, TENSOR_TYPE, VALUES
+from engine.checked import METHODS
 from engine.types import DTYPES
 
 
@@ -119,6 +120,27 @@ _STEP = _object(
 _SWEEP = _object({"results": _list(_STRINGS), "runs": _COUNT, "slots": _COUNT, "steps": _list(_ref("Step"))})
 _KEPT = _object({"name": _NAME_OR_NULL, "op": _NAME_OR_NULL, **_TYPE, "bytes": _COUNT, "needed_by": _STRINGS})
 _PASSES = _object({"mode": _STRING, "passes": _COUNT, "without_colouring": _COUNT, "saved": _COUNT})
+_REAL: Schema = {"anyOf": [{"type": "number"}, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}]}
+_SLOPES: dict[str, Schema] = {"index": _SHAPE, "gradient": _REAL}
+_WORST = {"anyOf": [_object({"difference": _REAL, **_SLOPES, "numeric": _REAL}), _NULL]}
+_INPUT = _object(
+    {
+        "passed": _FLAG,
+        "method": {"type": "string", "enum": list(METHODS)},
+        **dict.fromkeys(("elements", "checked", "failed", "kinks", "unresolved"), _COUNT),
+        "largest_absolute": _WORST,
+        "largest_relative": _WORST,
+        "at_kinks": _list(_object({**_SLOPES, "left": _REAL, "right": _REAL})),
+    }
+)
+_PRODUCT = _object({"passed": _FLAG, "tangent": _REAL, "cotangent": _REAL, "difference": _REAL})
+_COMPARISON: dict[str, Schema] = {
+    "passed": _FLAG,
+    "finite": _FLAG,
+    "inputs": _map(_INPUT),
+    "dot_product": _PRODUCT,
+    "warnings": _STRINGS,
+}
 _EXPLANATION: dict[str, Schema] = {
     "plan": _object({"sweeps": _list(_SWEEP), "clusters": _COUNT}),
     "cost": _map(_object({**_WORK, "peak_bytes": _COUNT})),
@@ -195,6 +217,14 @@ CALLS: Mapping[str, Call] = {
         "Multiply the Hessian of a scalar with a vector, at the cost of a few gradients: no Hessian is made.",
         HVP,
         {"outputs": _TENSORS, "gradients": _TENSORS, "hvp": _TENSORS},
+    ),
+    "check": Call(
+        "Check",
+        "Are the gradients right?",
+        "Hold gradients against differences of values. For each input: the largest absolute and relative difference, "
+        "and where; kinks, at which the slopes on both sides differ. Besides, whether forward mode agrees.",
+        CHECK,
+        _COMPARISON,
     ),
     "explain": Call(
         "Explain",

@@ -152,6 +152,27 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
+class Real:
+    """A finite number that is not negative, and above 0 where it is `positive`."""
+
+    positive: bool = False
+
+    def read(self, value: Any, path: Path, reading: Reading) -> float:
+        """Return the number."""
+        wanted = "a number above 0" if self.positive else "a number, 0 or above"
+        if type(value) not in {int, float}:
+            wrong_kind(reading, path, value, wanted)
+        if value < 0 or (self.positive and value == 0):
+            detail = f"`{path[-1]}` is {short(value)}; it takes {wanted}"
+            reading.refuse(path, "out_of_range", detail, f"Give {wanted}.")
+        return float(value)
+
+    def schema(self) -> Schema:
+        """Return the JSON schema."""
+        return {"type": "number", "exclusiveMinimum" if self.positive else "minimum": 0}
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """One of a few strings."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.schemas.graph import GraphReader
-from app.schemas.readers import ByName, Choice, Flag, Name, Names, Reading, Schema, Whole, wrong_kind
+from app.schemas.readers import ByName, Choice, Flag, Name, Names, Reading, Real, Schema, Whole, wrong_kind
 from app.schemas.record import Member, Record
 from app.schemas.tensor import SeedReader, TensorForm, TensorReader
 from engine.errors import Path
@@ -97,6 +97,16 @@ def _gradients(*, bare: bool = False) -> dict[str, Member]:
 GRADIENTS = _call("a gradients request", _gradients(), dag=True)
 
 EXPLAIN = _call("an explain request", _gradients(bare=True), dag=True, bare=True)
+
+CHECK = _call(
+    "a check request",
+    {
+        **_gradients(),
+        "eps": Member(Real(positive=True), "the step of the differences; by default one that suits each element"),
+        "rtol": Member(Real(), "how far apart two derivatives may be, as a part of the larger one", 1e-5),
+        "atol": Member(Real(), "how far apart two derivatives may be besides", 1e-7),
+    },
+)
 
 FORWARD = _call("a forward request", {"outputs": _OUTPUTS})
 

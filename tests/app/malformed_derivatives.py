@@ -22,6 +22,7 @@ OWN: dict[str, dict[str, Any]] = {
     "jacobian": {},
     "hessian": {},
     "hvp": {"vectors": {"x": [1, 0]}},
+    "check": {},
     "explain": {},
 }
 """What each call needs besides a graph."""
@@ -133,6 +134,58 @@ def scalar(call: str) -> list[Case]:
     ]
 
 
+def roots(call: str) -> list[Case]:
+    """The faults of the members of a request for gradients."""
+    several = {"op": "split", "inputs": ["x", 1], "output": ["first", "second"]}
+    return [
+        case(call, "unknown root", "unknown_tensor", "#/backward", backward="loss"),
+        case(call, "unknown root in a list", "unknown_tensor", "#/backward/1", backward=["s", "loss"]),
+        case(call, "no root in the list", "empty_list", "#/backward", backward=[]),
+        case(call, "root that was not recorded", "root_requires_no_grad", "#/backward", KEPT, backward="kept"),
+        case(call, "a root without its seed", "seed_missing", "#/backward", backward="e"),
+        case(call, "several outputs that no op consumes", "no_root", "#/backward", several),
+        case(call, "seed of another shape", "shape_mismatch", "#/backward/e", backward={"e": [1, 2, 3]}),
+        case(call, "seed of letters", "not_a_number", "#/backward/e/1", backward={"e": [1, "one"]}),
+        case(call, "wrt as a name", "wrong_type", "#/wrt", wrt="x"),
+        case(call, "unknown wrt", "unknown_tensor", "#/wrt/1", wrt=["x", "w"]),
+        case(call, "wrt twice the same", "duplicate_name", "#/wrt/1", wrt=["x", "x"]),
+        case(call, "wrt without requires_grad", "requires_no_grad", "#/wrt/0", wrt=["c"]),
+        case(call, "integer wrt", "dtype", "#/wrt/0", wrt=["k"]),
+        case(call, "unknown output", "unknown_tensor", "#/outputs/0", outputs=["loss"]),
+        case(call, "accumulate for what is not asked for", "not_in_wrt", "#/accumulate/c", accumulate={"c": [1, 1]}),
+        case(call, "accumulate of another shape", "shape_mismatch", "#/accumulate/x", accumulate={"x": [1]}),
+        case(
+            call,
+            "unreached that is an error",
+            "unreached",
+            "#/wrt/1",
+            op("exp", ["x"], "aside"),
+            backward="s",
+            wrt=["x", "aside"],
+            unreached="error",
+        ),
+        case(call, "unknown unreached", "unknown_choice", "#/unreached", unreached="none"),
+    ]
+
+
+def tolerances() -> list[Case]:
+    """The faults of the members of a check that are numbers."""
+
+    def given(name: str, code: str, member: str, value: Any) -> Case:
+        return case("check", f"{member}: {name}", code, f"#/{member}", **{member: value})
+
+    return [
+        *[
+            given(name, "wrong_type", member, value)
+            for member in ("eps", "rtol", "atol")
+            for name, value in (("a string", "1e-6"), ("Infinity", "Infinity"), ("a list", [1e-6]), ("true", True))
+        ],
+        *[given("negative", "out_of_range", member, -1e-6) for member in ("eps", "rtol", "atol")],
+        given("zero", "out_of_range", "eps", 0),
+        given("minus zero", "out_of_range", "eps", -0.0),
+    ]
+
+
 def types() -> list[Case]:
     """The faults of a tensor that has a type and no values."""
 
@@ -184,6 +237,7 @@ TABLES: dict[str, list[Case]] = {
         Case("too many elements", orjson.dumps(LARGE), 422, "elements_limit", "#/graph"),
     ],
     "hvp": [*common("hvp"), *vectors("hvp", "vectors"), *scalar("hvp")],
+    "check": [*common("check"), *roots("check"), *tolerances()],
     "explain": [
         *common("explain"),
         *types(),

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import main
-from app.routes.examples import TUTORIAL
+from app.operations import OPERATIONS
+from app.routes.examples import EXAMPLES, TUTORIAL
 from tests.app.client import Client
 from tests.app.malformed import RIGHT
 
@@ -21,13 +22,24 @@ def test_version(runner: CliRunner) -> None:
     assert runner.invoke(main, ["--version"]).stdout.startswith("gradd ")
 
 
-@pytest.mark.parametrize("options", [[], ["--forward"]])
-def test_run_gives_the_server_s_answer(runner: CliRunner, client: Client, tmp_path: Path, options: list[str]) -> None:
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_run_gives_the_server_s_answer(runner: CliRunner, client: Client, tmp_path: Path, operation: str) -> None:
+    request = next(iter(EXAMPLES[operation].values()))["value"]
     file = tmp_path / "request.json"
-    file.write_text(json.dumps(TUTORIAL))
-    done = runner.invoke(main, ["run", str(file), *options])
-    served = client.post("/v1/forward" if options else "/v1/gradients", TUTORIAL)
-    assert (done.exit_code, done.stdout) == (0, served.text + "\n")
+    file.write_text(json.dumps(request))
+    done = runner.invoke(main, ["run", str(file), "--operation", operation])
+    assert (done.exit_code, done.stdout) == (0, client.post(f"/v1/{operation}", request).text + "\n")
+
+
+def test_run_is_for_gradients_unless_it_is_told_otherwise(runner: CliRunner, client: Client) -> None:
+    done = runner.invoke(main, ["run", "-"], input=json.dumps(TUTORIAL))
+    assert done.stdout == client.post("/v1/gradients", TUTORIAL).text + "\n"
+
+
+def test_run_names_the_operations_that_there_are(runner: CliRunner) -> None:
+    unknown = runner.invoke(main, ["run", "-", "--operation", "gradient"], input="{}")
+    assert unknown.exit_code == 2
+    assert "gradients" in unknown.stderr
 
 
 def test_run_reads_standard_input(runner: CliRunner, client: Client) -> None:

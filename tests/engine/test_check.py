@@ -18,6 +18,7 @@ from engine.program import Call, Leaf, Limits, Program, Ref
 from engine.requests import CheckRequest
 from engine.samples import Sample
 from engine.trace import trace
+from engine.types import float64
 from tests.engine.programs import call, given, program, sample_program, with_outputs
 from tests.engine.test_laws import CASES
 from tests.engine.wrong_rules import OPS, WRONG
@@ -274,6 +275,20 @@ def test_the_step_and_the_tolerances_can_be_given() -> None:
     ]
 
 
+@pytest.mark.parametrize("eps", [1e-12, 1e-300])
+def test_a_step_that_would_be_lost_beside_an_element_is_made_larger(eps: float) -> None:
+    """The difference of x and 1e20 is 0 with no rounding error in sight: only the step tells that nothing moved."""
+    x = {"x": np.array([1.0, 1e20]), "c": np.array([1.0, 1e20])}
+    report = checked(x, call("sub", "x", "c", output="y"), wrt=("x",), eps=eps)["inputs"]["x"]
+    assert report["passed"]
+    assert report["largest_relative"]["difference"] < 1e-6
+
+
+def test_an_input_of_which_nothing_can_be_compared_does_not_pass() -> None:
+    found = checked({"x": [0.0]}, call("add", "x", 1e20, output="y"))
+    assert (found["passed"], found["inputs"]["x"]["unresolved"]) == (False, 1)
+
+
 def test_a_scalar_needs_no_seed_and_faults_are_those_of_gradients() -> None:
     values = {"x": [1.0, 2.0]}
     scalar = program(values, call("square", "x", output="s"), call("sum", "s", output="y"))
@@ -292,6 +307,23 @@ def test_accumulated_gradients_are_left_out() -> None:
     made = program(values, call("square", "x", output="s"), call("sum", "s", output="y"))
     request = CheckRequest(accumulate={"x": made.tensors["x"]})
     assert compile_check(made, request, Limits()).run(given(values))["passed"]
+    with pytest.raises(GraphError, match="no gradient of 'y'"):
+        compile_check(made, CheckRequest(accumulate={"y": Leaf(float64, ())}), Limits())
+
+
+def test_what_no_root_depends_on_is_refused_where_that_is_asked_for() -> None:
+    values = {"x": [1.0], "z": [2.0]}
+    made = program(values, call("exp", "x", output="e"), call("sum", "e", output="y"))
+    with pytest.raises(GraphError, match="no root depends on 'z'"):
+        compile_check(made, CheckRequest(unreached="error"), Limits())
+
+
+def test_anomalies_are_looked_for() -> None:
+    values = {"x": [0.0, 1.0]}
+    made = program(values, call("sqrt", "x", output="r"), call("sum", "r", output="y"))
+    compiled = compile_check(made, CheckRequest(detect_anomaly=True), Limits())
+    with pytest.raises(ValueFault, match="sqrt: the gradient that it passes back is not finite"):
+        compiled.run(given(values))
 
 
 def test_a_refusal_at_the_point_itself_is_an_error() -> None:
