@@ -10,7 +10,9 @@ import numpy as np
 
 import engine.ops  # noqa: F401  # fills the registry
 from engine.graph import Builder, building
-from engine.op import REGISTRY, Op, Primitive, leaf
+from engine.op import REGISTRY, Op
+from engine.operands import leaf
+from engine.primitive import Primitive
 from engine.program import Limits
 from engine.samples import Draw, Sample
 from engine.signature import Parameter

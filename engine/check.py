@@ -23,7 +23,7 @@ from engine.cost import flops
 from engine.derivation import Derivation
 from engine.errors import GraphError
 from engine.graph import Tensor
-from engine.op import as_tensor, constant, leaf
+from engine.operands import as_tensor, constant, leaf
 from engine.ops.elementwise import abs, maximum
 from engine.ops.reduction import sum as summed
 from engine.program import Leaf, Limits, Program

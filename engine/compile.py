@@ -15,7 +15,7 @@ from engine.autodiff.reverse import Edge, backward
 from engine.compiled import Block, Compiled, Place
 from engine.derivation import Derivation
 from engine.graph import Tensor
-from engine.op import constant
+from engine.operands import constant
 from engine.ops.movement import expanded
 from engine.program import Leaf, Limits, Program
 from engine.requests import (

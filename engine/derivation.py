@@ -17,7 +17,7 @@ from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep
 from engine.errors import Fault, GraphError, OpError, Path
 from engine.graph import Tensor, building
 from engine.lookup import Lookup
-from engine.op import LEAF, as_tensor, leaf
+from engine.operands import LEAF, as_tensor, leaf
 from engine.ops.movement import permuted
 from engine.ops.seed import forked
 from engine.plan import Plan, plan

@@ -18,7 +18,7 @@ from engine.compiled import Compiled, Sweep
 from engine.cost import Cost, size, step_cost
 from engine.derivation import Derivation
 from engine.graph import Node, Tensor, building
-from engine.op import CONSTANT
+from engine.operands import CONSTANT
 from engine.plan import Plan, Step
 from engine.program import Limits, Program
 from engine.requests import Request

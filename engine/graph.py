@@ -18,7 +18,7 @@ from engine.errors import DeadlineExceeded, OpError
 from engine.types import DType, Number, Shape, float64, numel
 
 if TYPE_CHECKING:
-    from engine.op import Primitive
+    from engine.primitive import Primitive
     from engine.program import Limits
 
 OPERATORS: dict[str, Callable[..., Tensor]] = {}

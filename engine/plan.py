@@ -14,9 +14,10 @@ import numpy as np
 from engine.autodiff.reverse import ancestors
 from engine.blocked import blocked
 from engine.graph import Node, Tensor
-from engine.op import CONSTANT, LEAF, Kernel
+from engine.operands import CONSTANT, LEAF
 from engine.optimize.fuse import Cluster, fused
 from engine.optimize.order import interleaved
+from engine.primitive import Kernel
 
 Source = tuple[str, str]
 """What a leaf is read from: the request's member and the name in it, such as ("tensors", "w")."""

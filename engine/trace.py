@@ -12,7 +12,8 @@ from typing import Any
 
 from engine.errors import Fault, GraphError, OpError, Path, did_you_mean
 from engine.graph import Builder, Tensor, building
-from engine.op import REGISTRY, Op, leaf
+from engine.op import REGISTRY, Op
+from engine.operands import leaf
 from engine.ops.autograd import detached, marked
 from engine.program import Argument, Call, Leaf, Limits, Program, Ref
 from engine.signature import Parameter, offered_dtype

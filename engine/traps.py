@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from engine.graph import Node, Tensor
-from engine.op import CONSTANT
+from engine.operands import CONSTANT
 from engine.trace import Trace
 from engine.types import bool_
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from engine.autodiff.reverse import ancestors, backward, cotangents_of
 from engine.graph import Node, Tensor, builder
-from engine.op import constant, convert, leaf
+from engine.operands import constant, convert, leaf
 from engine.ops.movement import expanded
 
 

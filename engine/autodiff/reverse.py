@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from engine.graph import Node, Tensor, builder
-from engine.op import convert
+from engine.operands import convert
 from engine.ops.reduction import sum_to
 
 Edge = tuple[Node, Tensor, Tensor]

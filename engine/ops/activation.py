@@ -9,7 +9,8 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor
-from engine.op import arithmetic, elementwise, op
+from engine.op import elementwise, op
+from engine.operands import arithmetic
 from engine.ops.arguments import refuse_inplace, require_floating, require_number, require_one_dtype
 from engine.ops.elementwise import clamp, exp, logical_and, logical_or, where
 from engine.ops.movement import reshaped

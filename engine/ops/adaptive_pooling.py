@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import op, primitive
+from engine.op import op
 from engine.ops.arguments import require_floating
 from engine.ops.avg_pooling import over_dimensions, window_sum
 from engine.ops.indexing import taken
@@ -20,6 +20,7 @@ from engine.ops.max_pooling import least, window_index, window_max
 from engine.ops.movement import reshaped
 from engine.ops.slicing import padded
 from engine.ops.windows import Sizes, with_batch
+from engine.primitive import primitive
 from engine.samples import real, sample
 from engine.types import DType, Shape, int64
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from engine.errors import OpError
 from engine.graph import Tensor
-from engine.op import constant, op
+from engine.op import op
+from engine.operands import constant
 from engine.ops.elementwise import add, where
 from engine.ops.matmul import bmm, factors, mm, mv, outer
 from engine.ops.reduction import summed

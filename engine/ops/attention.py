@@ -8,13 +8,14 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import op, primitive
+from engine.op import op
 from engine.ops.arguments import require_floating, require_one_dtype
 from engine.ops.elementwise import where
 from engine.ops.matmul import matmul
 from engine.ops.movement import expanded, matrix_transpose, reshaped
 from engine.ops.random import dropped, require_probability
 from engine.ops.softmax import softmax_of_scores
+from engine.primitive import primitive
 from engine.samples import boolean, real, sample
 from engine.types import bool_, broadcast_shapes
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph import Tensor, Type
-from engine.op import linear, op, primitive
+from engine.op import op
+from engine.primitive import linear, primitive
 from engine.samples import real, sample
 
 

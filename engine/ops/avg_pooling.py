@@ -8,12 +8,13 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import linear, op, primitive
+from engine.op import op
 from engine.ops.arguments import require_floating
 from engine.ops.elementwise import div
 from engine.ops.movement import expanded, reshaped
 from engine.ops.pools import Numbers, Pool, pool
 from engine.ops.windows import Sizes, folded, places, window_counts
+from engine.primitive import linear, primitive
 from engine.samples import real, sample
 from engine.types import DType, int64
 

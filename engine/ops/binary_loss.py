@@ -6,12 +6,14 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import arithmetic, elementwise, op, primitive
+from engine.op import elementwise, op
+from engine.operands import arithmetic
 from engine.ops.arguments import require_floating, require_one_dtype
 from engine.ops.elementwise import clamp, log, log1p, sigmoid
 from engine.ops.loss import Reduction, reduced, require_same_shape, weighted
 from engine.ops.precision import in_single, softplus_of_minus_abs
 from engine.ops.smooth_activation import logsigmoid
+from engine.primitive import primitive
 from engine.samples import fixed, positive, real, sample, unit
 
 

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 from engine.errors import OpError
 from engine.graph import Tensor
-from engine.op import camel, constant, op
+from engine.op import camel, op
+from engine.operands import constant
 from engine.ops.arguments import require_floating, require_one_dtype
 from engine.ops.creation import eye
 from engine.ops.elementwise import mul, where

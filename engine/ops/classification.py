@@ -11,13 +11,15 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import as_tensor, elementwise, linear, op
+from engine.op import elementwise, op
+from engine.operands import as_tensor
 from engine.ops.arguments import require_floating, require_one_dtype, require_shape
 from engine.ops.elementwise import ne, where
 from engine.ops.loss import Reduction, reduced
 from engine.ops.movement import expanded, permuted, reshaped
 from engine.ops.reduction import sum, summed
 from engine.ops.softmax import log_softmax_along
+from engine.primitive import linear
 from engine.samples import fixed, integers, positive, real, sample, unit
 from engine.types import DType, Number, int64
 

@@ -8,10 +8,12 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type, builder
-from engine.op import as_tensor, constant, convert, op, primitive
+from engine.op import op
+from engine.operands import as_tensor, constant, convert
 from engine.ops.diagonals import with_diagonal
 from engine.ops.elementwise import lt, where
 from engine.ops.movement import expanded
+from engine.primitive import primitive
 from engine.samples import integers, real, sample
 from engine.signature import offered_dtype
 from engine.types import DType, Number, Shape, bool_, float64, int64, number_dtype

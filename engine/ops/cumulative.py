@@ -11,12 +11,14 @@ import numpy as np
 from scipy.linalg import lapack
 
 from engine.graph import Tensor, Type
-from engine.op import as_tensor, linear, op, primitive
+from engine.op import op
+from engine.operands import as_tensor
 from engine.ops.arguments import require_floating
 from engine.ops.elementwise import exp
 from engine.ops.movement import reshaped, same
 from engine.ops.reduction import reduction_dtype
 from engine.ops.summation import reduced_shape
+from engine.primitive import linear, primitive
 from engine.samples import integers, real, sample
 from engine.types import DType, wrap_dim
 

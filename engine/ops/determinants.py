@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import op, primitive
+from engine.op import op
 from engine.ops.arguments import require_number
 from engine.ops.diagonals import diagonal_of
 from engine.ops.elementwise import lt, where, zeros_like
@@ -21,6 +21,7 @@ from engine.ops.linalg import inverse, require_square
 from engine.ops.matmul import product
 from engine.ops.movement import matrix_transpose, reshaped
 from engine.ops.reduction import sum, summed
+from engine.primitive import primitive
 from engine.samples import integers, real, sample, spd
 
 # Determinant and cofactors

@@ -6,7 +6,8 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import linear, op
+from engine.op import op
+from engine.primitive import linear
 from engine.samples import real, sample
 from engine.types import Shape, wrap_dim
 

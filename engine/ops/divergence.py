@@ -8,7 +8,8 @@ import numpy as np
 from scipy import special
 
 from engine.graph import Tensor
-from engine.op import arithmetic, elementwise, op
+from engine.op import elementwise, op
+from engine.operands import arithmetic
 from engine.ops.arguments import require_floating
 from engine.ops.elementwise import exp, log
 from engine.ops.loss import reduced

@@ -11,7 +11,8 @@ from scipy import special
 
 from engine.errors import OpError
 from engine.graph import Tensor
-from engine.op import arithmetic, as_tensor, comparison, constant, elementwise, logical, numeric, op, promoted
+from engine.op import elementwise, op
+from engine.operands import arithmetic, as_tensor, comparison, constant, logical, numeric, promoted
 from engine.ops.masks import chosen
 from engine.ops.precision import in_single, logistic
 from engine.samples import boolean, positive, real, sample

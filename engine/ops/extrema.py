@@ -14,12 +14,14 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import as_tensor, camel, constant, linear, op, primitive
+from engine.op import camel, op
+from engine.operands import as_tensor, constant
 from engine.ops.arguments import require_number
 from engine.ops.elementwise import eq, logical_and, logical_or, maximum, minimum, ne, where
 from engine.ops.movement import reshaped, same
 from engine.ops.reduction import dims_of, restored, summed
 from engine.ops.summation import Dims, extremum, reduced_shape
+from engine.primitive import linear, primitive
 from engine.samples import real, sample
 from engine.types import bool_, int64, wrap_dim, wrap_dims
 

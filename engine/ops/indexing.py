@@ -11,9 +11,10 @@ from scipy import sparse
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import linear, op
+from engine.op import op
 from engine.ops.elementwise import div
 from engine.ops.movement import expanded, reshaped
+from engine.primitive import linear
 from engine.samples import integers, real, sample
 from engine.types import Shape, broadcast_shapes, int32, int64, wrap_dim
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import alias, as_tensor, constant, linear, op, promoted
+from engine.op import alias, op
+from engine.operands import as_tensor, constant, promoted
 from engine.ops.movement import expanded, reshaped, same
 from engine.ops.slicing import last
+from engine.primitive import linear
 from engine.samples import real, sample
 from engine.types import Shape, wrap_dim
 

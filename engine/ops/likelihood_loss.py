@@ -8,12 +8,13 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import op, primitive
+from engine.op import op
 from engine.ops.arguments import require_floating
 from engine.ops.elementwise import exp, log, square, where
 from engine.ops.loss import Reduction, reduced
 from engine.ops.movement import reshaped
 from engine.ops.similarity import raised
+from engine.primitive import primitive
 from engine.samples import positive, real, sample
 
 

@@ -13,10 +13,11 @@ from scipy.linalg import lapack
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import op, primitive
+from engine.op import op
 from engine.ops.arguments import require_floating, require_one_dtype
 from engine.ops.matmul import of_rank, product
 from engine.ops.movement import matrix_transpose, reshaped
+from engine.primitive import primitive
 from engine.samples import real, sample, spd
 from engine.types import Shape, broadcast_shapes, float16
 

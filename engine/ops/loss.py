@@ -11,7 +11,8 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor
-from engine.op import arithmetic, elementwise, op, promoted
+from engine.op import elementwise, op
+from engine.operands import arithmetic, promoted
 from engine.ops.activation import hardtanh
 from engine.ops.arguments import require_floating, require_shape
 from engine.ops.elementwise import abs, square

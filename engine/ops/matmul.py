@@ -10,10 +10,11 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import alias, multilinear, op
+from engine.op import alias, op
 from engine.ops.arguments import require_number, require_one_dtype
 from engine.ops.elementwise import mul
 from engine.ops.movement import matrix_transpose, reshaped
+from engine.primitive import multilinear
 from engine.samples import integers, real, sample
 from engine.types import broadcast_shapes, numel
 

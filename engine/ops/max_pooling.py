@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.graph import Tensor, Type
-from engine.op import linear, op, primitive
+from engine.op import op
 from engine.ops.arguments import require_number
 from engine.ops.masks import masked
 from engine.ops.pools import Numbers, Pool, pool
 from engine.ops.windows import Sizes, places, window_counts
+from engine.primitive import linear, primitive
 from engine.samples import real, sample
 from engine.types import DType, int64, uint8
 

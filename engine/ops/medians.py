@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph import Tensor, Type
-from engine.op import as_tensor, op, primitive
+from engine.op import op
+from engine.operands import as_tensor
 from engine.ops.arguments import require_number
 from engine.ops.extrema import require_elements, selected, ties_with
 from engine.ops.movement import reshaped, same
 from engine.ops.reduction import restored, summed
 from engine.ops.summation import reduced_shape
+from engine.primitive import primitive
 from engine.samples import real, sample
 from engine.types import int64, wrap_dim
 

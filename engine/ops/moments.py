@@ -8,10 +8,12 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import elementwise, floating, op, primitive
+from engine.op import elementwise, op
+from engine.operands import floating
 from engine.ops.elementwise import eq, where
 from engine.ops.reduction import count_of, dims_of, mean, restored, summed
 from engine.ops.summation import Dims, reduced_shape, total
+from engine.primitive import primitive
 from engine.samples import real, sample
 from engine.types import Number
 

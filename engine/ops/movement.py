@@ -11,7 +11,9 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import CONSTANT, alias, linear, op
+from engine.op import alias, op
+from engine.operands import CONSTANT
+from engine.primitive import linear
 from engine.samples import real, sample
 from engine.types import Shape, numel, wrap_dim, wrap_dims
 

@@ -12,12 +12,14 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import as_tensor, op, primitive
+from engine.op import op
+from engine.operands import as_tensor
 from engine.ops.arguments import require_floating
 from engine.ops.elementwise import abs, eq, logical_or, pow, sign, sub, where
 from engine.ops.extrema import require_elements, ties_with
 from engine.ops.reduction import dims_of, restored, summed
 from engine.ops.summation import Dims, reduced_shape, total
+from engine.primitive import primitive
 from engine.samples import real, sample
 from engine.types import DType, wrap_dims
 

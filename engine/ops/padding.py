@@ -10,11 +10,12 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import linear, op
+from engine.op import op
 from engine.ops.creation import fitting
 from engine.ops.movement import same
 from engine.ops.slicing import cropped, last, padded
 from engine.ops.summation import total
+from engine.primitive import linear
 from engine.samples import real, sample
 from engine.types import Number
 

@@ -12,11 +12,13 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type, builder
-from engine.op import arithmetic, as_tensor, camel, elementwise, op, primitive, promoted
+from engine.op import camel, elementwise, op
+from engine.operands import arithmetic, as_tensor, promoted
 from engine.ops.arguments import refuse_inplace, require_floating, require_sizes
 from engine.ops.elementwise import zeros_like
 from engine.ops.movement import same
 from engine.ops.seed import random_seed
+from engine.primitive import primitive
 from engine.samples import fixed, real, sample, unit
 from engine.signature import offered_dtype
 from engine.types import DType, Shape, broadcast_shapes, float64

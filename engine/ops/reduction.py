@@ -6,10 +6,12 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type, builder
-from engine.op import Primitive, as_tensor, linear, op, primitive
+from engine.op import op
+from engine.operands import as_tensor
 from engine.ops.elementwise import eq, exp, ne, where
 from engine.ops.movement import expanded, reshaped
 from engine.ops.summation import Dims, reduced_shape, total
+from engine.primitive import Primitive, linear, primitive
 from engine.samples import boolean, integers, real, sample
 from engine.signature import offered_dtype
 from engine.types import DType, Shape, bool_, int64, numel, uint8, wrap_dims

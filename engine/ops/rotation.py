@@ -6,8 +6,9 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import linear, op
+from engine.op import op
 from engine.ops.movement import reshaped
+from engine.primitive import linear
 from engine.samples import real, sample
 from engine.types import wrap_dim, wrap_dims
 

@@ -9,12 +9,14 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import as_tensor, constant, linear, op
+from engine.op import op
+from engine.operands import as_tensor, constant
 from engine.ops.creation import filled, fitting
 from engine.ops.elementwise import where
 from engine.ops.indexing import aligned, element_index, gathered, require_within, scattered_sum
 from engine.ops.movement import reshaped, same
 from engine.ops.slicing import cropped
+from engine.primitive import linear
 from engine.samples import boolean, integers, real, sample
 from engine.types import Number, bool_
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph import Tensor, Type
-from engine.op import leaf, primitive
+from engine.operands import leaf
+from engine.primitive import primitive
 from engine.types import Shape, int64
 
 _STRIDE = np.int64(-7046029254386353131)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph import Tensor
-from engine.op import arithmetic, as_tensor, elementwise, op, promoted
+from engine.op import elementwise, op
+from engine.operands import arithmetic, as_tensor, promoted
 from engine.ops.arguments import require_floating
 from engine.ops.movement import expanded
 from engine.ops.norms import vector_norm_over

@@ -13,11 +13,13 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import as_tensor, constant, linear, op
+from engine.op import op
+from engine.operands import as_tensor, constant
 from engine.ops.creation import counted
 from engine.ops.elementwise import lt, where
 from engine.ops.indexing import taken
 from engine.ops.movement import reshaped, same
+from engine.primitive import linear
 from engine.samples import integers, real, sample
 from engine.types import Number, Shape, int64, wrap_dim
 

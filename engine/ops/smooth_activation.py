@@ -13,7 +13,8 @@ from scipy import special
 
 from engine.errors import OpError
 from engine.graph import Tensor
-from engine.op import arithmetic, elementwise, floating, op
+from engine.op import elementwise, op
+from engine.operands import arithmetic, floating
 from engine.ops.arguments import refuse_inplace, require_floating, require_number
 from engine.ops.elementwise import abs, div, exp, sigmoid, square, tanh, where
 from engine.ops.precision import in_single, logistic, softplus_of_minus_abs

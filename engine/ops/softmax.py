@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from engine.graph import Tensor, Type
-from engine.op import as_tensor, op, primitive
+from engine.op import op
+from engine.operands import as_tensor
 from engine.ops.arguments import require_floating
 from engine.ops.elementwise import exp
 from engine.ops.movement import reshaped
 from engine.ops.precision import in_single
 from engine.ops.reduction import summed
+from engine.primitive import primitive
 from engine.samples import real, sample
 from engine.signature import offered_dtype
 from engine.types import DType, float64, wrap_dim

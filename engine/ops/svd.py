@@ -12,13 +12,15 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import constant, op, primitive
+from engine.op import op
+from engine.operands import constant
 from engine.ops.diagonals import with_diagonal
 from engine.ops.elementwise import add
 from engine.ops.linalg import require_matrices
 from engine.ops.matmul import product
 from engine.ops.movement import expanded, matrix_transpose, reshaped
 from engine.ops.slicing import sliced
+from engine.primitive import primitive
 from engine.samples import real, sample, spd
 
 

@@ -9,13 +9,14 @@ from scipy.linalg import blas, lapack
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import op, primitive
+from engine.op import op
 from engine.ops.arguments import require_one_dtype
 from engine.ops.diagonals import lower
 from engine.ops.diagonals import upper as upper_triangle
 from engine.ops.linalg import require_matrices, require_rows, require_square
 from engine.ops.matmul import of_rank, product
 from engine.ops.movement import matrix_transpose
+from engine.primitive import primitive
 from engine.samples import real, sample, spd
 from engine.types import broadcast_shapes, numel
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import linear
 from engine.ops.movement import reshaped
+from engine.primitive import linear
 from engine.types import Shape
 
 Sizes = tuple[int, ...]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.graph import Node, Tensor
-from engine.op import CONSTANT
+from engine.operands import CONSTANT
 
 SMALLEST = 2**15
 """Elements below which a cluster is not worth its bookkeeping: they are in cache anyway."""

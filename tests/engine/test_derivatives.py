@@ -15,7 +15,8 @@ from engine.compile import compile as compile_request
 from engine.compiled import Compiled
 from engine.derivation import Derivation
 from engine.graph import Builder, Tensor, building
-from engine.op import REGISTRY, leaf
+from engine.op import REGISTRY
+from engine.operands import leaf
 from engine.plan import plan
 from engine.program import Call, Leaf, Limits, Program
 from engine.requests import (

@@ -14,7 +14,8 @@ from engine.errors import GraphError
 from engine.execute.numpy import Runner
 from engine.explain import explain
 from engine.graph import Builder, Node, building
-from engine.op import REGISTRY, leaf
+from engine.op import REGISTRY
+from engine.operands import leaf
 from engine.program import Call, Leaf, Limits, Program
 from engine.requests import ForwardRequest, GradientRequest, HessianRequest, JacobianRequest, Request
 from engine.types import float32, float64

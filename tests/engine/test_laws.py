@@ -20,7 +20,8 @@ from engine.autodiff.reverse import ancestors, backward
 from engine.errors import OpError, ValueFault
 from engine.execute.numpy import Runner
 from engine.graph import Builder, Node, Tensor, building
-from engine.op import CONSTANT, LEAF, REGISTRY, leaf
+from engine.op import REGISTRY
+from engine.operands import CONSTANT, LEAF, leaf
 from engine.plan import plan
 from engine.program import Limits
 from engine.samples import Draw, Sample

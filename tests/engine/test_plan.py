@@ -14,7 +14,8 @@ from engine.errors import DeadlineExceeded, ValueFault
 from engine.execute import numpy as executor
 from engine.execute.numpy import Runner
 from engine.graph import Builder, Tensor, building
-from engine.op import REGISTRY, leaf
+from engine.op import REGISTRY
+from engine.operands import leaf
 from engine.optimize.fuse import Cluster, fused
 from engine.plan import plan
 from engine.program import Call, Leaf, Limits, Program, Ref

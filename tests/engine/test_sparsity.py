@@ -15,7 +15,8 @@ from engine.autodiff.reverse import backward
 from engine.compile import compile as compile_request
 from engine.compiled import Compiled
 from engine.graph import Builder, Tensor, building
-from engine.op import REGISTRY, leaf
+from engine.op import REGISTRY
+from engine.operands import leaf
 from engine.program import Limits, Program
 from engine.requests import HessianRequest, JacobianRequest
 from engine.samples import Sample

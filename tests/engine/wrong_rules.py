@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.op import REGISTRY, Primitive
+from engine.op import REGISTRY
 from engine.ops import cumulative, elementwise, extrema, joining, linalg, matmul, moments, movement, reduction, slicing
 from engine.ops import softmax as softmaxes
+from engine.primitive import Primitive
 from engine.program import Call
 from tests.engine.programs import call
 

@@ -1,0 +1,147 @@
+"""What a node does: primitives by kind, and the decorators that make them.
+
+A *primitive* is a node's operation. Its function is its type rule, its `kernel` runs it on NumPy arrays, its `vjp`
+rules emit nodes. Its *kind* says how it relates inputs to outputs, from which tangents and batching follow:
+
+- `elementwise` (see `engine.elementwise`): each output element depends on one element of each (broadcast) input;
+- `linear`: jointly linear in all floating inputs;
+- `multilinear`: linear in each floating input while the others are held;
+- `primitive`: none of these.
+
+Dimensions in primitives' parameters are negative (counted from the end), so that leading batch axes never move them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, overload
+
+from engine.graph import Tensor, builder
+
+F = TypeVar("F", bound=Callable[..., Any])
+Rule = Callable[..., Any]
+Kernel = Callable[..., Any]
+
+
+class Primitive:
+    """A node's operation.
+
+    `rules` maps an input's position to its vjp rule; `joint` is a rule that returns all cotangents at once. A rule is
+    called as `rule(grad, out, *inputs, **params)`; for a primitive of several results `grad` and `out` are tuples,
+    and an absent cotangent is None.
+
+    Flags say what passes over the graph need to know: the result shares the first input's memory (`view`, unless it
+    `may_copy`), is the input at every index (`broadcasts`), adds elements up (`sums`), has the input's elements where
+    they were (`pointwise`); there is a tuple of results (`several`); any number of inputs can be given (`variadic`).
+    """
+
+    kind = "general"
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        differentiable: bool = True,
+        view: bool = False,
+        may_copy: bool = False,
+        broadcasts: bool = False,
+        sums: bool = False,
+        pointwise: bool = False,
+    ) -> None:
+        self.name = function.__name__.rstrip("_")
+        self.function = function
+        self.__doc__ = function.__doc__
+        self.differentiable, self.view, self.may_copy, self.broadcasts = differentiable, view, may_copy, broadcasts
+        self.sums, self.pointwise = sums, pointwise
+        self.several = "tuple" in str(function.__annotations__.get("return", ""))
+        parameters = inspect.signature(function).parameters.values()
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.params = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        self.tensors = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        self.rules: dict[int, Rule] = {}
+        self.joint: Rule | None = None
+        self.run: Kernel | None = None
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+    def __call__(self, *inputs: Tensor, **params: Any) -> Any:
+        """Add the node and return its result, or the tuple of its results."""
+        if tuple(params) != self.params:
+            params = {name: params[name] for name in self.params}
+        types = self.function(*inputs, **params)
+        if self.several:
+            return builder().apply(self, inputs, params, types).outputs
+        return builder().apply(self, inputs, params, (types,)).outputs[0]
+
+    def kernel(self, function: F) -> F:
+        """Register what runs it: `function(*arrays, **params)`."""
+        self.run = function
+        return function
+
+    @overload
+    def vjp(self, which: F, /) -> F: ...
+
+    @overload
+    def vjp(self, which: str, /, *more: str) -> Callable[[F], F]: ...
+
+    def vjp(self, which: str | F, /, *more: str) -> F | Callable[[F], F]:
+        """Register a vjp rule: `@p.vjp` for the only input or all at once, `@p.vjp("other")` for those named."""
+        if not isinstance(which, str):
+            if len(self.tensors) == 1 and not self.variadic:
+                self.rules[0] = which
+            else:
+                self.joint = which
+            return which
+
+        def register(rule: F) -> F:
+            for name in (which, *more):
+                self.rules[self.tensors.index(name)] = rule
+            return rule
+
+        return register
+
+    def core(self, params: Mapping[str, Any]) -> int | None:
+        """Return how many trailing dimensions it works on, before which all are a batch; None where that is unknown."""
+        if self.pointwise:
+            return 0
+        if "dims" in params:
+            return max((-dim for dim in params["dims"]), default=0)
+        return -int(params["dim"]) if "dim" in params else None
+
+    def bind(self, params: Mapping[str, Any]) -> Kernel:
+        """Return the kernel with the parameters in it, ready to be called with arrays."""
+        run = self.run
+        if run is None:
+            raise NotImplementedError(f"primitive {self.name} has no kernel")
+        if not params:
+            return run
+        return lambda *arrays: run(*arrays, **params)
+
+
+class Linear(Primitive):
+    """A primitive that is jointly linear in its floating inputs: its tangent is itself on the tangents."""
+
+    kind = "linear"
+
+
+class Multilinear(Primitive):
+    """A primitive that is linear in each floating input: its tangent is the sum over inputs."""
+
+    kind = "multilinear"
+
+
+def primitive(**flags: bool) -> Callable[[Callable[..., Any]], Primitive]:
+    """Make a primitive of its type rule: a function from tensors and parameters to a `Type` or several."""
+    return lambda function: Primitive(function, **flags)
+
+
+def linear(**flags: bool) -> Callable[[Callable[..., Any]], Linear]:
+    """Make a primitive that is jointly linear in its floating inputs. `flags` are those of `Primitive`."""
+    return lambda function: Linear(function, **flags)
+
+
+def multilinear() -> Callable[[Callable[..., Any]], Multilinear]:
+    """Make a primitive that is linear in each of its floating inputs."""
+    return Multilinear
