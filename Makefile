@@ -12,6 +12,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 
 RUN = .venv/bin/python -m
 RUN_CONFORMANCE = .venv-conformance/bin/python -m
+RUN_BENCH = .venv-bench/bin/python -m
 PIP_INSTALL = pip install --quiet --disable-pip-version-check --editable
 PYTEST = pytest $(ARGS)
 
@@ -55,15 +56,15 @@ containers: .venv/.dev ## build and run the image (CONTAINERS=podman for another
 startup: .venv/.dev ## clone the repository and start it as a newcomer would
 	$(RUN) $(PYTEST) -m startup tests/promises
 
-bench: .venv/.dev ## measure
-	$(RUN) benchmarks $(ARGS)
+bench: .venv/.run .venv-bench/.installed ## measure gradd beside other libraries (ARGS="--only mlp,lenet" for some)
+	$(RUN_BENCH) benchmarks $(ARGS)
 
 clean: ## remove environments, caches and build results
-	rm -rf .venv .venv-conformance build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-conformance .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A venv that lacks pip was cut off while it was made, or made without python3-venv: it is made again.
-.venv/bin/pip .venv-conformance/bin/pip:
+.venv/bin/pip .venv-conformance/bin/pip .venv-bench/bin/pip:
 	@test -n "$(PYTHON)" || { \
 	  echo "gradd needs Python 3.11 or newer, and none is on the path." >&2; \
 	  echo "Install one, or name it: make run PYTHON=/path/to/python3" >&2; exit 1; }
@@ -85,4 +86,8 @@ clean: ## remove environments, caches and build results
 
 .venv-conformance/.installed: pyproject.toml | .venv-conformance/bin/pip
 	$(RUN_CONFORMANCE) $(PIP_INSTALL) '.[conformance]'
+	@touch $@
+
+.venv-bench/.installed: pyproject.toml | .venv-bench/bin/pip
+	$(RUN_BENCH) $(PIP_INSTALL) '.[bench]'
 	@touch $@

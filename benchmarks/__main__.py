@@ -1,0 +1,9 @@
+"""`python -m benchmarks`: binds this process to its cores before NumPy is loaded, then does what it is asked."""
+
+from benchmarks.threads import bind
+
+bind()
+
+from benchmarks.command import main  # noqa: E402
+
+main()

@@ -1,0 +1,49 @@
+"""The rows of the engine: time and peak memory of each workload. Results are compared before anything is timed."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+from benchmarks.memory import peak_of
+from benchmarks.results import Row
+from benchmarks.timing import compare, interleaved
+from benchmarks.workload import Workload
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: rounds and the seconds of a slot, and the rounds of what needs a new process or server."""
+
+    rounds: int
+    seconds: float
+    processes: int
+
+
+FULL = Effort(rounds=15, seconds=0.25, processes=3)
+QUICK = Effort(rounds=3, seconds=0.02, processes=1)
+
+
+def time_row(workload: Workload, effort: Effort) -> Row:
+    """Return the row of a workload's time."""
+    row = Row(workload.name, workload.work, "time", targets=workload.time)
+    runs = {name: prepare() for name, prepare in workload.case(**workload.full).contestants.items()}
+    differences = compare(runs, workload.rtol)
+    if differences:
+        return Row(row.name, row.work, row.quantity, targets=row.targets, fault="; ".join(differences))
+    samples = interleaved(runs, rounds=effort.rounds, seconds=effort.seconds)
+    return Row(row.name, row.work, row.quantity, samples, row.targets)
+
+
+def memory_row(workload: Workload, effort: Effort) -> Row:
+    """Return the row of a workload's peak memory."""
+    names = list(workload.case(**workload.small).contestants)
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    try:
+        for _ in range(effort.processes):
+            for name in names:
+                samples[name].append(peak_of(workload.name, name))
+    except subprocess.CalledProcessError as error:
+        fault = f"a run failed: {error.stderr.strip().splitlines()[-1]}"
+        return Row(workload.name, workload.work, "memory", targets=workload.memory, fault=fault)
+    return Row(workload.name, workload.work, "memory", samples, workload.memory)

@@ -1,0 +1,87 @@
+"""The libraries that gradd is measured against, each as a contestant made of a loss function.
+
+A loss takes its tensors in the order of `values`; the contestant returns the loss and its gradients by `wrt`. Nothing
+of another library is imported before its contestant is prepared: a process that measures the memory of one loads that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from benchmarks.threads import THREADS
+from benchmarks.workload import Array, Prepare, Run
+
+
+@cache
+def torch() -> Any:
+    """Return PyTorch, with the threads that all contestants have."""
+    import torch as module  # noqa: PLC0415
+
+    module.set_num_threads(THREADS)
+    return module
+
+
+@cache
+def jax() -> Any:
+    """Return JAX on the processor, with double precision where a workload asks for it."""
+    import jax as module  # noqa: PLC0415
+
+    module.config.update("jax_platforms", "cpu")
+    module.config.update("jax_enable_x64", True)
+    return module
+
+
+def by_torch(loss: Callable[..., Any], values: Mapping[str, Array], wrt: Sequence[str]) -> Prepare:
+    """Return torch eager: `loss(torch, *tensors)`, then backward."""
+
+    def prepare() -> Run:
+        module = torch()
+        tensors = {name: module.from_numpy(value).requires_grad_(name in wrt) for name, value in values.items()}
+        leaves = [tensors[name] for name in wrt]
+
+        def run() -> Sequence[Any]:
+            value = loss(module, *tensors.values())
+            return (value.detach(), *module.autograd.grad(value, leaves))
+
+        return run
+
+    return prepare
+
+
+def by_jax(loss: Callable[..., Any], values: Mapping[str, Array], wrt: Sequence[str]) -> Prepare:
+    """Return `jax.jit` of `jax.value_and_grad` of `loss(jax, *arrays)`, waited for."""
+
+    def prepare() -> Run:
+        module = jax()
+        places = tuple(list(values).index(name) for name in wrt)
+        compiled = module.jit(module.value_and_grad(lambda *arrays: loss(module, *arrays), places))
+        arrays = list(map(module.numpy.asarray, values.values()))
+
+        def run() -> Sequence[Any]:
+            value, gradients = module.block_until_ready(compiled(*arrays))
+            return (value, *gradients)
+
+        return run
+
+    return prepare
+
+
+def by_autograd(loss: Callable[..., Any], values: Mapping[str, Array], wrt: Sequence[str]) -> Prepare:
+    """Return HIPS autograd: `loss(autograd.numpy, *arrays)` with its gradients."""
+
+    def prepare() -> Run:
+        import autograd  # noqa: PLC0415
+        import autograd.numpy as wrapped  # noqa: PLC0415
+
+        places = tuple(list(values).index(name) for name in wrt)
+        both = autograd.value_and_grad(lambda *arrays: loss(wrapped, *arrays), places)
+
+        def run() -> Sequence[Any]:
+            value, gradients = both(*values.values())
+            return (value, *gradients)
+
+        return run
+
+    return prepare

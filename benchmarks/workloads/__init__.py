@@ -1,0 +1,113 @@
+"""The engine's workloads: one entry of `CATALOGUE` each. A new one is a function that returns its `Case`, and an entry.
+
+Targets are ratios of gradd's figure to a peer's, or to that of the better of several.
+"""
+
+from __future__ import annotations
+
+from benchmarks.results import Target
+from benchmarks.workload import Workload
+from benchmarks.workloads.chain import chain
+from benchmarks.workloads.checkpoint import checkpoint
+from benchmarks.workloads.elementwise import elementwise
+from benchmarks.workloads.first_call import first_call
+from benchmarks.workloads.hessian import hessian
+from benchmarks.workloads.lenet import lenet
+from benchmarks.workloads.mlp import mlp, per_sample
+from benchmarks.workloads.transformer import transformer
+from benchmarks.workloads.tutorial import tutorial
+
+SINGLE = 1e-4
+"""How far results in single precision may differ, relative to the largest element."""
+
+SMALL_NETWORK = {"batch": 3, "inputs": 6, "hidden": 5, "classes": 4}
+
+CATALOGUE = (
+    Workload(
+        "tutorial",
+        "tutorial graph, plan cached",
+        tutorial,
+        time=(Target(1.3, ("numpy",)), Target(0.5, ("torch",))),
+    ),
+    Workload(
+        "chain",
+        "1,000 ops on 16 elements, plan cached",
+        chain,
+        small={"ops": 40},
+        time=(Target(0.4, ("torch",)),),
+    ),
+    Workload(
+        "first_call",
+        "first call of a new graph of 100 ops",
+        first_call,
+        small={"ops": 20},
+        time=(Target(1 / 20, ("jax",)),),
+    ),
+    Workload(
+        "mlp",
+        "perceptron 784-512-512-10, batch 128, float32",
+        mlp,
+        small=SMALL_NETWORK,
+        time=(Target(1.0, ("torch",)), Target(1.2, ("jax",))),
+        rtol=SINGLE,
+    ),
+    Workload(
+        "elementwise_1m",
+        "sum(tanh(a c + 1) exp(-a a)), 1 M float32",
+        elementwise,
+        small={"size": 40},
+        full={"size": 1_000_000},
+        time=(Target(1.1, ("jax",)), Target(0.4, ("torch",))),
+        rtol=SINGLE,
+    ),
+    Workload(
+        "elementwise_8m",
+        "the same, 8 M float32",
+        elementwise,
+        small={"size": 40},
+        full={"size": 8_000_000},
+        time=(Target(0.6, ("jax",)), Target(0.4, ("torch",))),
+        rtol=SINGLE,
+    ),
+    Workload(
+        "transformer",
+        "transformer block, batch 8, 128 tokens, width 256, 4 heads, float32",
+        transformer,
+        small={"batch": 2, "tokens": 3, "width": 8, "heads": 2},
+        time=(Target(1.1, ("torch", "jax")),),
+        rtol=SINGLE,
+    ),
+    Workload(
+        "lenet",
+        "LeNet, 64 images of 28x28, float32",
+        lenet,
+        small={"images": 2},
+        time=(Target(1.5, ("torch",)),),
+        rtol=SINGLE,
+    ),
+    Workload(
+        "per_sample",
+        "gradients of the perceptron for each of 128 samples (vmap; torch.func), float32",
+        per_sample,
+        small=SMALL_NETWORK,
+        time=(Target(1.0, ("torch",)),),
+        rtol=SINGLE,
+    ),
+    Workload(
+        "hessian",
+        "Hessian of a logistic loss, 100 dimensions, 1,000 rows (torch.func)",
+        hessian,
+        small={"rows": 12, "dimensions": 4},
+        time=(Target(1.0, ("torch", "jax")),),
+    ),
+    Workload(
+        "checkpoint",
+        "chain of 64 layers, a checkpoint at every eighth, float32",
+        checkpoint,
+        small={"layers": 16, "batch": 3, "width": 4},
+        time=(Target(1.4, ("unchecked",)),),
+        memory=(Target(0.25, ("unchecked",)),),
+        rtol=SINGLE,
+    ),
+)
+WORKLOADS = {workload.name: workload for workload in CATALOGUE}
