@@ -87,7 +87,8 @@ def _apply(op: dict[str, Any], values: dict[str, torch.Tensor]) -> None:
         positional, by_name = [], {key: _argument(value, values) for key, value in inputs.items()}
     else:
         positional, by_name = [_argument(value, values) for value in inputs], {}
-    result = _call(name, positional, by_name | keywords)
+    with torch.set_grad_enabled(not op.get("no_grad", False)):
+        result = _call(name, positional, by_name | keywords)
     found, single = results(result)
     names = [output] if single else output
     if single is not isinstance(output, str) or len(names) != len(found):
