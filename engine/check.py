@@ -24,7 +24,8 @@ from engine.derivation import Derivation
 from engine.errors import GraphError
 from engine.graph import Tensor
 from engine.operands import as_tensor, constant, leaf
-from engine.ops.elementwise import abs, maximum
+from engine.ops.arithmetic import abs
+from engine.ops.choice import maximum
 from engine.ops.reduction import sum as summed
 from engine.program import Leaf, Limits, Program
 from engine.requests import CheckRequest

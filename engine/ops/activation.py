@@ -12,7 +12,9 @@ from engine.graph import Tensor
 from engine.op import elementwise, op
 from engine.operands import arithmetic
 from engine.ops.arguments import refuse_inplace, require_floating, require_number, require_one_dtype
-from engine.ops.elementwise import clamp, exp, logical_and, logical_or, where
+from engine.ops.choice import clamp, where
+from engine.ops.comparison import logical_and, logical_or
+from engine.ops.exponential import exp
 from engine.ops.movement import reshaped
 from engine.samples import real, sample
 from engine.types import Number

@@ -6,7 +6,8 @@ from engine.errors import OpError
 from engine.graph import Tensor
 from engine.op import op
 from engine.operands import constant
-from engine.ops.elementwise import add, where
+from engine.ops.arithmetic import add
+from engine.ops.choice import where
 from engine.ops.matmul import bmm, factors, mm, mv, outer
 from engine.ops.reduction import summed
 from engine.samples import real, sample

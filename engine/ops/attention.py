@@ -10,7 +10,7 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op
 from engine.ops.arguments import require_floating, require_one_dtype
-from engine.ops.elementwise import where
+from engine.ops.choice import where
 from engine.ops.matmul import matmul
 from engine.ops.movement import expanded, matrix_transpose, reshaped
 from engine.ops.random import dropped, require_probability

@@ -10,7 +10,7 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op
 from engine.ops.arguments import require_floating
-from engine.ops.elementwise import div
+from engine.ops.arithmetic import div
 from engine.ops.movement import expanded, reshaped
 from engine.ops.pools import Numbers, Pool, pool
 from engine.ops.windows import Sizes, folded, places, window_counts

@@ -9,10 +9,12 @@ from engine.graph import Tensor, Type
 from engine.op import elementwise, op
 from engine.operands import arithmetic
 from engine.ops.arguments import require_floating, require_one_dtype
-from engine.ops.elementwise import clamp, log, log1p, sigmoid
+from engine.ops.choice import clamp
+from engine.ops.exponential import log, log1p
 from engine.ops.loss import Reduction, reduced, require_same_shape, weighted
 from engine.ops.precision import in_single, softplus_of_minus_abs
 from engine.ops.smooth_activation import logsigmoid
+from engine.ops.special import sigmoid
 from engine.primitive import primitive
 from engine.samples import fixed, positive, real, sample, unit
 

@@ -9,8 +9,9 @@ from engine.graph import Tensor
 from engine.op import camel, op
 from engine.operands import constant
 from engine.ops.arguments import require_floating, require_one_dtype
+from engine.ops.arithmetic import mul
+from engine.ops.choice import where
 from engine.ops.creation import eye
-from engine.ops.elementwise import mul, where
 from engine.ops.linalg import inverse, require_square
 from engine.ops.matmul import factors, product
 from engine.ops.movement import expanded, reshaped, same

@@ -14,7 +14,8 @@ from engine.graph import Tensor, Type
 from engine.op import elementwise, op
 from engine.operands import as_tensor
 from engine.ops.arguments import require_floating, require_one_dtype, require_shape
-from engine.ops.elementwise import ne, where
+from engine.ops.choice import where
+from engine.ops.comparison import ne
 from engine.ops.loss import Reduction, reduced
 from engine.ops.movement import expanded, permuted, reshaped
 from engine.ops.reduction import sum, summed

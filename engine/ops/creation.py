@@ -10,8 +10,9 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type, builder
 from engine.op import op
 from engine.operands import as_tensor, constant, convert
+from engine.ops.choice import where
+from engine.ops.comparison import lt
 from engine.ops.diagonals import with_diagonal
-from engine.ops.elementwise import lt, where
 from engine.ops.movement import expanded
 from engine.primitive import primitive
 from engine.samples import integers, real, sample

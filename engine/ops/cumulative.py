@@ -14,7 +14,7 @@ from engine.graph import Tensor, Type
 from engine.op import op
 from engine.operands import as_tensor
 from engine.ops.arguments import require_floating
-from engine.ops.elementwise import exp
+from engine.ops.exponential import exp
 from engine.ops.movement import reshaped, same
 from engine.ops.reduction import reduction_dtype
 from engine.ops.summation import reduced_shape

@@ -15,8 +15,10 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op
 from engine.ops.arguments import require_number
+from engine.ops.arithmetic import zeros_like
+from engine.ops.choice import where
+from engine.ops.comparison import lt
 from engine.ops.diagonals import diagonal_of
-from engine.ops.elementwise import lt, where, zeros_like
 from engine.ops.linalg import inverse, require_square
 from engine.ops.matmul import product
 from engine.ops.movement import matrix_transpose, reshaped

@@ -11,7 +11,7 @@ from engine.graph import Tensor
 from engine.op import elementwise, op
 from engine.operands import arithmetic
 from engine.ops.arguments import require_floating
-from engine.ops.elementwise import exp, log
+from engine.ops.exponential import exp, log
 from engine.ops.loss import reduced
 from engine.ops.precision import in_single
 from engine.ops.reduction import sum

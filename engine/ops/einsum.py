@@ -17,8 +17,8 @@ from typing import Any
 from engine.errors import OpError
 from engine.graph import Tensor
 from engine.op import op
+from engine.ops.arithmetic import mul
 from engine.ops.diagonals import diagonal
-from engine.ops.elementwise import mul
 from engine.ops.matmul import factors, product
 from engine.ops.movement import permuted, reshaped, same
 from engine.ops.reduction import sum, summed

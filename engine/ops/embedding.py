@@ -8,10 +8,12 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op
 from engine.ops.autograd import detached
+from engine.ops.choice import where
+from engine.ops.comparison import eq
 from engine.ops.creation import filled
-from engine.ops.elementwise import eq, reciprocal, where
 from engine.ops.indexing import added_at, checked, require_index, taken
 from engine.ops.movement import reshaped
+from engine.ops.power import reciprocal
 from engine.primitive import primitive
 from engine.samples import integers, real, sample
 from engine.types import int64

@@ -17,7 +17,8 @@ from engine.graph import Tensor, Type
 from engine.op import camel, op
 from engine.operands import as_tensor, constant
 from engine.ops.arguments import require_number
-from engine.ops.elementwise import eq, logical_and, logical_or, maximum, minimum, ne, where
+from engine.ops.choice import maximum, minimum, where
+from engine.ops.comparison import eq, logical_and, logical_or, ne
 from engine.ops.movement import reshaped, same
 from engine.ops.reduction import dims_of, restored, summed
 from engine.ops.summation import Dims, extremum, reduced_shape

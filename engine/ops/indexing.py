@@ -12,7 +12,7 @@ from scipy import sparse
 from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op
-from engine.ops.elementwise import div
+from engine.ops.arithmetic import div
 from engine.ops.movement import expanded, reshaped
 from engine.primitive import linear
 from engine.samples import integers, real, sample

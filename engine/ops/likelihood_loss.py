@@ -10,9 +10,11 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op
 from engine.ops.arguments import require_floating
-from engine.ops.elementwise import exp, log, square, where
+from engine.ops.choice import where
+from engine.ops.exponential import exp, log
 from engine.ops.loss import Reduction, reduced
 from engine.ops.movement import reshaped
+from engine.ops.power import square
 from engine.ops.similarity import raised
 from engine.primitive import primitive
 from engine.samples import positive, real, sample

@@ -15,7 +15,8 @@ from engine.op import elementwise, op
 from engine.operands import arithmetic, promoted
 from engine.ops.activation import hardtanh
 from engine.ops.arguments import require_floating, require_shape
-from engine.ops.elementwise import abs, square
+from engine.ops.arithmetic import abs
+from engine.ops.power import square
 from engine.ops.reduction import mean, sum
 from engine.samples import fixed, positive, real, sample
 

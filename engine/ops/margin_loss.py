@@ -6,8 +6,10 @@ from engine.errors import OpError
 from engine.graph import Tensor
 from engine.op import op
 from engine.ops.arguments import require_floating
-from engine.ops.elementwise import clamp, eq, minimum, ne, sqrt, square, where
+from engine.ops.choice import clamp, minimum, where
+from engine.ops.comparison import eq, ne
 from engine.ops.loss import Reduction, reduced
+from engine.ops.power import sqrt, square
 from engine.ops.reduction import summed
 from engine.ops.similarity import pairwise_distance
 from engine.ops.smooth_activation import logsigmoid

@@ -12,7 +12,7 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import alias, op
 from engine.ops.arguments import require_number, require_one_dtype
-from engine.ops.elementwise import mul
+from engine.ops.arithmetic import mul
 from engine.ops.movement import matrix_transpose, reshaped
 from engine.primitive import multilinear
 from engine.samples import integers, real, sample

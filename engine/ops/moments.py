@@ -10,7 +10,8 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import elementwise, op
 from engine.operands import floating
-from engine.ops.elementwise import eq, where
+from engine.ops.choice import where
+from engine.ops.comparison import eq
 from engine.ops.reduction import count_of, dims_of, mean, restored, summed
 from engine.ops.summation import Dims, reduced_shape, total
 from engine.primitive import primitive

@@ -12,9 +12,10 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op
 from engine.ops.arguments import require_floating, require_one_dtype, require_shape
-from engine.ops.elementwise import clamp, rsqrt, square
+from engine.ops.choice import clamp
 from engine.ops.movement import reshaped, same
 from engine.ops.norms import vector_norm_over
+from engine.ops.power import rsqrt, square
 from engine.ops.reduction import summed
 from engine.ops.summation import reduced_shape
 from engine.primitive import primitive

@@ -15,8 +15,11 @@ from engine.graph import Tensor, Type
 from engine.op import op
 from engine.operands import as_tensor
 from engine.ops.arguments import require_floating
-from engine.ops.elementwise import abs, eq, logical_or, pow, sign, sub, where
+from engine.ops.arithmetic import abs, sign, sub
+from engine.ops.choice import where
+from engine.ops.comparison import eq, logical_or
 from engine.ops.extrema import require_elements, ties_with
+from engine.ops.power import pow
 from engine.ops.reduction import dims_of, restored, summed
 from engine.ops.summation import Dims, reduced_shape, total
 from engine.primitive import primitive

@@ -15,7 +15,7 @@ from engine.graph import Tensor, Type, builder
 from engine.op import camel, elementwise, op
 from engine.operands import arithmetic, as_tensor, promoted
 from engine.ops.arguments import refuse_inplace, require_floating, require_sizes
-from engine.ops.elementwise import zeros_like
+from engine.ops.arithmetic import zeros_like
 from engine.ops.movement import same
 from engine.ops.seed import random_seed
 from engine.primitive import primitive

@@ -8,7 +8,9 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type, builder
 from engine.op import op
 from engine.operands import as_tensor
-from engine.ops.elementwise import eq, exp, ne, where
+from engine.ops.choice import where
+from engine.ops.comparison import eq, ne
+from engine.ops.exponential import exp
 from engine.ops.movement import expanded, reshaped
 from engine.ops.summation import Dims, reduced_shape, total
 from engine.primitive import Primitive, linear, primitive

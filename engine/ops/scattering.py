@@ -11,8 +11,8 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op
 from engine.operands import as_tensor, constant
+from engine.ops.choice import where
 from engine.ops.creation import filled, fitting
-from engine.ops.elementwise import where
 from engine.ops.indexing import aligned, element_index, gathered, require_within, scattered_sum
 from engine.ops.movement import reshaped, same
 from engine.ops.slicing import cropped

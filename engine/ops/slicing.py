@@ -15,8 +15,9 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op
 from engine.operands import as_tensor, constant
+from engine.ops.choice import where
+from engine.ops.comparison import lt
 from engine.ops.creation import counted
-from engine.ops.elementwise import lt, where
 from engine.ops.indexing import taken
 from engine.ops.movement import reshaped, same
 from engine.primitive import linear

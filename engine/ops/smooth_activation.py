@@ -16,9 +16,14 @@ from engine.graph import Tensor
 from engine.op import elementwise, op
 from engine.operands import arithmetic, floating
 from engine.ops.arguments import refuse_inplace, require_floating, require_number
-from engine.ops.elementwise import abs, div, exp, sigmoid, square, tanh, where
+from engine.ops.arithmetic import abs, div
+from engine.ops.choice import where
+from engine.ops.exponential import exp
+from engine.ops.power import square
 from engine.ops.precision import in_single, logistic, softplus_of_minus_abs
 from engine.ops.slicing import narrowed
+from engine.ops.special import sigmoid
+from engine.ops.trigonometric import tanh
 from engine.samples import real, sample
 from engine.types import wrap_dim
 

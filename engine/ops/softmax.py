@@ -8,7 +8,7 @@ from engine.graph import Tensor, Type
 from engine.op import op
 from engine.operands import as_tensor
 from engine.ops.arguments import require_floating
-from engine.ops.elementwise import exp
+from engine.ops.exponential import exp
 from engine.ops.movement import reshaped
 from engine.ops.precision import in_single
 from engine.ops.reduction import summed

@@ -14,8 +14,8 @@ from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op
 from engine.operands import constant
+from engine.ops.arithmetic import add
 from engine.ops.diagonals import with_diagonal
-from engine.ops.elementwise import add
 from engine.ops.linalg import require_matrices
 from engine.ops.matmul import product
 from engine.ops.movement import expanded, matrix_transpose, reshaped

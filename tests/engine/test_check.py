@@ -13,7 +13,7 @@ from engine import check as check_module
 from engine.check import compile_check
 from engine.checked import Check
 from engine.errors import GraphError, ValueFault
-from engine.ops import elementwise
+from engine.ops import arithmetic, exponential
 from engine.program import Call, Leaf, Limits, Program, Ref
 from engine.requests import CheckRequest
 from engine.samples import Sample
@@ -128,7 +128,7 @@ def test_a_kink_is_no_failure(name: str) -> None:
 
 
 def test_a_gradient_outside_of_both_slopes_fails_at_a_kink(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(elementwise.abs.rules, 0, lambda g, out, x: g * (elementwise.sign(x) + OPS["eq"](x, 0.0) * 3.0))
+    monkeypatch.setitem(arithmetic.abs.rules, 0, lambda g, out, x: g * (arithmetic.sign(x) + OPS["eq"](x, 0.0) * 3.0))
     report = checked({"x": [-1.0, 0.0]}, call("abs", "x", output="y"))["inputs"]["x"]
     assert not report["passed"]
     assert report["largest_absolute"]["index"] == [1]
@@ -184,7 +184,7 @@ def test_an_op_that_insists_on_single_precision_is_checked_with_larger_steps(mon
         call("matmul", "x", "grown", output="y"),
     )
     assert checked(values, *narrow)["passed"]
-    monkeypatch.setitem(elementwise.exp.rules, 0, lambda g, out, x: g * x)
+    monkeypatch.setitem(exponential.exp.rules, 0, lambda g, out, x: g * x)
     assert not checked(values, *narrow)["passed"]
 
 
@@ -226,7 +226,7 @@ def test_vmap_checks_every_sample() -> None:
 
 def test_vmap_finds_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = lambda g, out, x: g * OPS["where"](OPS["gt"](x, 2.0), 0.0, out)  # noqa: E731
-    monkeypatch.setitem(elementwise.exp.rules, 0, wrong)
+    monkeypatch.setitem(exponential.exp.rules, 0, wrong)
     values = {"x": np.array([[0.0, 1.0], [1.0, 2.5], [1.5, 0.5]])}
     calls = (call("exp", "x", output="e"), call("sum", "e", output="y"))
     compiled = compile_check(program(values, *calls), CheckRequest(vmap={"x": 0}), Limits())

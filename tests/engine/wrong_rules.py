@@ -9,7 +9,22 @@ from typing import Any
 import numpy as np
 
 from engine.op import REGISTRY
-from engine.ops import cumulative, elementwise, extrema, joining, linalg, matmul, moments, movement, reduction, slicing
+from engine.ops import (
+    arithmetic,
+    choice,
+    cumulative,
+    exponential,
+    extrema,
+    joining,
+    linalg,
+    matmul,
+    moments,
+    movement,
+    power,
+    reduction,
+    slicing,
+    trigonometric,
+)
 from engine.ops import softmax as softmaxes
 from engine.primitive import Primitive
 from engine.program import Call
@@ -44,22 +59,22 @@ def binary(primitive: Primitive, position: int, rule: Callable[..., Any], name: 
 
 SPD = np.array([[4.0, 1.0, 0.5], [1.0, 3.0, 0.2], [0.5, 0.2, 2.0]])
 WRONG: dict[str, Plant] = {
-    "wrong sign": unary(elementwise.sin, lambda g, out, x: -g * OPS["cos"](x), "sin"),
-    "a factor is missing": unary(elementwise.square, lambda g, out, x: g * x, "square"),
+    "wrong sign": unary(trigonometric.sin, lambda g, out, x: -g * OPS["cos"](x), "sin"),
+    "a factor is missing": unary(power.square, lambda g, out, x: g * x, "square"),
     "a term is missing": unary(softmaxes._softmax, lambda g, out, x, *, dim, empty: g * out, "softmax", -1),
-    "a power is missing": unary(elementwise.tanh, lambda g, out, x: g * (1 - out), "tanh"),
+    "a power is missing": unary(trigonometric.tanh, lambda g, out, x: g * (1 - out), "tanh"),
     "not transposed": binary(matmul._matmul, 0, lambda g, out, a, b: matmul._matmul(g, b), "matmul"),
     "transposed result": binary(
         matmul._matmul, 1, lambda g, out, a, b: OPS["t"](matmul._matmul(OPS["t"](a), g)), "matmul"
     ),
     "the sum over what was broadcast is forgotten": Plant(
-        elementwise._add,
+        arithmetic._add,
         1,
         lambda g, out, a, b: slicing.narrowed(g, -2, 0, 1),
         {"a": RNG.standard_normal((3, 4)), "b": RNG.standard_normal(4)},
         call("add", "a", "b", output="y"),
     ),
-    "wrong at negative values": unary(elementwise.abs, lambda g, out, x: g, "abs"),
+    "wrong at negative values": unary(arithmetic.abs, lambda g, out, x: g, "abs"),
     "off by one": unary(
         slicing._slice,
         lambda g, out, x, *, cuts: slicing.padded(g, ((0, 0, 0), (2, 0, 0))),
@@ -68,18 +83,18 @@ WRONG: dict[str, Plant] = {
         1,
         2,
     ),
-    "detached": unary(elementwise.exp, lambda g, out, x: None, "exp"),
-    "the input where the result is meant": unary(elementwise.sqrt, lambda g, out, x: g / (x * 2), "sqrt", low=0.3),
-    "the sign of a quotient": binary(elementwise._div, 1, lambda g, out, a, b: g * (out / b), "div", low=0.5),
-    "the other operand": binary(elementwise.mul, 0, lambda g, out, a, b: g * a, "mul"),
+    "detached": unary(exponential.exp, lambda g, out, x: None, "exp"),
+    "the input where the result is meant": unary(power.sqrt, lambda g, out, x: g / (x * 2), "sqrt", low=0.3),
+    "the sign of a quotient": binary(arithmetic._div, 1, lambda g, out, a, b: g * (out / b), "div", low=0.5),
+    "the other operand": binary(arithmetic.mul, 0, lambda g, out, a, b: g * a, "mul"),
     "branches exchanged": Plant(
-        elementwise._where,
+        choice._where,
         1,
         lambda g, out, c, a, b: OPS["where"](c, 0.0, g),
         {"c": np.array([True, False, True]), "a": RNG.standard_normal(3), "b": RNG.standard_normal(3)},
         call("where", "c", "a", "b", output="y"),
     ),
-    "both sides of a maximum": binary(elementwise.maximum, 0, lambda g, out, a, b: g, "maximum"),
+    "both sides of a maximum": binary(choice.maximum, 0, lambda g, out, a, b: g, "maximum"),
     "every element of an extremum": unary(
         extrema._amax, lambda g, out, x, *, dims, keepdim, of_nan: movement.expanded(g, x.shape), "amax"
     ),
@@ -123,9 +138,9 @@ WRONG: dict[str, Plant] = {
         {"a": RNG.standard_normal((2, 3)), "b": RNG.standard_normal((2, 3))},
         call("cat", ["a", "b"], output="y"),
     ),
-    "a tenth of a percent": unary(elementwise.log, lambda g, out, x: g / x * 1.001, "log", low=0.3),
+    "a tenth of a percent": unary(exponential.log, lambda g, out, x: g / x * 1.001, "log", low=0.3),
     "one element of many": Plant(
-        elementwise.neg,
+        arithmetic.neg,
         0,
         lambda g, out, x: slicing.padded(OPS["sub"](0.0, slicing.narrowed(g, -1, 0, 11)), ((0, 1, 0),)),
         {"x": RNG.standard_normal(12)},

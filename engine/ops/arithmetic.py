@@ -1,0 +1,182 @@
+"""Sums, products, quotients and signs, element by element."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from engine.errors import OpError
+from engine.graph import Tensor
+from engine.op import elementwise, op
+from engine.operands import arithmetic, as_tensor, constant, numeric, promoted
+from engine.samples import positive, real, sample
+from engine.types import Number, bool_
+
+_ORDERED = (sample(real(2, 3), real(2, 3)), sample(real(2, 1), real(3)), sample(real(3), 0.5))
+
+
+Operand = Tensor | Number
+
+
+def zeros_like(tensor: Tensor) -> Tensor:
+    """A zero that broadcasts to the tensor's shape: what a rule returns where the derivative is zero everywhere."""
+    return constant(0, tensor.dtype)
+
+
+@elementwise(np.add, arithmetic)
+def _add(input: Operand, other: Operand) -> Tensor: ...
+
+
+@_add.vjp("input", "other")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return grad
+
+
+@op(samples=(*_ORDERED, sample(real(2, 3), real(3), alpha=2.5)))
+def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
+    """`input + alpha * other`. Source: torch.add."""
+    return _add(input, _scaled(other, alpha, (input, other)))
+
+
+@elementwise(np.subtract, arithmetic)
+def _sub(input: Operand, other: Operand) -> Tensor: ...
+
+
+@_sub.vjp("input")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return grad
+
+
+@_sub.vjp("other")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return -grad
+
+
+@op(samples=(*_ORDERED, sample(real(2, 3), real(3), alpha=2.5)))
+def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
+    """`input - alpha * other`. Source: torch.sub."""
+    if promoted((input, other)) is bool_:
+        raise OpError(
+            "dtype", "sub is not defined for two bool tensors", "Use logical_xor, or give one of them a number's dtype."
+        )
+    return _sub(input, _scaled(other, alpha, (input, other)))
+
+
+def _scaled(other: Operand, alpha: Number, operands: tuple[Operand, Operand]) -> Operand:
+    """Return `alpha * other`, in the dtype that the whole operation promotes to."""
+    if alpha == 1:
+        return other
+    dtype = promoted(operands)
+    if isinstance(alpha, float) and not dtype.is_differentiable:
+        raise OpError(
+            "dtype", f"alpha {alpha} is no integer, but the result's dtype is {dtype}", "Use an integer.", "alpha"
+        )
+    return mul(as_tensor(other, dtype), alpha)
+
+
+@elementwise(np.multiply, arithmetic)
+def mul(input: Operand, other: Operand) -> Tensor:
+    """Product. Source: torch.mul."""
+
+
+@mul.vjp("input")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return grad * other
+
+
+@mul.vjp("other")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return grad * input
+
+
+@elementwise(np.divide)
+def _div(input: Operand, other: Operand) -> Tensor: ...
+
+
+@_div.vjp("input")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return grad / other
+
+
+@_div.vjp("other")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return -grad * (out / other)
+
+
+@elementwise(np.floor_divide, numeric)
+def _floor_div(input: Operand, other: Operand) -> Tensor: ...
+
+
+@_floor_div.vjp("input", "other")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return zeros_like(out)
+
+
+def _truncated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if a.dtype.kind == "f":
+        return np.trunc(np.divide(a, b))
+    quotient = np.floor_divide(a, b)
+    return quotient + ((quotient < 0) & (quotient * b != a)).astype(quotient.dtype)
+
+
+@elementwise(_truncated, numeric)
+def _trunc_div(input: Operand, other: Operand) -> Tensor: ...
+
+
+@_trunc_div.vjp("input", "other")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return zeros_like(out)
+
+
+@op(
+    grad_fn=lambda given, out: "DivBackward2" if given.get("rounding_mode") else "DivBackward0",
+    samples=(
+        sample(real(2, 3), positive(2, 3)),
+        sample(real(2, 1), positive(3)),
+        sample(real(3), 2.5),
+        sample(1.5, positive(3)),
+        sample(real(2, 3), positive(3), rounding_mode="floor"),
+        sample(real(2, 3), positive(3), rounding_mode="trunc"),
+    ),
+)
+def div(input: Operand, other: Operand, *, rounding_mode: Literal["floor", "trunc"] | None = None) -> Tensor:
+    """Quotient; with `rounding_mode`, rounded towards minus infinity or zero. Source: torch.div."""
+    rounded = {None: _div, "floor": _floor_div, "trunc": _trunc_div}
+    return rounded[rounding_mode](input, other)
+
+
+@elementwise(np.negative, numeric, differentiable=True)
+def neg(input: Tensor) -> Tensor:
+    """Minus the input. Source: torch.neg."""
+
+
+@neg.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
+    return -grad
+
+
+@elementwise(np.absolute, arithmetic)
+def abs(input: Tensor) -> Tensor:
+    """Absolute value; its derivative at 0 is 0. Source: torch.abs."""
+
+
+@abs.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
+    return grad * sign(input)
+
+
+def _run_sign(input: np.ndarray) -> np.ndarray:
+    if input.dtype.kind == "f":  # NaN has the sign 0, as in PyTorch
+        return np.subtract(input > 0, input < 0, dtype=input.dtype)
+    return input if input.dtype.kind == "b" else np.sign(input)
+
+
+@elementwise(_run_sign, arithmetic)
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1. Source: torch.sign."""
+
+
+@sign.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
+    return zeros_like(input)

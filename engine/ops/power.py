@@ -1,0 +1,153 @@
+"""Powers and roots, element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from engine.errors import OpError
+from engine.graph import Tensor
+from engine.op import elementwise, op
+from engine.operands import as_tensor, numeric, promoted
+from engine.ops.arithmetic import Operand, zeros_like
+from engine.ops.choice import where
+from engine.ops.comparison import eq, logical_and
+from engine.ops.exponential import log
+from engine.samples import positive, real, sample
+from engine.types import DType, Number, bool_, int64
+
+_POSITIVE = (sample(positive(2, 3)), sample(positive()), sample(positive(0, 3)))
+_POWERS = (
+    sample(positive(2, 3), real(2, 3)),
+    sample(positive(2, 1), real(3)),
+    sample(real(3), 3),
+    sample(2.0, real(3)),
+)
+
+
+def _run_pow(input: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    if exponent.dtype.kind != "i":
+        return np.power(input, exponent)
+    positive = np.power(input, np.maximum(exponent, 0))
+    inverse = np.where(input == -1, np.where(exponent % 2 == 0, 1, -1), input == 1)  # as PyTorch: 0 but for 1 and -1
+    return np.where(exponent < 0, inverse, positive).astype(positive.dtype)
+
+
+@elementwise(_run_pow, numeric)
+def _pow(input: Operand, exponent: Operand) -> Tensor: ...
+
+
+@_pow.vjp("input")
+def _(grad: Tensor, out: Tensor, input: Tensor, exponent: Tensor) -> Tensor:
+    slope = exponent * _pow(input, exponent - 1)
+    return grad * where(eq(exponent, 0), 0.0, slope)
+
+
+@_pow.vjp("exponent")
+def _(grad: Tensor, out: Tensor, input: Tensor, exponent: Tensor) -> Tensor:
+    at_zero = logical_and(eq(input, 0), exponent >= 0)
+    return grad * where(at_zero, 0.0, out * log(input))
+
+
+def _pow_grad_fn(input: Operand, exponent: Operand) -> str:
+    if not isinstance(exponent, Tensor):
+        return "PowBackward0"
+    return "PowBackward1" if isinstance(input, Tensor) else "PowBackward2"
+
+
+@op(
+    grad_fn=lambda given, out: _pow_grad_fn(given["input"], given["exponent"]),
+    samples=_POWERS,
+)
+def pow(input: Operand, exponent: Operand) -> Tensor:
+    """`input` to the power `exponent`. Source: torch.pow; gradients at zero as measured there."""
+    if isinstance(input, Tensor) and not isinstance(exponent, Tensor):
+        return _number_power(input, exponent)
+    return _pow(input, exponent)
+
+
+def _number_power(input: Tensor, exponent: Number) -> Tensor:
+    dtype = promoted((input, exponent))
+    if dtype.is_integral and isinstance(exponent, int) and exponent < 0:
+        raise OpError(
+            "dtype",
+            "integers to negative integer powers are not integers",
+            "Give the tensor a floating dtype.",
+            "exponent",
+        )
+    base = as_tensor(input, dtype)
+    known = _KNOWN_POWERS.get(exponent) if dtype.is_differentiable else None
+    return known(base) if known else _power(base, exponent=exponent)
+
+
+def _run_power(input: np.ndarray, *, exponent: Number) -> np.ndarray:
+    return input * input * input if exponent == 3 else np.power(input, input.dtype.type(exponent))
+
+
+@elementwise(_run_power, numeric)
+def _power(input: Tensor, *, exponent: Number) -> Tensor:
+    """A power with a known exponent."""
+
+
+@_power.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor, *, exponent: Number) -> Tensor:
+    if exponent == 0:
+        return zeros_like(input)
+    return grad * (_number_power(input, exponent - 1) * exponent)
+
+
+def _whole(operands: Sequence[Operand]) -> tuple[tuple[DType, ...], DType]:
+    """The input's dtype; bool counts as int64, as beside the exponent 2."""
+    dtype = promoted(operands)
+    dtype = int64 if dtype is bool_ else dtype
+    return (dtype,), dtype
+
+
+@elementwise(np.square, _whole, grad_fn="PowBackward0")
+def square(input: Tensor) -> Tensor:
+    """Square. Source: torch.square."""
+
+
+@square.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
+    return grad * (input * 2)
+
+
+@elementwise(np.sqrt, samples=_POSITIVE)
+def sqrt(input: Tensor) -> Tensor:
+    """Square root. Source: torch.sqrt."""
+
+
+@sqrt.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
+    return grad / (out * 2)
+
+
+@elementwise(lambda x: np.reciprocal(np.sqrt(x)), samples=_POSITIVE)
+def rsqrt(input: Tensor) -> Tensor:
+    """One over the square root. Source: torch.rsqrt."""
+
+
+@rsqrt.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
+    return grad * (out * out * out * -0.5)
+
+
+@elementwise(np.reciprocal, samples=_POSITIVE)
+def reciprocal(input: Tensor) -> Tensor:
+    """One over the input. Source: torch.reciprocal."""
+
+
+@reciprocal.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
+    return -grad * (out * out)
+
+
+_KNOWN_POWERS: dict[Number, Callable[[Tensor], Tensor]] = {
+    1: lambda x: x,
+    2: square,
+    0.5: sqrt,
+    -0.5: rsqrt,
+    -1: reciprocal,
+}

@@ -1,0 +1,33 @@
+"""The logistic and the error function, element by element."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import special
+
+from engine.graph import Tensor
+from engine.op import elementwise
+from engine.ops.exponential import exp
+from engine.ops.power import square
+from engine.ops.precision import in_single, logistic
+
+
+@elementwise(in_single(logistic))
+def sigmoid(input: Tensor) -> Tensor:
+    """`1 / (1 + exp(-input))`. Source: torch.sigmoid."""
+
+
+@sigmoid.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
+    return grad * ((1 - out) * out)
+
+
+@elementwise(in_single(special.erf))
+def erf(input: Tensor) -> Tensor:
+    """Error function. Source: torch.erf."""
+
+
+@erf.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
+    return grad * (exp(-square(input)) * (2 / math.sqrt(math.pi)))
