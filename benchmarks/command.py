@@ -4,27 +4,55 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from benchmarks.engine_rows import FULL, QUICK, Effort, memory_row, time_row
+from benchmarks.effort import FULL, QUICK, Effort
+from benchmarks.engine_rows import memory_row, time_row
 from benchmarks.machine import machine, versions
 from benchmarks.results import Row, page
+from benchmarks.service.exchanges import EXCHANGES
+from benchmarks.service.rows import HEALTH, HEALTH_WORK, exchange_row, health_row
 from benchmarks.threads import THREADS
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import CATALOGUE
 
+Measure = Callable[[Effort], Row]
+TIME, MEMORY, SERVICE = "Engine: time of forward and backward", "Engine: peak memory", "Service"
 PAGE = Path(__file__).parent / "RESULTS.md"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What `--only` names: rows by the section of the page that they stand in."""
+
+    name: str
+    work: str
+    rows: Mapping[str, Measure]
+
+
+MEASUREMENTS = {
+    measurement.name: measurement
+    for measurement in (
+        *[
+            Measurement(known.name, known.work, {TIME: partial(time_row, known), MEMORY: partial(memory_row, known)})
+            for known in CATALOGUE
+        ],
+        *[Measurement(known.name, known.work, {SERVICE: partial(exchange_row, known)}) for known in EXCHANGES],
+        Measurement(HEALTH, HEALTH_WORK, {SERVICE: health_row}),
+    )
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what the arguments ask for."""
     given = _parser().parse_args(arguments)
     if given.list:
-        print("\n".join(f"{name:16} {workload.work}" for name, workload in WORKLOADS.items()))
+        print("\n".join(f"{name:16} {known.work}" for name, known in MEASUREMENTS.items()))
         return
     effort = QUICK if given.quick else FULL
-    names = given.only or list(WORKLOADS)
-    text = page(_measured(names, effort), _opening(effort))
+    text = page(_measured(given.only or list(MEASUREMENTS), effort), _opening(effort))
     print(text)
     if not given.only and not given.quick:
         PAGE.write_text(text, encoding="utf-8")
@@ -40,24 +68,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _names(text: str) -> list[str]:
     names = text.split(",")
-    unknown = [name for name in names if name not in WORKLOADS]
+    unknown = [name for name in names if name not in MEASUREMENTS]
     if unknown:
         raise argparse.ArgumentTypeError(f"no {', '.join(unknown)}; --list has the names")
     return names
 
 
 def _measured(names: Sequence[str], effort: Effort) -> dict[str, list[Row]]:
-    workloads = [WORKLOADS[name] for name in names]
-    return {
-        "Engine: time of forward and backward": list(_told(time_row(workload, effort) for workload in workloads)),
-        "Engine: peak memory": list(_told(memory_row(workload, effort) for workload in workloads)),
-    }
-
-
-def _told(rows: Iterator[Row]) -> Iterator[Row]:
-    for row in rows:
-        print(f"measured the {row.quantity} of {row.name} {row.fault}", file=sys.stderr, flush=True)
-        yield row
+    sections: dict[str, list[Row]] = {TIME: [], MEMORY: [], SERVICE: []}
+    for name in names:
+        for section, measure in MEASUREMENTS[name].rows.items():
+            row = measure(effort)
+            print(f"measured the {row.quantity} of {name} {row.fault}", file=sys.stderr, flush=True)
+            sections[section].append(row)
+    return sections
 
 
 def _opening(effort: Effort) -> list[str]:

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
 
+from benchmarks.effort import Effort
 from benchmarks.memory import peak_of
 from benchmarks.results import Row
 from benchmarks.timing import compare, interleaved
 from benchmarks.workload import Workload
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long to measure: rounds and the seconds of a slot, and the rounds of what needs a new process or server."""
-
-    rounds: int
-    seconds: float
-    processes: int
-
-
-FULL = Effort(rounds=15, seconds=0.25, processes=3)
-QUICK = Effort(rounds=3, seconds=0.02, processes=1)
 
 
 def time_row(workload: Workload, effort: Effort) -> Row:

@@ -21,6 +21,10 @@ TITLES = {
     "jax": "jax.jit",
     "autograd": "autograd",
     "unchecked": "gradd without checkpoints",
+    "route": "route that only reads",
+    "echo": "route that echoes",
+    "torch_server": "FastAPI + torch",
+    "tesseract": "Tesseract Core",
 }
 """Contestants as the page names them, in the order of its columns."""
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks.workloads import WORKLOADS
+from benchmarks.command import MEASUREMENTS
 from tests.serving import CHECKOUT
 
 
@@ -19,7 +19,7 @@ def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_list_names_everything_that_only_takes() -> None:
     listed = benchmarks("--list").stdout.splitlines()
-    assert [line.split()[0] for line in listed] == list(WORKLOADS)
+    assert [line.split()[0] for line in listed] == list(MEASUREMENTS)
 
 
 @pytest.mark.parametrize("arguments", [("--only", "nothing"), ("--fast",)])

@@ -1,0 +1,19 @@
+"""How long to measure: as long as the figures need, or only until it is known that everything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Rounds, the seconds of a contestant's turn (whole ones for wrk), and processes for each peak of memory."""
+
+    rounds: int
+    seconds: float
+    wrk_seconds: int
+    processes: int
+
+
+FULL = Effort(rounds=15, seconds=0.25, wrk_seconds=2, processes=3)
+QUICK = Effort(rounds=3, seconds=0.02, wrk_seconds=1, processes=1)

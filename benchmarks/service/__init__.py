@@ -1,0 +1,1 @@
+"""gradd's service beside others: servers as processes, clients on the loopback."""

@@ -1,0 +1,67 @@
+"""How servers are asked: one request after the other on a kept connection, or wrk on several connections at once."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CONNECTIONS = 8
+NO_WRK = "wrk is missing: apt install wrk"
+
+
+class Unanswered(Exception):
+    """A server did not answer as it should."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A body for a path, with its media type and other headers."""
+
+    path: str
+    body: bytes
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def asking(port: int, question: Question) -> Iterator[Callable[[], bytes]]:
+    """Give a function that asks once and returns the reply's body. It raises Unanswered for another status than 2xx."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    headers = {"Content-Type": question.media_type, **question.headers}
+
+    def ask() -> bytes:
+        connection.request("POST", question.path, question.body, headers)
+        reply = connection.getresponse()
+        body = reply.read()
+        if reply.status // 100 != 2:
+            raise Unanswered(f"not available: {question.path} answered {reply.status} {reply.reason}")
+        return body
+
+    with contextlib.closing(connection):
+        yield ask
+
+
+def rate(port: int, question: Question, seconds: int) -> float:
+    """Return the requests a second that wrk sees on several connections. Raises Unanswered if one was not answered."""
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise Unanswered(NO_WRK)
+    with tempfile.NamedTemporaryFile() as body:
+        body.write(question.body)
+        body.flush()
+        options = ("-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(Path(__file__).parent / "post.lua"))
+        command = [wrk, *options, f"http://127.0.0.1:{port}{question.path}", "--", body.name, question.media_type]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60 + seconds).stdout
+    failed = re.search(r"Non-2xx.*|Socket errors.*", printed)
+    if failed:
+        raise Unanswered(failed[0])
+    found = re.search(r"Requests/sec:\s*([\d.]+)", printed)
+    assert found is not None
+    return float(found[1])

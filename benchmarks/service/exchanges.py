@@ -1,0 +1,197 @@
+"""The questions that servers are asked: one entry of `EXCHANGES` each, with what gradd and its peers get to read.
+
+A question to gradd and those to its peers ask for the same gradient at the same point; each comes with how the gradient
+is read from its reply, so that the replies are compared before anything is timed.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import numpy as np
+import orjson
+
+from app.routes.examples import TUTORIAL
+from benchmarks.results import Quantity, Target
+from benchmarks.service.client import Question, asking
+from benchmarks.workload import Array
+
+GRADIENTS = "/v1/gradients"
+JSON, MSGPACK = "application/json", "application/msgpack"
+Read = Callable[[bytes], Array]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one contestant is asked: of which server, and how the gradient is read, if the reply has one."""
+
+    server: str
+    question: Question
+    read: Read | None = None
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question to gradd and the same to its peers. `asked` makes them for a port at which gradd listens already."""
+
+    name: str
+    work: str
+    quantity: Quantity
+    asked: Callable[..., dict[str, Asked]]
+    targets: tuple[Target, ...]
+    sizes: Mapping[str, int]
+
+
+def _from_json(name: str) -> Read:
+    """Read a gradient from gradd's JSON, or from that of the server with PyTorch, which nests numbers alone."""
+
+    def read(reply: bytes) -> Array:
+        tensor = json.loads(reply)["gradients"][name]
+        return np.asarray(tensor["data"] if isinstance(tensor, dict) else tensor)
+
+    return read
+
+
+def _posted(body: Any, path: str = GRADIENTS) -> Question:
+    return Question(path, orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def inline(port: int) -> dict[str, Asked]:  # noqa: ARG001  # nothing is asked beforehand
+    """The tutorial, with its DAG in the reply."""
+    question = _posted(TUTORIAL)
+    return {
+        "gradd": Asked("gradd", question, _from_json("w")),
+        "route": Asked("route", Question("/read", question.body)),
+        "torch_server": Asked("torch_server", question, _from_json("w")),
+    }
+
+
+def registered(port: int) -> dict[str, Asked]:
+    """The tutorial, registered before: values alone are sent, gradients alone come back."""
+    with asking(port, _posted({"graph": TUTORIAL["graph"]}, "/v1/graphs")) as register:
+        known = json.loads(register())["id"]
+    tensors = {
+        name: tensor["data"] if isinstance(tensor, dict) else tensor
+        for name, tensor in TUTORIAL["graph"]["tensors"].items()
+    }
+    question = _posted({"tensors": tensors, "dag": False}, f"/v1/graphs/{known}/gradients")
+    return {
+        "gradd": Asked("gradd", question, _from_json("w")),
+        "route": Asked("route", Question("/read", question.body)),
+    }
+
+
+def _point(size: int) -> Array:
+    return np.random.default_rng(9).standard_normal(size)
+
+
+def _sum_of_tanh(x: Mapping[str, Any], **members: Any) -> dict[str, Any]:
+    ops = [{"op": "tanh", "inputs": ["x"], "output": "bent"}, {"op": "sum", "inputs": ["bent"], "output": "y"}]
+    return {"graph": {"tensors": {"x": {**x, "requires_grad": True}}, "ops": ops}, "dag": False, **members}
+
+
+def large_json(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
+    """A vector's sum of tanh: numbers in JSON there and back."""
+    question = _posted(_sum_of_tanh({"data": _point(size)}))
+    read = _from_json("x")
+    return {"gradd": Asked("gradd", question, read), "torch_server": Asked("torch_server", question, read)}
+
+
+def large_msgpack(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
+    """The same in MessagePack: raw bytes there and back."""
+    tensor = {"data": _point(size).tobytes(), "dtype": "float64", "shape": [size]}
+    body = msgpack.packb(_sum_of_tanh(tensor))
+    question = Question(GRADIENTS, body, MSGPACK, {"Accept": MSGPACK})
+
+    def read(reply: bytes) -> Array:
+        return np.frombuffer(msgpack.unpackb(reply)["gradients"]["x"]["data"])
+
+    return {"gradd": Asked("gradd", question, read), "echo": Asked("route", Question("/echo", body, MSGPACK))}
+
+
+def base64(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
+    """The same in base64, as Tesseract Core writes it, whose gradients are products with a cotangent."""
+    text = binascii.b2a_base64(_point(size).tobytes(), newline=False).decode()
+    tensor = {"data": text, "dtype": "float64", "shape": [size]}
+    array = {
+        "object_type": "array",
+        "shape": [size],
+        "dtype": "float64",
+        "data": {"buffer": text, "encoding": "base64"},
+    }
+    product = {"inputs": {"x": array}, "vjp_inputs": ["x"], "vjp_outputs": ["y"], "cotangent_vector": {"y": 1.0}}
+    accept = {"Accept": "application/json+base64"}
+    return {
+        "gradd": Asked("gradd", _posted(_sum_of_tanh(tensor, encoding="base64")), _from_base64("gradients", "data")),
+        "tesseract": Asked(
+            "tesseract",
+            Question("/vector_jacobian_product", orjson.dumps(product), JSON, accept),
+            _from_base64("x", "buffer"),
+        ),
+    }
+
+
+def _from_base64(member: str, data: str) -> Read:
+    def read(reply: bytes) -> Array:
+        found = json.loads(reply)[member]
+        array = found["x"] if member == "gradients" else found["data"]
+        return np.frombuffer(binascii.a2b_base64(array[data]))
+
+    return read
+
+
+EXCHANGES = (
+    Exchange(
+        "http_inline",
+        "tutorial over HTTP, 8 connections, graph and DAG in every call",
+        "rate",
+        inline,
+        (Target(0.6, ("route",), at_least=True), Target(4, ("torch_server",), at_least=True)),
+        {},
+    ),
+    Exchange(
+        "http_registered",
+        "tutorial over HTTP, 8 connections, graph registered, no DAG",
+        "rate",
+        registered,
+        (Target(0.75, ("route",), at_least=True),),
+        {},
+    ),
+    Exchange(
+        "json_1m",
+        "1 M float64 there, 1 M gradient back, JSON",
+        "time",
+        large_json,
+        (Target(1 / 12, ("torch_server",)),),
+        {"size": 1_000_000},
+    ),
+    Exchange(
+        "msgpack_1m",
+        "the same, MessagePack",
+        "time",
+        large_msgpack,
+        (Target(3, ("echo",)),),
+        {"size": 1_000_000},
+    ),
+    Exchange(
+        "tesseract_small",
+        "3 float64 there and back, base64",
+        "time",
+        base64,
+        (Target(1 / 3, ("tesseract",)),),
+        {"size": 3},
+    ),
+    Exchange(
+        "tesseract_10m",
+        "10 M float64 there, 10 M gradient back, base64",
+        "time",
+        base64,
+        (Target(1 / 3, ("tesseract",)),),
+        {"size": 10_000_000},
+    ),
+)

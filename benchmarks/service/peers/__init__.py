@@ -1,0 +1,1 @@
+"""What gradd's service is measured against, each served by uvicorn in one process."""

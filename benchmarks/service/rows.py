@@ -1,0 +1,119 @@
+"""The rows of the service: rates and times of exchanges, and how long health takes to answer beside large requests."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from benchmarks.effort import Effort
+from benchmarks.results import Row, Target
+from benchmarks.service.client import Question, Unanswered, asking, rate
+from benchmarks.service.exchanges import Asked, Exchange, large_json
+from benchmarks.service.servers import SERVERS, running
+from benchmarks.timing import compare, interleaved
+
+RTOL = 1e-12
+HEALTH = "health"
+HEALTH_WORK = "99th percentile of health's answers while two requests with 1 M float64 in JSON run"
+POLLS = 200
+"""Questions to health in a round, five milliseconds apart."""
+
+
+def exchange_row(exchange: Exchange, effort: Effort) -> Row:
+    """Return the row of an exchange."""
+    row = Row(exchange.name, exchange.work, exchange.quantity, targets=exchange.targets)
+    try:
+        with _contestants(exchange) as contestants:
+            differences = _differences(contestants)
+            if differences:
+                return replace(row, fault="; ".join(differences))
+            samples = _rates(contestants, effort) if exchange.quantity == "rate" else _times(contestants, effort)
+            return replace(row, samples=samples)
+    except Unanswered as error:
+        return replace(row, fault=str(error))
+
+
+@contextlib.contextmanager
+def _contestants(exchange: Exchange) -> Iterator[dict[str, tuple[int, Asked]]]:
+    """Give the port and the question of each contestant, while all of their servers run."""
+    with contextlib.ExitStack() as stack:
+        gradd = stack.enter_context(running(SERVERS["gradd"]))
+        asked = exchange.asked(gradd, **exchange.sizes)
+        with asking(gradd, asked["gradd"].question) as ask:
+            size = len(ask())
+        ports = {"gradd": gradd}
+        for name in {one.server for one in asked.values()} - {"gradd"}:
+            ports[name] = stack.enter_context(running(SERVERS[name], REPLY_BYTES=str(size)))
+        yield {name: (ports[one.server], one) for name, one in asked.items()}
+
+
+def _differences(contestants: Mapping[str, tuple[int, Asked]]) -> list[str]:
+    """Return where gradients that are read from replies are not gradd's."""
+    with contextlib.ExitStack() as stack:
+        reads = {}
+        for name, (port, asked) in contestants.items():
+            if asked.read is not None:
+                ask = stack.enter_context(asking(port, asked.question))
+                reads[name] = lambda ask=ask, read=asked.read: [read(ask())]
+        return compare(reads, RTOL)
+
+
+def _rates(contestants: Mapping[str, tuple[int, Asked]], effort: Effort) -> dict[str, list[float]]:
+    def once(name: str) -> float:
+        port, asked = contestants[name]
+        return rate(port, asked.question, effort.wrk_seconds)
+
+    for name in contestants:
+        once(name)
+    samples: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(effort.rounds):
+        for name, taken in samples.items():
+            taken.append(once(name))
+    return samples
+
+
+def _times(contestants: Mapping[str, tuple[int, Asked]], effort: Effort) -> dict[str, list[float]]:
+    with contextlib.ExitStack() as stack:
+        asks = {name: stack.enter_context(asking(port, asked.question)) for name, (port, asked) in contestants.items()}
+        return interleaved(asks, rounds=effort.rounds, seconds=effort.seconds)
+
+
+def health_row(effort: Effort) -> Row:
+    """Return the row of health's slowest answers."""
+    targets = (Target(0.02),)
+    with running(SERVERS["gradd"]) as port:
+        question = large_json(port, 1_000_000)["gradd"].question
+        over = threading.Event()
+        busy = [threading.Thread(target=_asked_until, args=(port, question, over)) for _ in range(2)]
+        for thread in busy:
+            thread.start()
+        time.sleep(1)
+        samples = [_slowest(port) for _ in range(effort.rounds)]
+        over.set()
+        for thread in busy:
+            thread.join()
+    return Row(HEALTH, HEALTH_WORK, "time", {"gradd": samples}, targets)
+
+
+def _asked_until(port: int, question: Question, over: threading.Event) -> None:
+    with asking(port, question) as ask:
+        while not over.is_set():
+            ask()
+
+
+def _slowest(port: int) -> float:
+    """Return the 99th percentile of health's times, in seconds."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    taken = []
+    for _ in range(POLLS):
+        begin = time.perf_counter()
+        connection.request("GET", "/health/live")
+        connection.getresponse().read()
+        taken.append(time.perf_counter() - begin)
+        time.sleep(0.005)
+    return statistics.quantiles(taken, n=100)[-1]
