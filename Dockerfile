@@ -35,7 +35,9 @@ LABEL org.opencontainers.image.title="gradd" \
 
 # A number, because orchestrators that demand a non-root user cannot look a name up.
 RUN groupadd --gid 10001 gradd \
- && useradd --uid 10001 --gid gradd --no-create-home --home-dir /tmp --shell /usr/sbin/nologin gradd
+ && useradd --uid 10001 --gid gradd --no-create-home --home-dir /tmp --shell /usr/sbin/nologin gradd \
+ # What a volume for registered graphs is mounted on; a new volume has the owner of the folder.
+ && install --directory --owner gradd --group gradd --mode 0700 /var/lib/gradd
 COPY --from=build /opt/gradd /opt/gradd
 
 # The root file system may be read-only, so nothing is written beside the code.

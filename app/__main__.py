@@ -17,6 +17,7 @@ from app.operations import OPERATIONS
 from app.routes.catalogue import op_list, op_page
 from app.server import Server, curl_line
 from app.settings import Settings
+from app.store import UnusableStore
 from engine.errors import did_you_mean
 
 main = typer.Typer(name="gradd", help="A gradient server.", no_args_is_help=True, add_completion=False)
@@ -46,7 +47,13 @@ def serve(
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = Settings(**given)  # type: ignore[arg-type]
     logs.configure(settings)
-    server = Server(create_app(settings), settings, lambda url: typer.echo(curl_line(url)))
+    app = create_app(settings)
+    try:
+        app.state.store.check()
+    except UnusableStore as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from None
+    server = Server(app, settings, lambda url: typer.echo(curl_line(url)))
     server.run()
 
 

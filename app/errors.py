@@ -9,9 +9,11 @@
     ├── BodyTooLarge        413
     ├── UnsupportedMedia    415
     ├── InvalidRequest      422  members at fault, each with its pointer
+    ├── OverQuota           429  as many graphs are registered as the server keeps
     ├── ClientGone          499  nobody is there to read the answer; seen in logs and metrics alone
     ├── Unexpected          500  a defect of the service; what happened is in the log, under the request's id
     ├── Busy                503  no slot is free
+    ├── StoreUnavailable    503  registered graphs cannot be read or written
     └── TimedOut            504  the deadline passed
 
 The codecs and the evaluation raise them, the routes and the command line show them.
@@ -129,6 +131,16 @@ class InvalidRequest(Problem):
         super().__init__(first if len(listed) == 1 else f"{len(listed)} faults; the first: {first}", listed)
 
 
+class OverQuota(Problem):
+    """The server keeps as much as it may. There is a place again when something was deleted."""
+
+    status, code, title = 429, "over_quota", "Over quota"
+    hint = "DELETE graphs that nobody calls any more, or come again later."
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
+
+
 class ClientGone(Problem):
     """The client closed the connection before it was answered."""
 
@@ -145,6 +157,16 @@ class Busy(Problem):
 
     status, code, title = 503, "busy", "The server is full"
     hint = "Come again after as many seconds as the header Retry-After says."
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
+
+
+class StoreUnavailable(Problem):
+    """The store of registered graphs cannot be read or written now. What is wrong with it is in the log."""
+
+    status, code, title = 503, "store_unavailable", "The store is not available"
+    hint = "Come again after as many seconds as the header Retry-After says, or send the graph with every call."
 
     def __init__(self, detail: str, retry_after_s: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_s)})

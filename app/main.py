@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from app.errors import MethodNotAllowed, NotFound, Problem
 from app.evaluate import Evaluator
@@ -20,9 +21,11 @@ from app.logs import AccessLog
 from app.metrics import Metrics
 from app.middleware import Admission, BodyBounds, Observation
 from app.pool import Pool
-from app.routes import catalogue, derivatives, docs, service
+from app.registered import RegisteredGraphs
+from app.routes import catalogue, derivatives, docs, graphs, service
 from app.schemas.description import COMPONENTS
 from app.settings import Settings
+from app.store import Store
 from engine.errors import did_you_mean
 
 VERSION = version("gradd")
@@ -47,10 +50,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.access = access
+    app.state.store = Store(settings)
+    app.state.graphs = RegisteredGraphs(app.state.store, settings)
     app.state.evaluator = Evaluator(settings)
     app.state.pool = Pool(settings.concurrency)
     app.state.ready = False
-    for module in (derivatives, catalogue, service):
+    for module in (derivatives, graphs, catalogue, service):
         app.include_router(module.router)
     if settings.docs:
         app.include_router(docs.router)
@@ -64,6 +69,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.ready = False
     app.state.pool.close()
+    app.state.store.close()
     app.state.access.flush()
 
 
@@ -74,7 +80,7 @@ def _middleware(settings: Settings, metrics: Metrics, access: AccessLog) -> list
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["X-Request-ID", "Retry-After", "Server-Timing"],
+        expose_headers=["X-Request-ID", "Retry-After", "Server-Timing", "Location", "ETag"],
     )
     return [
         *([cors] if settings.cors_origins else []),
@@ -93,10 +99,17 @@ async def _refuse(request: Request, error: Exception) -> Response:
 def _problem(request: Request, error: HTTPException) -> Problem:
     path = request.url.path[:200]
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        return MethodNotAllowed(f"{path} takes {allowed}, not {request.method}.", headers=error.headers)
+        allowed = ", ".join(_methods(request)) or (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(f"{path} takes {allowed}, not {request.method}.", headers={"Allow": allowed})
     known = ["/docs", *request.app.openapi()["paths"]]
     return NotFound(f"There is nothing at {path}.", hint=did_you_mean(path, known))
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods that are described for the path: those of all its routes, of which the router names one's."""
+    described = request.app.openapi()["paths"].items()
+    matching = (methods for path, methods in described if compile_path(path)[0].fullmatch(request.scope["path"]))
+    return sorted(method.upper() for methods in matching for method in methods)
 
 
 def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:

@@ -54,6 +54,8 @@ class Metrics(Collector):
         self._plans: Counter[str] = Counter()
         self._seconds: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(_REQUEST_BOUNDS))
         self._phases: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(_PHASE_BOUNDS))
+        self._lookups: Counter[str] = Counter()
+        self._stored: tuple[int, int] | None = None
         self.inflight = 0
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
@@ -71,6 +73,14 @@ class Metrics(Collector):
         for phase, seconds in phases.items():
             self._phases[phase].observe(seconds)
 
+    def looked_up(self, found: bool) -> None:
+        """Count a call of a registered graph by whether there is one of that id."""
+        self._lookups["hit" if found else "miss"] += 1
+
+    def stored(self, graphs: int, size: int) -> None:
+        """Take down how many graphs are registered, and their bytes."""
+        self._stored = graphs, size
+
     def collect(self) -> Iterator[Metric]:
         """Yield everything as Prometheus knows it."""
         requests = CounterMetricFamily("gradd_requests", "Requests answered.", labels=("endpoint", "status"))
@@ -80,7 +90,10 @@ class Metrics(Collector):
             "gradd_refused", "Requests answered with a problem, by its code.", labels=["code"]
         )
         plans = CounterMetricFamily("gradd_plans", "Plans asked for: kept (hit) or made (miss).", labels=["found"])
-        for family, counter in ((refused, self._refused), (plans, self._plans)):
+        lookups = CounterMetricFamily(
+            "gradd_graph_lookups", "Registered graphs asked for: there (hit) or not (miss).", labels=["found"]
+        )
+        for family, counter in ((refused, self._refused), (plans, self._plans), (lookups, self._lookups)):
             for label, count in counter.items():
                 family.add_metric([label], count)
         seconds = HistogramMetricFamily("gradd_request_seconds", "Time to answer.", labels=["endpoint"])
@@ -90,8 +103,12 @@ class Metrics(Collector):
         for histograms, shown in ((self._seconds, seconds), (self._phases, phases)):
             for label, histogram in histograms.items():
                 histogram.add_to(shown, label)
-        yield from (requests, refused, plans, seconds, phases)
+        yield from (requests, refused, plans, lookups, seconds, phases)
         yield GaugeMetricFamily("gradd_inflight", "Requests being answered.", value=self.inflight)
+        if self._stored is not None:
+            graphs, size = self._stored
+            yield GaugeMetricFamily("gradd_graphs", "Graphs that are registered.", value=graphs)
+            yield GaugeMetricFamily("gradd_store_bytes", "Bytes that registered graphs count for.", value=size)
 
     def exposition(self) -> bytes:
         """Return all counters in Prometheus' text format."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -45,11 +46,21 @@ class Settings(BaseSettings):
     concurrency: int = _limit(os.cpu_count() or 1, "Requests that are computed at the same time.")
     queue: int = _limit(256, "Requests that may wait for a slot; beyond them, 503 with Retry-After.", at_least=0)
 
-    retry_after_s: int = Field(1, ge=0, description="Seconds after which a client that got 503 may come again.")
+    max_graphs: int = _limit(1000, "Graphs that may be registered at the same time; beyond them, 429.", at_least=0)
+    max_graph_bytes: int = _limit(64 * _MIB, "Size of a registered graph in bytes: its text and its tensors' values.")
+    max_store_bytes: int = _limit(512 * _MIB, "Size of all registered graphs together in bytes; beyond it, 429.")
+
+    retry_after_s: int = Field(1, ge=0, description="Seconds after which a client that got 429 or 503 may come again.")
     idle_timeout_s: int = Field(30, ge=1, description="Seconds that a connection may stay open between two requests.")
     stop_timeout_s: int = Field(30, ge=0, description="Seconds that requests in flight have to finish when it stops.")
     cached_plans: int = Field(512, ge=1, description="Computations whose plan is kept for the next request like them.")
     cached_ops: int = Field(200_000, ge=0, description="Ops and tensors that all plans kept may have together.")
+    cached_graph_bytes: int = Field(
+        256 * _MIB, ge=0, description="Bytes of registered tensors that are kept ready beside the store."
+    )
+    store: Path | None = Field(
+        None, description="File that registered graphs are kept in; without one they are gone when the server stops."
+    )
     cors_origins: list[str] = Field([], description="Origins whose pages may call the service, as a JSON list.")
     docs: bool = Field(True, description="Whether the documentation page is served at /docs.")
     log_format: Literal["json", "console"] = Field("json", description="Log lines as JSON, or for a person.")

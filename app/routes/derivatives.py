@@ -27,7 +27,7 @@ def _endpoint(operation: str) -> Callable[[Request], Awaitable[Response]]:
         state = request.app.state
         timeout_s = state.settings.timeout_ms / 1000
         work = partial(state.evaluator.answer, call, time.monotonic() + timeout_s)
-        answer = await state.pool.run(work, timeout_s=timeout_s, gone=partial(_gone, request))
+        answer = await state.pool.run(work, timeout_s=timeout_s, gone=partial(gone, request))
         timings = answer.timings
         plan = "hit" if timings.kept else "miss"
         phases = {"parse": timings.parse, "plan": timings.plan, "run": timings.run, "encode": timings.encode}
@@ -43,7 +43,7 @@ def _server_timing(phases: dict[str, float], plan: str) -> str:
     return ", ".join(f"{name}{described.get(name, '')};dur={s * 1000:.3f}" for name, s in phases.items())
 
 
-async def _gone(request: Request) -> None:
+async def gone(request: Request) -> None:
     """Return when the client closes the connection. The body has been read, so nothing else can arrive."""
     while (await request.receive())["type"] != "http.disconnect":
         continue

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app.errors import Busy
+from app.errors import Busy, StoreUnavailable
 from app.routes.negotiation import JSON, accepts
 from app.schemas.description import HEALTH, LIMITS, content, problems
 
@@ -78,5 +80,9 @@ async def limits(request: Request) -> JSONResponse:
     },
 )
 async def metrics(request: Request) -> Response:
-    """Show counters in Prometheus' text format."""
-    return Response(request.app.state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    """Show counters in Prometheus' text format. Those of the store are left out while it is not available."""
+    state = request.app.state
+    with suppress(StoreUnavailable):
+        usage = state.store.usage()
+        state.metrics.stored(usage.graphs, usage.bytes)
+    return Response(state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

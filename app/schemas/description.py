@@ -11,11 +11,11 @@ from http import HTTPStatus
 from typing import Any
 
 from app.schemas.argument import ARGUMENT
-from app.schemas.graph import GRAPH, GRAPH_TYPE, OP
+from app.schemas.graph import GRAPH, GRAPH_TYPE, OP, OPEN_GRAPH
 from app.schemas.readers import Schema
 from app.schemas.record import Record
-from app.schemas.requests import CHECK, EXPLAIN, FORWARD, GRADIENTS, HESSIAN, HVP, JACOBIAN, JVP
-from app.schemas.tensor import TENSOR, TENSOR_TYPE, VALUES
+from app.schemas.requests import CHECK, EXPLAIN, FORWARD, GRADIENTS, HESSIAN, HVP, JACOBIAN, JVP, REGISTRATION
+from app.schemas.tensor import OPEN_TENSOR, TENSOR, TENSOR_TYPE, VALUES
 from engine.checked import METHODS
 from engine.types import DTYPES
 
@@ -96,6 +96,11 @@ OP_PAGE = _object(
         "example": {"type": "object"},
     }
 )
+
+_KEPT_AS: dict[str, Schema] = {"id": _STRING, "created": {"type": "string", "format": "date-time"}, "needs": _STRINGS}
+REGISTRATION_REQUEST = REGISTRATION.schema()
+REGISTRATION_REPLY = _object(_KEPT_AS)
+REGISTERED = _object({**_KEPT_AS, "graph": _ref("OpenGraph")})
 
 _TENSORS = _map(_ref("Result"))
 _MATRICES = _map(_TENSORS)
@@ -240,10 +245,12 @@ COMPONENTS: dict[str, Schema] = {
     "Values": VALUES,
     "Tensor": TENSOR,
     "TensorType": TENSOR_TYPE,
+    "OpenTensor": OPEN_TENSOR,
     "Argument": ARGUMENT,
     "Op": OP,
     "Graph": GRAPH,
     "GraphType": GRAPH_TYPE,
+    "OpenGraph": OPEN_GRAPH,
     "Result": _RESULT,
     "Node": _NODE,
     "DAG": _DAG,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.schemas.argument import ATTRIBUTES, Inputs
@@ -105,7 +105,7 @@ class _Ops:
 class _Tensors:
     """The leaves of a graph."""
 
-    bare: bool = False
+    item: TensorReader = field(default_factory=TensorReader)
 
     def read(self, value: Any, path: Path, reading: Reading) -> dict[str, TensorForm]:
         """Return what is said of each leaf besides its values."""
@@ -118,7 +118,7 @@ class _Tensors:
         return self._by_name().schema()
 
     def _by_name(self) -> ByName[TensorForm]:
-        return ByName(TensorReader(bare=self.bare))
+        return ByName(self.item)
 
 
 def _refuse_excess(count: int, limit: int, what: str, path: Path, reading: Reading) -> None:
@@ -139,26 +139,36 @@ def _graph(title: str, tensors: _Tensors) -> Record:
 
 
 _GRAPH = _graph("a graph", _Tensors())
-_BARE = _graph("a graph whose tensors may lack values", _Tensors(bare=True))
+_BARE = _graph("a graph whose tensors may lack values", _Tensors(TensorReader(bare=True)))
+_OPEN = _graph("a graph whose tensors may lack values and sizes", _Tensors(TensorReader(bare=True, open=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class GraphReader:
-    """A graph. Names of tensors and of outputs share one space. Where it may be `bare`, tensors need no values."""
+    """A graph. Names of tensors and of outputs share one space.
+
+    Where it may be `bare`, tensors need no values; where it may be `open`, not even all sizes.
+    """
 
     bare: bool = False
+    open: bool = False
 
     def read(self, value: Any, path: Path, reading: Reading) -> GraphForm:
         """Return the graph without its tensors' values."""
         repeated = type(value) is dict and _note_repeated_names(value, path, reading)
-        form = GraphForm(**(_BARE if self.bare else _GRAPH).read(value, path, reading))
+        form = GraphForm(**self._record.read(value, path, reading))
         if repeated:
             raise Refused
         return form
 
+    @property
+    def _record(self) -> Record:
+        return _OPEN if self.open else _BARE if self.bare else _GRAPH
+
     def schema(self) -> Schema:
         """Return the JSON schema."""
-        return {"$ref": f"#/components/schemas/{'GraphType' if self.bare else 'Graph'}"}
+        name = "OpenGraph" if self.open else "GraphType" if self.bare else "Graph"
+        return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _note_repeated_names(graph: dict[str, Any], path: Path, reading: Reading) -> bool:
@@ -186,3 +196,4 @@ def _outputs(ops: Any, path: Path) -> Iterator[tuple[str, Path]]:
 OP: Schema = _OP.schema()
 GRAPH: Schema = _GRAPH.schema()
 GRAPH_TYPE: Schema = _BARE.schema()
+OPEN_GRAPH: Schema = _OPEN.schema()

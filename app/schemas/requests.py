@@ -108,6 +108,11 @@ CHECK = _call(
     },
 )
 
+REGISTRATION = Record(
+    "a registration",
+    {"graph": Member(GraphReader(bare=True, open=True), "the computation; tensors may lack values", required=True)},
+)
+
 FORWARD = _call("a forward request", {"outputs": _OUTPUTS})
 
 JVP = _call(

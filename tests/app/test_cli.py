@@ -1,6 +1,9 @@
 """The command line answers as the server does."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,16 @@ def test_run_names_a_file_that_is_not_there(runner: CliRunner, tmp_path: Path) -
     done = runner.invoke(main, ["run", str(tmp_path / "none.json")])
     assert done.exit_code == 1
     assert "No such file" in done.stderr
+
+
+def test_a_store_that_is_another_program_s_file_is_refused_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("These are no graphs. " * 100)
+    command = [sys.executable, "-m", "app", "serve", "--port", "0"]
+    environment = {**os.environ, "GRADD_STORE": str(file)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"The store {file} cannot be opened: file is not a database.\n"
 
 
 def test_ops(runner: CliRunner) -> None:

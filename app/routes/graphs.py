@@ -1,0 +1,137 @@
+"""/v1/graphs: graphs that are registered once, shown, and deleted. Contract, section 6."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import registration
+from app.registered import unknown
+from app.routes.derivatives import gone
+from app.routes.negotiation import JSON, accepts, check_accept, check_content
+from app.routes.registered_examples import GRAPHS, REGISTERED_ID
+from app.schemas.description import REGISTERED, REGISTRATION_REPLY, REGISTRATION_REQUEST, content, problems
+from app.wire import codec
+
+router = APIRouter(prefix="/v1/graphs", tags=["registered graphs"])
+
+T = TypeVar("T")
+
+ID_PARAMETER = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "what the registration replied",
+    "example": REGISTERED_ID,
+}
+
+_FOREVER = "private, max-age=31536000, immutable"
+"""An id is the hash of what it names, so that what was fetched once is right for good. Source: RFC 8246."""
+
+
+def known(request: Request) -> str:
+    """Return the id in the path, if a graph is registered as that. Raises NotFound, StoreUnavailable."""
+    graph_id: str = request.path_params["id"]
+    state = request.app.state
+    found = graph_id in state.store
+    state.metrics.looked_up(found)
+    if not found:
+        raise unknown(graph_id)
+    return graph_id
+
+
+async def _aside(request: Request, work: Callable[[], T]) -> T:
+    """Return what the work returns that is not for the event loop. Raises what it raises, TimedOut, ClientGone."""
+    timeout_s = request.app.state.settings.timeout_ms / 1000
+    result: T = await request.app.state.pool.run(work, timeout_s=timeout_s, gone=partial(gone, request))
+    return result
+
+
+@router.post(
+    "",
+    summary="Register a graph",
+    status_code=201,
+    response_class=Response,
+    responses={
+        201: content(REGISTRATION_REPLY),
+        200: content(REGISTRATION_REPLY),
+        **problems(400, 406, 408, 413, 415, 422, 429, 503, 504),
+    },
+    openapi_extra={
+        "requestBody": {"required": True, "content": {JSON: {"schema": REGISTRATION_REQUEST, "examples": GRAPHS}}}
+    },
+)
+async def register(request: Request) -> Response:
+    """Keep a graph, to call it with values alone. Answers 201, or 200 where the same graph was known.
+
+    The id is a hash of what the graph says, however it is written. Tensors may have `shape` and `dtype` and no `data`,
+    and null in the shape for a dimension of any size; calls give their values.
+    """
+    check_accept(request)
+    check_content(request)
+    body = await request.body()
+    state = request.app.state
+
+    def work() -> tuple[str, bytes, bool]:
+        deadline = time.monotonic() + state.settings.timeout_ms / 1000
+        kept, needs = registration.read(body, codec.JSON, state.settings, deadline)
+        created, new = state.store.put(kept)
+        return kept.id, orjson.dumps({"id": kept.id, "created": created, "needs": needs}), new
+
+    graph_id, reply, new = await _aside(request, work)
+    location = f"{request.scope.get('root_path', '')}/v1/graphs/{graph_id}"
+    headers = {"Location": location, "ETag": f'"{graph_id}"'}
+    return Response(reply, 201 if new else 200, media_type=JSON, headers=headers)
+
+
+@router.get(
+    "/{id}",
+    summary="A registered graph",
+    dependencies=[accepts(JSON)],
+    response_class=Response,
+    responses={
+        200: content(REGISTERED),
+        304: {"description": "The client has it already."},
+        **problems(404, 406, 503, 504),
+    },
+    openapi_extra={"parameters": [ID_PARAMETER]},
+)
+async def show(request: Request) -> Response:
+    """Return the graph in its normal form: all members, tensors by name, values nested. `ETag` is the id."""
+    graph_id = known(request)
+    headers = {"ETag": f'"{graph_id}"', "Cache-Control": _FOREVER, "Vary": "Accept"}
+    if _has(request, graph_id):
+        return Response(status_code=304, headers=headers)
+    graphs = request.app.state.graphs
+    reply = await _aside(request, lambda: codec.JSON.write(graphs.get(graph_id).shown()))
+    return Response(reply, media_type=JSON, headers=headers)
+
+
+def _has(request: Request, graph_id: str) -> bool:
+    """Whether the client says that it has the graph. Source: RFC 9110, section 13.1.2."""
+    tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    return "*" in tags or f'"{graph_id}"' in tags
+
+
+@router.delete(
+    "/{id}",
+    summary="Delete a registered graph",
+    status_code=204,
+    response_class=Response,
+    responses={204: {"description": "It is deleted."}, **problems(404, 503, 504)},
+    openapi_extra={"parameters": [ID_PARAMETER]},
+)
+async def delete(request: Request) -> Response:
+    """Forget a graph. Calls of it are answered with 404 from now on; who registers it again gets the same id."""
+    graph_id: str = request.path_params["id"]
+    if not await _aside(request, lambda: request.app.state.store.delete(graph_id)):
+        raise unknown(graph_id)
+    return Response(status_code=204)

@@ -1,0 +1,152 @@
+"""/v1/graphs: a graph is registered once, found by its id, and gone when it is deleted."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.main import create_app
+from app.routes.registered_examples import GRAPHS, REGISTERED_ID
+from app.settings import Settings
+from tests.app.client import Client, client_of
+from tests.app.graphs import op, request, sum_of_exp, tensor, wanted
+
+UNKNOWN = "sha256-" + "0" * 64
+
+
+@pytest.fixture
+def fresh() -> Iterator[Client]:
+    with client_of(create_app(Settings(concurrency=2))) as client:
+        yield client
+
+
+def register(client: Client, body: Any) -> str:
+    reply = client.post("/v1/graphs", body)
+    assert reply.status_code in {200, 201}, reply.text
+    return str(reply.json()["id"])
+
+
+def test_a_graph_is_new_once(fresh: Client) -> None:
+    first, second = (fresh.post("/v1/graphs", GRAPHS["layer"]["value"]) for _ in range(2))
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json() == second.json()
+    assert first.json()["id"] == REGISTERED_ID
+    assert first.json()["needs"] == ["x", "y"]
+    for reply in first, second:
+        assert reply.headers["location"] == f"/v1/graphs/{REGISTERED_ID}"
+        assert reply.headers["etag"] == f'"{REGISTERED_ID}"'
+
+
+def test_two_who_register_at_once_get_one_graph(fresh: Client) -> None:
+    body = {"json": sum_of_exp()}
+    replies = fresh.together([("POST", "/v1/graphs", body)] * 6)
+    assert sorted(reply.status_code for reply in replies) == [200] * 5 + [201]
+    assert len({reply.json()["id"] for reply in replies}) == 1
+
+
+def test_a_graph_is_shown_in_its_normal_form(fresh: Client) -> None:
+    body = request(
+        {"x": {"shape": [None, 2]}, "k": tensor([1, 2], dtype="int8"), "a": wanted([0.5, "NaN"])},
+        op("mul", ["x", "a"], "y"),
+        dtype="float32",
+    )
+    shown = fresh.get(f"/v1/graphs/{register(fresh, body)}").json()
+    assert shown["needs"] == ["x"]
+    assert shown["created"].endswith("Z")
+    assert shown["graph"] == {
+        "dtype": "float32",
+        "tensors": {
+            "a": {"dtype": "float32", "shape": [2], "requires_grad": True, "data": [0.5, "NaN"]},
+            "k": {"dtype": "int8", "shape": [2], "requires_grad": False, "data": [1, 2]},
+            "x": {"dtype": "float32", "shape": [None, 2], "requires_grad": False},
+        },
+        "ops": [{"op": "mul", "inputs": ["x", "a"], "attributes": {}, "output": "y", "no_grad": False}],
+    }
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_what_is_shown_registers_as_the_same_graph(fresh: Client, name: str) -> None:
+    shown = fresh.get(f"/v1/graphs/{register(fresh, GRAPHS[name]['value'])}").json()
+    again = fresh.post("/v1/graphs", {"graph": shown["graph"]})
+    assert (again.status_code, again.json()["id"]) == (200, shown["id"])
+
+
+def test_what_a_client_has_is_not_sent_again(client: Client) -> None:
+    path = f"/v1/graphs/{register(client, GRAPHS['layer']['value'])}"
+    tag = f'"{REGISTERED_ID}"'
+    full = client.get(path)
+    assert full.headers["etag"] == tag
+    assert full.headers["cache-control"] == "private, max-age=31536000, immutable"
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        reply = client.get(path, headers={"If-None-Match": known})
+        assert (reply.status_code, reply.content) == (304, b"")
+        assert reply.headers["etag"] == tag
+        assert reply.headers["cache-control"] == full.headers["cache-control"]
+    for other in ('"other"', REGISTERED_ID, ""):
+        assert client.get(path, headers={"If-None-Match": other}).status_code == 200
+
+
+def test_a_deleted_graph_is_gone(fresh: Client) -> None:
+    path = f"/v1/graphs/{register(fresh, sum_of_exp())}"
+    tag = fresh.get(path).headers["etag"]
+    reply = fresh.request("DELETE", path)
+    assert (reply.status_code, reply.content) == (204, b"")
+    for method in ("GET", "HEAD", "DELETE"):
+        assert fresh.request(method, path, headers={"If-None-Match": tag}).status_code == 404
+    assert fresh.post("/v1/graphs", sum_of_exp()).status_code == 201
+    assert fresh.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("graph_id", [UNKNOWN, "x", "sha256-", "%00", "é", "a" * 5000])
+def test_an_unknown_id_is_not_found(client: Client, graph_id: str) -> None:
+    for method in ("GET", "DELETE"):
+        reply = client.request(method, f"/v1/graphs/{graph_id}")
+        assert reply.status_code == 404
+        assert "/v1/graphs" in reply.json()["errors"][0]["hint"]
+
+
+def test_over_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    with client_of(create_app(Settings(max_graphs=1, retry_after_s=9))) as client:
+        assert client.post("/v1/graphs", sum_of_exp()).status_code == 201
+        reply = client.post("/v1/graphs", GRAPHS["layer"]["value"])
+        assert (reply.status_code, reply.json()["code"]) == (429, "over_quota")
+        assert reply.headers["retry-after"] == "9"
+        assert client.post("/v1/graphs", sum_of_exp()).status_code == 200
+
+
+def test_what_is_registered_is_counted(fresh: Client) -> None:
+    graph_id = register(fresh, sum_of_exp())
+    for wanted_id in (graph_id, graph_id, UNKNOWN):
+        fresh.get(f"/v1/graphs/{wanted_id}")
+    counters = fresh.get("/metrics").text.splitlines()
+    assert "gradd_graphs 1.0" in counters
+    assert 'gradd_graph_lookups_total{found="hit"} 2.0' in counters
+    assert 'gradd_graph_lookups_total{found="miss"} 1.0' in counters
+    assert any(line.startswith("gradd_store_bytes ") and float(line.split()[1]) > 100 for line in counters)
+
+
+def test_graphs_outlive_the_server_that_has_a_file(tmp_path: Path) -> None:
+    settings = Settings(store=tmp_path / "graphs.sqlite")
+    with client_of(create_app(settings)) as client:
+        first = client.post("/v1/graphs", sum_of_exp()).json()
+    with client_of(create_app(settings)) as client:
+        assert client.get(f"/v1/graphs/{first['id']}").json()["created"] == first["created"]
+
+
+def test_a_store_that_fails_is_not_available(tmp_path: Path) -> None:
+    path = tmp_path / "graphs.sqlite"
+    with client_of(create_app(Settings(store=path))) as client:
+        graph_id = register(client, sum_of_exp())
+        with sqlite3.connect(path) as connection:
+            connection.execute("DROP TABLE graphs")
+        connection.close()
+        for method, where in (("GET", f"/{graph_id}"), ("DELETE", f"/{graph_id}"), ("POST", "")):
+            body = {"content": json.dumps(sum_of_exp())} if method == "POST" else {}
+            reply = client.request(method, f"/v1/graphs{where}", **body)
+            assert (reply.status_code, reply.json()["code"]) == (503, "store_unavailable")
+            assert "retry-after" in reply.headers
+            assert str(path) not in reply.text
+        assert client.get("/health/ready").status_code == 200
