@@ -1,7 +1,7 @@
 """What the service answers when it does not answer: one tree of exceptions, each of which becomes a problem document.
 
     Problem                 RFC 9457: type, title, status, detail, code, request_id, errors
-    ├── BadBody             400  the body is not JSON, or has a key twice
+    ├── BadBody             400  the body is not JSON or MessagePack, or has a key twice
     ├── NotFound            404
     ├── MethodNotAllowed    405
     ├── NotAcceptable       406
@@ -71,7 +71,7 @@ class Problem(Exception):
 class BadBody(Problem):
     """The body cannot be read at all. The code is the fault's: `malformed_json`, `duplicate_key`, `nested_too_deep`."""
 
-    status, title = 400, "The body is not valid JSON"
+    status, title = 400, "The body cannot be read"
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.detail, [fault])
@@ -121,7 +121,7 @@ class UnsupportedMedia(Problem):
 
 
 class InvalidRequest(Problem):
-    """The body is JSON, and members of it are at fault."""
+    """The body can be read, and members of it are at fault."""
 
     status, code, title = 422, "invalid_request", "The request is not valid"
 

@@ -118,7 +118,7 @@ class Evaluator:
             members["warnings"] = plan.warnings
         if options["dag"]:
             members["dag"] = plan.dag
-        body = call.writes.write(members)
+        body = call.writes.write(members, options["encoding"])
         encoded = time.perf_counter()
         return Answer(body, Timings(parsed - began, planned - parsed, ran - planned, encoded - ran, kept))
 

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-import orjson
-
 from app.values import Array, Source
-from app.wire import encode
+from app.wire.reply import Kept
 from engine.check import compile_check
 from engine.checked import Check
 from engine.compile import compile as compile_program
@@ -31,8 +29,8 @@ class Plan(Protocol):
     """What is kept of a request."""
 
     @property
-    def dag(self) -> orjson.Fragment:
-        """The DAG, encoded."""
+    def dag(self) -> Kept:
+        """The DAG."""
         ...
 
     @property
@@ -41,7 +39,7 @@ class Plan(Protocol):
         ...
 
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
-        """Return the other members of the reply. Raises what the engine raises."""
+        """Return the other members of the reply, as `app.wire.reply` has them. Raises what the engine raises."""
         ...
 
 
@@ -55,9 +53,9 @@ class Computation:
     compiled: Compiled
 
     @cached_property
-    def dag(self) -> orjson.Fragment:
-        """The DAG, encoded once."""
-        return orjson.Fragment(orjson.dumps(self.compiled.dag))
+    def dag(self) -> Kept:
+        """The DAG, which each codec writes once."""
+        return Kept(self.compiled.dag)
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -65,9 +63,8 @@ class Computation:
         return self.compiled.warnings
 
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
-        """Run, and return the tensors of each group."""
-        results = self.compiled.run(arrays, seed=options["seed"], deadline=deadline)
-        return {group: encode.tensors(tensors, options["encoding"]) for group, tensors in results.items()}
+        """Run, and return the arrays of each group."""
+        return dict(self.compiled.run(arrays, seed=options["seed"], deadline=deadline))
 
 
 @dataclass(frozen=True)
@@ -77,9 +74,9 @@ class Comparison:
     check: Check
 
     @cached_property
-    def dag(self) -> orjson.Fragment:
-        """The DAG, encoded once."""
-        return orjson.Fragment(orjson.dumps(self.check.dag))
+    def dag(self) -> Kept:
+        """The DAG, which each codec writes once."""
+        return Kept(self.check.dag)
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -105,11 +102,11 @@ def _spelled(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A plan that is shown: what is to be said of it, encoded."""
+    """A plan that is shown: what is to be said of it."""
 
-    dag: orjson.Fragment
+    dag: Kept
     warnings: Sequence[str]
-    shown: Mapping[str, orjson.Fragment]
+    shown: Mapping[str, Kept]
 
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:  # noqa: ARG002
         """Return what is said. Nothing runs."""
@@ -131,5 +128,5 @@ def explain(program: Program, request: Request, limits: Limits, deadline: float 
     """Plan a request to show the plan."""
     found = explain_program(program, request, limits, deadline)
     warnings = found.pop("warnings")
-    shown = {name: orjson.Fragment(orjson.dumps(value)) for name, value in found.items()}
+    shown = {name: Kept(value) for name, value in found.items()}
     return Explanation(shown.pop("dag"), warnings, shown)

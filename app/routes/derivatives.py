@@ -13,17 +13,16 @@ from starlette.responses import Response
 from app.evaluate import Call
 from app.operations import OPERATIONS
 from app.routes.examples import EXAMPLES
-from app.routes.negotiation import JSON, check_accept, check_content
-from app.schemas.description import CALLS, problems
+from app.routes.negotiation import VARY, codecs
+from app.schemas.description import CALLS, bodies, problems, replies
 
 router = APIRouter(tags=["derivatives"])
 
 
 def _endpoint(operation: str) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        check_accept(request)
-        check_content(request)
-        call = Call(operation, await request.body())
+        reads, writes = codecs(request)
+        call = Call(operation, await request.body(), reads, writes)
         state = request.app.state
         timeout_s = state.settings.timeout_ms / 1000
         work = partial(state.evaluator.answer, call, time.monotonic() + timeout_s)
@@ -32,7 +31,8 @@ def _endpoint(operation: str) -> Callable[[Request], Awaitable[Response]]:
         plan = "hit" if timings.kept else "miss"
         phases = {"parse": timings.parse, "plan": timings.plan, "run": timings.run, "encode": timings.encode}
         state.metrics.computed(phases, plan)
-        return Response(answer.body, media_type=JSON, headers={"Server-Timing": _server_timing(phases, plan)})
+        headers = {**VARY, "Server-Timing": _server_timing(phases, plan)}
+        return Response(answer.body, media_type=writes.media_type, headers=headers)
 
     return endpoint
 
@@ -61,13 +61,8 @@ for _name in OPERATIONS:
         description=_call.description,
         response_class=Response,
         responses={
-            200: {"description": "The reply.", "content": {JSON: {"schema": _call.reply}}},
+            200: replies(_call.reply),
             **problems(400, 406, 408, 413, 415, 422, 503, 504),
         },
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {JSON: {"schema": _call.request, "examples": EXAMPLES[_name]}},
-            }
-        },
+        openapi_extra={"requestBody": bodies(_call.request, EXAMPLES[_name])},
     )

@@ -2,62 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Depends
 from starlette.requests import Request
 
+from app.accept import weights
 from app.errors import MEDIA_TYPE, NotAcceptable, UnsupportedMedia
+from app.wire.codec import CODECS, Codec
 
 JSON = "application/json"
+
+VARY = {"Vary": "Accept"}
+"""The header of replies of which there is more than one form."""
+
+_BY_NAME = {name: codec for codec in CODECS.values() for name in (codec.media_type, *codec.aliases)}
+_BODIES = " or ".join(CODECS)
+
+
+def codecs(request: Request) -> tuple[Codec, Codec]:
+    """Return the codecs of the request's body and of its reply. Raises NotAcceptable, UnsupportedMedia."""
+    writes = _BY_NAME[_best(request, list(_BY_NAME))]
+    return _reads(request), writes
 
 
 def accepts(offered: str) -> Any:
     """Return a dependency of resources that offer one media type."""
 
     def check(request: Request) -> None:
-        check_accept(request, offered)
+        _best(request, [offered])
 
     return Depends(check)
 
 
-def check_accept(request: Request, offered: str = JSON) -> None:
-    """Raise NotAcceptable where the client takes nothing that is offered."""
-    accept = request.headers.get("accept")
-    if accept is None or accept == "*/*":
-        return
-    matching = {offered, offered.partition("/")[0] + "/*", "*/*", MEDIA_TYPE}
-    if not any(name in matching and weight > 0 for name, weight in map(_range, accept.split(","))):
-        raise NotAcceptable(f"This resource is {offered}, which `Accept: {accept[:200]}` leaves out.")
+def _best(request: Request, offered: Sequence[str]) -> str:
+    """Return the media type that the client likes best of those offered, the first among equals.
+
+    Problem documents are JSON for everybody; who takes them takes the first media type too. Raises NotAcceptable.
+    """
+    accept = request.headers.get("accept", "*/*")
+    if accept == "*/*":
+        return offered[0]
+    ranges = weights(accept)
+    best = max(offered, key=lambda name: _weight(name, ranges))
+    if _weight(best, ranges) > 0:
+        return best
+    if ranges.get(MEDIA_TYPE, 0) > 0:
+        return offered[0]
+    what = _BODIES if len(offered) > 1 else offered[0]
+    raise NotAcceptable(f"This resource is {what}, which `Accept: {accept[:200]}` leaves out.")
 
 
-def _range(part: str) -> tuple[str, float]:
-    """Return a media range and its weight. Source: RFC 9110, section 12.5.1."""
-    name, *parameters = (piece.strip() for piece in part.lower().split(";"))
-    weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
-    try:
-        return name, float(weights[0]) if weights else 1.0
-    except ValueError:
-        return name, 0.0
+def _weight(name: str, ranges: Mapping[str, float]) -> float:
+    """Return the weight of the narrowest range that has the media type. Source: RFC 9110, section 12.5.1."""
+    wider = (name, name.partition("/")[0] + "/*", "*/*")
+    return next((ranges[known] for known in wider if known in ranges), 0.0)
 
 
-def check_content(request: Request) -> None:
-    """Raise UnsupportedMedia where the body is declared to be something other than JSON in UTF-8."""
-    for header, is_read in _READ.items():
-        value = request.headers.get(header)
-        if value is not None and not is_read(value.strip().lower()):
-            detail = f"`{header}: {value[:200]}` is not read here; send {JSON} in UTF-8 without a content encoding."
-            raise UnsupportedMedia(detail, headers={"Accept": JSON, "Accept-Encoding": "identity"})
-
-
-def _is_json(value: str) -> bool:
-    name, *parameters = (piece.strip() for piece in value.split(";"))
+def _reads(request: Request) -> Codec:
+    """Return the codec of the body, JSON where nothing is said of it. Raises UnsupportedMedia."""
+    value = request.headers.get("content-type", "")
+    name, *parameters = (piece.strip() for piece in value.lower().split(";"))
+    codec = _BY_NAME.get(name or JSON)
     charsets = [parameter.partition("=")[2].strip('"') for parameter in parameters if parameter.startswith("charset=")]
-    return name in {JSON, ""} and all(charset in {"utf-8", "utf8"} for charset in charsets)
-
-
-_READ: dict[str, Callable[[str], bool]] = {
-    "Content-Type": _is_json,
-    "Content-Encoding": lambda value: value in {"identity", ""},
-}
+    if codec is None or not all(charset in {"utf-8", "utf8"} for charset in charsets):
+        detail = f"`Content-Type: {value[:200]}` is not read here; send {_BODIES}, text in UTF-8."
+        raise UnsupportedMedia(detail, headers={"Accept": ", ".join(CODECS)})
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMedia("Bodies are read without a content encoding.", headers={"Accept-Encoding": "identity"})
+    return codec

@@ -266,6 +266,22 @@ def content(schema: Schema) -> dict[str, Any]:
     return {"description": "The reply.", "content": {"application/json": {"schema": schema}}}
 
 
+def replies(schema: Schema) -> dict[str, Any]:
+    """Return the description of a reply that is JSON or MessagePack, as the client accepts it."""
+    return {"description": f"The reply. {_PACKED}", "content": {media: {"schema": schema} for media in _MEDIA}}
+
+
+def bodies(schema: Schema, examples: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of a request's body that is JSON or MessagePack. The examples are those of JSON."""
+    media = {name: {"schema": schema} for name in _MEDIA}
+    media["application/json"]["examples"] = dict(examples)
+    return {"description": _PACKED, "required": True, "content": media}
+
+
+_MEDIA = ("application/json", "application/msgpack")
+_PACKED = "In MessagePack the same members stand, and a tensor's `data` are its raw little-endian bytes."
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the descriptions of problem documents with these statuses."""
     media = {"application/problem+json": {"schema": _ref("Problem")}}

@@ -83,7 +83,7 @@ _KINDS: dict[type, str] = {
 
 def short(value: object) -> str:
     """Return what a client wrote, cut to what a message can hold."""
-    text = repr(value[:_SHORT]) if isinstance(value, str) else repr(value)
+    text = repr(value[:_SHORT]) if isinstance(value, str | bytes) else repr(value)
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
 
 

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from app.wire import encode
+from app.wire import json_body, json_reply, msgpack_body, msgpack_reply
 from app.wire.document import Document, Sections
+from app.wire.reply import Members
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
     """One media type.
 
-    `read` takes a body apart: its bytes, the objects of it that hold tensors, and the members that change nothing about
-    what is computed. `write` returns the bytes of a reply's members.
+    `aliases` are other names that clients have for it. `read` takes a body apart: its bytes, the objects of it that
+    hold tensors, and the members that change nothing about what is computed. `write` returns the bytes of a reply: its
+    members, and how tensors' data are to be written where the media type leaves a choice.
     """
 
     media_type: str
     read: Callable[[bytes, Sections, frozenset[str]], Document]
-    write: Callable[[Mapping[str, Any]], bytes]
+    write: Callable[[Members, str], bytes]
+    aliases: frozenset[str] = frozenset()
 
 
-JSON = Codec("application/json", Document, encode.reply)
+JSON = Codec("application/json", json_body.read, json_reply.write)
+MSGPACK = Codec(
+    "application/msgpack",
+    msgpack_body.read,
+    msgpack_reply.write,
+    frozenset({"application/x-msgpack", "application/vnd.msgpack"}),
+)
+
+CODECS: Mapping[str, Codec] = {codec.media_type: codec for codec in (JSON, MSGPACK)}
+"""The codecs by media type; the first is meant where a client names none."""

@@ -1,4 +1,4 @@
-"""A tensor's values as they were sent, lists or base64, to a NumPy array: exactly, or not at all.
+"""A tensor's values as they were sent, lists, base64 or raw bytes, to a NumPy array: exactly, or not at all.
 
 Lists are flattened level by level, which finds ragged ones, and converted at once where all leaves are of one kind;
 only where that fails is each element looked at, to name the one at fault.
@@ -50,6 +50,8 @@ def decode(data: Any, form: TensorForm, path: Path, default: DType) -> Array:
     `form` has the dtype and the shape that go with it, if they were given; `default` is the dtype of numbers that
     name none. Raises InvalidRequest.
     """
+    if type(data) is bytes:
+        return _from_bytes(data, form, path, default)
     if type(data) is str and data not in WORDS:
         return _from_base64(data, form, path, default)
     leaves = _flatten(data, path)
@@ -196,7 +198,7 @@ def _refuse_leaf(leaves: _Leaves, dtype: DType, fits: Callable[[Any], bool]) -> 
     leaf = leaves.flat[index]
     if type(leaf) in _NUMBERS:
         _refuse_number(leaves, index, dtype)
-    code, what, hint = _MISFITS[type(leaf)]
+    code, what, hint = _MISFITS.get(type(leaf), _OTHER)
     _refuse(leaves.path_of(index), code, what.format(leaf=short(leaf), dtype=dtype), hint)
 
 
@@ -209,7 +211,9 @@ _MISFITS: dict[type, tuple[str, str, str]] = {
         "the string {leaf} is no value of a {dtype} tensor",
         'Floating tensors take "NaN", "Infinity" and "-Infinity"; other numbers are written without quotes.',
     ),
+    bytes: ("not_a_number", "raw bytes stand among numbers", "Give all of `data` as raw bytes, or none of it."),
 }
+_OTHER = ("not_a_number", "this is no value of a tensor", "Give numbers, or nested lists of them.")
 
 
 def _refuse_number(leaves: _Leaves, index: int, dtype: DType) -> NoReturn:
@@ -243,6 +247,14 @@ def _from_base64(text: str, form: TensorForm, path: Path, default: DType) -> Arr
         raw = binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError) as error:
         _refuse(path, "malformed_base64", f"the data is not base64: {error}", "Send standard base64 with its padding.")
+    return _from_bytes(raw, form, path, default)
+
+
+def _from_bytes(raw: bytes, form: TensorForm, path: Path, default: DType) -> Array:
+    """Return an array over these bytes, little-endian and row by row; they are not copied."""
+    if form.shape is None:
+        hint = 'Write the tensor as {"data": …, "shape": […]}.'
+        _refuse(path, "missing_shape", "raw bytes do not tell their shape", hint)
     dtype = form.dtype or default
     if len(raw) != dtype.itemsize * math.prod(form.shape):
         _refuse_shape(path, f"{len(raw)} bytes of {dtype}, {dtype.itemsize} an element,", form.shape)

@@ -111,7 +111,9 @@ def test_head_is_get_without_a_body(client: Client, method: str, path: str) -> N
     assert (head.status_code, head.headers["content-type"]) == (200, get.headers["content-type"])
 
 
-@pytest.mark.parametrize("accept", ["image/png", "application/xml, text/html;q=0.9", "application/msgpack", "*/*;q=0"])
+@pytest.mark.parametrize(
+    "accept", ["image/png", "application/xml, text/html;q=0.9", "application/cbor", "*/*;q=0", "application/*;q=x"]
+)
 @pytest.mark.parametrize(("method", "path"), SHOWN)
 def test_what_is_not_accepted_is_not_sent(client: Client, method: str, path: str, accept: str) -> None:
     check_problem(answer(client, method, path, headers={"Accept": accept}), 406, "not_acceptable")
@@ -131,7 +133,8 @@ def test_what_is_accepted_is_sent(client: Client, method: str, path: str, accept
         {"Content-Type": "text/plain"},
         {"Content-Type": "application/x-www-form-urlencoded"},
         {"Content-Type": "multipart/form-data; boundary=x"},
-        {"Content-Type": "application/msgpack"},
+        {"Content-Type": "application/cbor"},
+        {"Content-Type": "application/msgpack; charset=latin-1"},
         {"Content-Type": "application/json; charset=latin-1"},
         {"Content-Type": "application/jsonp"},
         {"Content-Type": "application/json", "Content-Encoding": "gzip"},

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgpack
 import pytest
 
 from app.main import create_app
@@ -15,7 +16,7 @@ def examples() -> Iterator[tuple[str, str, Any]]:
     for path, methods in SCHEMA["paths"].items():
         for method in methods.values():
             for media in method.get("requestBody", {}).get("content", {}).values():
-                yield from ((path, name, example["value"]) for name, example in media["examples"].items())
+                yield from ((path, name, example["value"]) for name, example in media.get("examples", {}).items())
 
 
 EXAMPLES = list(examples())
@@ -25,6 +26,18 @@ EXAMPLES = list(examples())
 def test_every_example_runs(client: Client, path: str, name: str, body: Any) -> None:
     reply = client.post(path, body)
     assert reply.status_code in {200, 201}, reply.text
+
+
+@pytest.mark.parametrize("path", sorted({path for path, _, _ in EXAMPLES}))
+def test_what_runs_as_json_runs_as_messagepack(client: Client, path: str) -> None:
+    described = SCHEMA["paths"][path]["post"]
+    for media in (described["requestBody"]["content"], described["responses"]["200"]["content"]):
+        assert list(media) == ["application/json", "application/msgpack"]
+    body = next(body for known, _, body in EXAMPLES if known == path)
+    headers = {"Content-Type": "application/msgpack", "Accept": "application/msgpack"}
+    reply = client.post(path, msgpack.packb(body), headers=headers)
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "application/msgpack")
+    assert msgpack.unpackb(reply.content).keys() == client.post(path, body).json().keys()
 
 
 @pytest.mark.parametrize(("path", "name", "body"), EXAMPLES, ids=[f"{path}-{name}" for path, name, _ in EXAMPLES])

@@ -47,6 +47,7 @@ def examples() -> Iterator[Example]:
 
 
 REQUESTS = [example for example in examples() if example.asks.language == "json"]
+PROGRAMS = [example for example in examples() if example.asks.language == "python"]
 COMMANDS = [
     example
     for example in examples()
@@ -85,6 +86,14 @@ def test_a_command_prints_what_is_shown(example: Example, base_url: str, tmp_pat
         ["bash", "-ec", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    check(example, Answer(done.stdout))
+
+
+@pytest.mark.parametrize("example", PROGRAMS, ids=lambda example: str(example.asks))
+def test_a_program_prints_what_is_shown(example: Example, base_url: str) -> None:
+    program = example.asks.text.replace(SHOWN_URL, base_url)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
     check(example, Answer(done.stdout))
 
 

@@ -6,24 +6,25 @@ import pytest
 
 from app.errors import BadBody, InvalidRequest, pointer
 from app.wire.document import Document
+from app.wire.json_body import read
 
 SECTIONS = {"tensors": ("graph", "tensors"), "backward": ("backward",)}
 
 
 def document(text: str | bytes) -> Document:
-    return Document(text.encode() if isinstance(text, str) else text, SECTIONS, frozenset({"seed"}))
+    return read(text.encode() if isinstance(text, str) else text, SECTIONS, frozenset({"seed"}))
 
 
 def test_values_and_options_are_taken_out() -> None:
-    read = document(
+    found = document(
         '{"graph": {"tensors": {"a": [1], "b": {"data": 2, "dtype": "int8"}}}, "backward": {"l": null}, "seed": 3}'
     )
-    assert read.values == {"tensors": {"a": [1], "b": 2}, "backward": {}}
-    assert read.skeleton == {
+    assert found.values == {"tensors": {"a": [1], "b": 2}, "backward": {}}
+    assert found.skeleton == {
         "graph": {"tensors": {"a": 0, "b": {"data": None, "dtype": "int8"}}},
         "backward": {"l": None},
     }
-    assert read.options == {"seed": 3}
+    assert found.options == {"seed": 3}
 
 
 def test_the_key_depends_on_structure_alone() -> None:
@@ -92,14 +93,16 @@ def test_values_may_have_integers_of_any_size() -> None:
         ("[-0]", "[-0.0]"),
         ("[-0, 0,-0 ]", "[-0.0, 0, -0.0]"),
         ("[-0.0, -0.5, -0e1]", None),
+        ("[0, 1e-0, 1E-0]", None),
+        ("[-0, 1e-0]", "[-0.0, 1.0]"),
         ("[0]", None),
         ('["-0]", 1]', "['-0]', 1]"),
         ('["a\\"-0,", -0]', "['a\"-0,', -0.0]"),
     ],
 )
 def test_negative_zeros_keep_their_sign_outside_of_strings(values: str, signed: str | None) -> None:
-    read = document(f'{{"graph": {{"tensors": {{"x": {values}}}}}}}').signed_values
-    assert (None if read is None else str(read["tensors"]["x"])) == signed
+    found = document(f'{{"graph": {{"tensors": {{"x": {values}}}}}}}').signed_values
+    assert (None if found is None else str(found["tensors"]["x"])) == signed
 
 
 @pytest.mark.parametrize(
@@ -117,8 +120,8 @@ def test_negative_zeros_keep_their_sign_outside_of_strings(values: str, signed: 
 )
 def test_locate_leads_to_what_was_written(path: Any, place: str) -> None:
     graph = '{"tensors": {"x": 1, "y": {"data": 1}}, "ops": [{"inputs": [1, 0]}]}'
-    read = document(f'{{"graph": {graph}, "backward": ["t", "s"], "wrt": "x"}}')
-    assert pointer(read.locate(path)) == place
+    found = document(f'{{"graph": {graph}, "backward": ["t", "s"], "wrt": "x"}}')
+    assert pointer(found.locate(path)) == place
 
 
 def test_a_body_that_cannot_be_read_says_where() -> None:

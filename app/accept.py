@@ -1,0 +1,20 @@
+"""What a client accepts and how gladly, as the headers of its request say. Routes and middleware ask it."""
+
+from __future__ import annotations
+
+
+def weights(header: str) -> dict[str, float]:
+    """Return the weights of what an Accept or Accept-Encoding header lists, by name in small letters.
+
+    A weight that is no number is 0. Source: RFC 9110, sections 12.4.2, 12.5.1 and 12.5.3.
+    """
+    return dict(_weighted(part) for part in header.lower().split(",") if part.strip())
+
+
+def _weighted(part: str) -> tuple[str, float]:
+    name, *parameters = (piece.strip() for piece in part.split(";"))
+    given = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
+    try:
+        return name, float(given[0]) if given else 1.0
+    except ValueError:
+        return name, 0.0

@@ -1,0 +1,153 @@
+"""A request's JSON, read strictly.
+
+orjson reads the text. What it is lax about is checked here: a key that stands twice, an integer beyond 64 bits (it
+would quietly become a float), `-0` (it would lose its sign), a number that overflows (it gives no place). Each check
+costs the fast path a search in the text at most; finding the place is left to a second, slow reading.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from app.errors import BadBody, InvalidRequest
+from app.schemas.readers import MAX_FAULTS
+from app.wire.document import Document, Sections, Values, detach, find, object_of, refuse_repeated, too_deep
+from engine.errors import Fault, Path
+
+_NEGATIVE_ZERO = re.compile(rb"(?<![eE])-0(?=[,\]}\s])")
+_STRING_OR_NEGATIVE_ZERO = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![eE])-0(?=[,\]}\s])')
+
+
+def read(text: bytes, sections: Sections, volatile: frozenset[str] = frozenset()) -> Document:
+    """Return the request that the text writes down.
+
+    Raises BadBody where it is not strict JSON, InvalidRequest where numbers overflow.
+    """
+    document = JsonDocument(text, sections, volatile)
+    _refuse_duplicates(text, document)
+    _refuse_wide_integers(text, document, sections)
+    return document
+
+
+class JsonDocument(Document):
+    """A request that came as JSON."""
+
+    def __init__(self, text: bytes, sections: Sections, volatile: frozenset[str]) -> None:
+        super().__init__(_load(text), sections, volatile)
+        self._text, self._sections = text, sections
+
+    @cached_property
+    def signed_values(self) -> Values | None:
+        """The values with the sign of every `-0`, or None where the text has no such number."""
+        if not _NEGATIVE_ZERO.search(self._text):
+            return None
+        rewritten = _STRING_OR_NEGATIVE_ZERO.sub(_as_float, self._text)
+        return detach(_load(rewritten), self._sections)
+
+
+def _as_float(match: re.Match[bytes]) -> bytes:
+    return b"-0.0" if match[0] == b"-0" else match[0]
+
+
+def _refuse_duplicates(text: bytes, document: Document) -> None:
+    """Hold the colons of the text against those of the skeleton: a key that stood twice has one more in the text.
+
+    A tensor's values have no colons. An escaped colon could hide one, so such texts are always read again.
+    """
+    expected = document.key.count(b":") + len(document.options)
+    if text.count(b":") == expected and not _has_escaped_colon(text):
+        return
+    refuse_repeated(_read_again(text, object_pairs_hook=object_of, parse_int=_nothing, parse_float=_nothing))
+
+
+def _has_escaped_colon(text: bytes) -> bool:
+    return b"\\u" in text and (b"\\u003a" in text or b"\\u003A" in text)
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+def _refuse_wide_integers(text: bytes, document: Document, sections: Sections) -> None:
+    """Refuse integers beyond 64 bits outside of tensors; they show in the skeleton as large floats."""
+    if b"e+" not in document.key:
+        return
+    exact = _read_again(text, parse_int=_Digits)
+    detach(exact, sections)
+    wide = [_wide(path, value) for path, value in find(exact, _is_wide)]
+    if wide:
+        raise InvalidRequest(wide[:MAX_FAULTS])
+
+
+class _Digits:
+    """An integer as it was written."""
+
+    def __init__(self, digits: str) -> None:
+        self.digits = digits
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether 64 bits cannot hold it. 20 characters hold those that fit; converting long ones is quadratic."""
+        return len(self.digits) > 20 or not -(2**63) <= int(self.digits) < 2**64
+
+
+def _is_wide(value: Any) -> bool:
+    return isinstance(value, _Digits) and value.is_wide
+
+
+def _wide(path: Path, value: _Digits) -> Fault:
+    detail = f"the integer {value.digits[:80]} does not fit in 64 bits"
+    return Fault(path, "integer_too_wide", detail, "Write it with a decimal point or an exponent if a float is meant.")
+
+
+def _load(text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise _refusal(text, error) from None
+
+
+def _refusal(text: bytes, error: orjson.JSONDecodeError) -> Exception:
+    if "number is infinity" in error.msg:
+        overflowing = _overflowing(text)
+        if overflowing:
+            return InvalidRequest(overflowing)
+    if "depth limit" in error.msg:
+        return too_deep()
+    if not text.strip():
+        return BadBody(Fault((), "malformed_json", "the body is empty", "Send a JSON object."))
+    return BadBody(
+        Fault(
+            (),
+            "malformed_json",
+            f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+            'Send strict JSON in UTF-8. NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".',
+        )
+    )
+
+
+def _overflowing(text: bytes) -> list[Fault]:
+    """Return a fault for every number that no double can hold."""
+    tree = _read_again(text, parse_int=float, parse_constant=_nothing)
+    found = islice(find(tree, lambda value: value in _INFINITE), MAX_FAULTS)
+    hint = 'Infinity is written "Infinity".'
+    return [Fault(path, "number_out_of_range", "the number is beyond the range of float64", hint) for path, _ in found]
+
+
+_INFINITE = (float("inf"), float("-inf"))
+
+
+def _read_again(text: bytes, **hooks: Any) -> Any:
+    """Read with the standard library; None where it finds a fault. Raises BadBody where it nests too deeply."""
+    try:
+        return json.loads(text, **hooks)
+    except RecursionError:
+        raise too_deep() from None
+    except ValueError:
+        return None

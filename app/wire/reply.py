@@ -1,0 +1,46 @@
+"""What the members of a reply may be, whichever codec writes them. Plans make them, the codecs write them.
+
+An array becomes a tensor; an object of members may stand wherever a member may; `Kept` is data that stays the same from
+reply to reply; anything else is data as JSON knows it and stands as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from engine.types import DTYPES
+
+Array = np.ndarray[Any, Any]
+Members = Mapping[str, Any]
+
+_NAMES = {dtype.numpy: name for name, dtype in DTYPES.items()}
+"""Names by NumPy dtype; looking one up is ten times as fast as NumPy's own `name`."""
+
+
+class Kept:
+    """Data that every reply of a plan has alike. Each codec writes it once."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self._written: dict[Callable[[Any], bytes], bytes] = {}
+
+    def written(self, write: Callable[[Any], bytes]) -> bytes:
+        """Return the data as `write` writes it."""
+        found = self._written.get(write)
+        if found is None:
+            found = self._written[write] = write(self._data)
+        return found
+
+
+def dtype_name(array: Array) -> str:
+    """Return the name of an array's dtype."""
+    return _NAMES[array.dtype]
+
+
+def raw_bytes(array: Array) -> memoryview:
+    """Return an array's bytes, little-endian and row by row. Copies only an array that is not so already."""
+    flat = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1)
+    return flat.view(np.uint8).data
