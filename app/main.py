@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import compile_path
 
+from app.compression import Compression
 from app.errors import MethodNotAllowed, NotFound, Problem
 from app.evaluate import Evaluator
 from app.logs import AccessLog
@@ -87,6 +88,7 @@ def _middleware(settings: Settings, metrics: Metrics, access: AccessLog) -> list
         Middleware(Observation, metrics=metrics, access=access),
         Middleware(Admission, places=settings.concurrency + settings.queue, retry_after_s=settings.retry_after_s),
         Middleware(BodyBounds, most=settings.max_body_bytes, timeout_s=settings.body_timeout_ms / 1000),
+        Middleware(Compression, most=settings.max_body_bytes),
     ]
 
 

@@ -30,7 +30,7 @@ from app.schemas.readers import WORDS, Reading, Refused
 from app.schemas.tensor import TensorForm
 from app.settings import Settings
 from app.store import Kept, Store
-from app.wire.encode import tensor
+from app.wire.reply import Tensor
 from engine.program import Argument, Call, Ref
 from engine.types import DType
 
@@ -61,18 +61,17 @@ class Registered:
         calls = 500 * (len(self.graph.ops) + len(self.graph.tensors))
         return sum(array.nbytes for array in self.arrays.values()) + calls
 
-    def shown(self, encoding: str = "json") -> dict[str, Any]:
-        """Return what a client is shown of it: the graph in its normal form, with the values."""
-        tensors = {
-            name: {**_type(form, self.graph.dtype), **self._values(name, encoding)}
-            for name, form in self.graph.tensors.items()
-        }
+    def shown(self) -> dict[str, Any]:
+        """Return what a client is shown of it, members of a reply: the graph in its normal form, with the values."""
+        tensors = {name: self._tensor(name, form) for name, form in self.graph.tensors.items()}
         graph = {"dtype": self.graph.dtype.name, "tensors": tensors, "ops": list(map(_op, self.graph.ops))}
         return {"id": self.id, "created": self.created, "needs": self.needs, "graph": graph}
 
-    def _values(self, name: str, encoding: str) -> dict[str, Any]:
+    def _tensor(self, name: str, form: TensorForm) -> Tensor | dict[str, Any]:
         array = self.arrays.get(name)
-        return {} if array is None else {"data": tensor(array, encoding)["data"]}
+        if array is None:
+            return _type(form, self.graph.dtype)
+        return Tensor(array, {"requires_grad": form.requires_grad})
 
 
 def normalised(graph: GraphForm, arrays: Mapping[str, Array]) -> Kept:

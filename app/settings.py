@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
 
-    max_body_bytes: int = _limit(128 * _MIB, "Size of a request's body in bytes; beyond it, 413.")
+    max_body_bytes: int = _limit(
+        128 * _MIB, "Size of a request's body in bytes, also once it is inflated; beyond it, 413."
+    )
     max_header_bytes: int = _limit(
         64 * 1024, "Size of a request's line and headers in bytes; beyond it, 431.", at_least=1024
     )

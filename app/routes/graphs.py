@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,10 +14,9 @@ from starlette.responses import Response
 from app import registration
 from app.registered import unknown
 from app.routes.derivatives import gone
-from app.routes.negotiation import JSON, accepts, check_accept, check_content
+from app.routes.negotiation import VARY, codecs, reply_codec
 from app.routes.registered_examples import GRAPHS, REGISTERED_ID
-from app.schemas.description import REGISTERED, REGISTRATION_REPLY, REGISTRATION_REQUEST, content, problems
-from app.wire import codec
+from app.schemas.description import REGISTERED, REGISTRATION_REPLY, REGISTRATION_REQUEST, bodies, problems, replies
 
 router = APIRouter(prefix="/v1/graphs", tags=["registered graphs"])
 
@@ -61,13 +59,11 @@ async def _aside(request: Request, work: Callable[[], T]) -> T:
     status_code=201,
     response_class=Response,
     responses={
-        201: content(REGISTRATION_REPLY),
-        200: content(REGISTRATION_REPLY),
+        201: replies(REGISTRATION_REPLY),
+        200: replies(REGISTRATION_REPLY),
         **problems(400, 406, 408, 413, 415, 422, 429, 503, 504),
     },
-    openapi_extra={
-        "requestBody": {"required": True, "content": {JSON: {"schema": REGISTRATION_REQUEST, "examples": GRAPHS}}}
-    },
+    openapi_extra={"requestBody": bodies(REGISTRATION_REQUEST, GRAPHS)},
 )
 async def register(request: Request) -> Response:
     """Keep a graph, to call it with values alone. Answers 201, or 200 where the same graph was known.
@@ -75,30 +71,28 @@ async def register(request: Request) -> Response:
     The id is a hash of what the graph says, however it is written. Tensors may have `shape` and `dtype` and no `data`,
     and null in the shape for a dimension of any size; calls give their values.
     """
-    check_accept(request)
-    check_content(request)
+    reads, writes = codecs(request)
     body = await request.body()
     state = request.app.state
 
     def work() -> tuple[str, bytes, bool]:
         deadline = time.monotonic() + state.settings.timeout_ms / 1000
-        kept, needs = registration.read(body, codec.JSON, state.settings, deadline)
+        kept, needs = registration.read(body, reads, state.settings, deadline)
         created, new = state.store.put(kept)
-        return kept.id, orjson.dumps({"id": kept.id, "created": created, "needs": needs}), new
+        return kept.id, writes.write({"id": kept.id, "created": created, "needs": needs}, "json"), new
 
     graph_id, reply, new = await _aside(request, work)
     location = f"{request.scope.get('root_path', '')}/v1/graphs/{graph_id}"
-    headers = {"Location": location, "ETag": f'"{graph_id}"'}
-    return Response(reply, 201 if new else 200, media_type=JSON, headers=headers)
+    headers = {**VARY, "Location": location, "ETag": f'"{graph_id}"'}
+    return Response(reply, 201 if new else 200, media_type=writes.media_type, headers=headers)
 
 
 @router.get(
     "/{id}",
     summary="A registered graph",
-    dependencies=[accepts(JSON)],
     response_class=Response,
     responses={
-        200: content(REGISTERED),
+        200: replies(REGISTERED),
         304: {"description": "The client has it already."},
         **problems(404, 406, 503, 504),
     },
@@ -106,13 +100,14 @@ async def register(request: Request) -> Response:
 )
 async def show(request: Request) -> Response:
     """Return the graph in its normal form: all members, tensors by name, values nested. `ETag` is the id."""
+    writes = reply_codec(request)
     graph_id = known(request)
-    headers = {"ETag": f'"{graph_id}"', "Cache-Control": _FOREVER, "Vary": "Accept"}
+    headers = {**VARY, "ETag": f'"{graph_id}"', "Cache-Control": _FOREVER}
     if _has(request, graph_id):
         return Response(status_code=304, headers=headers)
     graphs = request.app.state.graphs
-    reply = await _aside(request, lambda: codec.JSON.write(graphs.get(graph_id).shown()))
-    return Response(reply, media_type=JSON, headers=headers)
+    reply = await _aside(request, lambda: writes.write(graphs.get(graph_id).shown(), "json"))
+    return Response(reply, media_type=writes.media_type, headers=headers)
 
 
 def _has(request: Request, graph_id: str) -> bool:

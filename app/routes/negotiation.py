@@ -23,8 +23,13 @@ _BODIES = " or ".join(CODECS)
 
 def codecs(request: Request) -> tuple[Codec, Codec]:
     """Return the codecs of the request's body and of its reply. Raises NotAcceptable, UnsupportedMedia."""
-    writes = _BY_NAME[_best(request, list(_BY_NAME))]
-    return _reads(request), writes
+    writes = reply_codec(request)
+    return _body_codec(request), writes
+
+
+def reply_codec(request: Request) -> Codec:
+    """Return the codec of the reply that the client likes best. Raises NotAcceptable."""
+    return _BY_NAME[_best(request, list(_BY_NAME))]
 
 
 def accepts(offered: str) -> Any:
@@ -60,7 +65,7 @@ def _weight(name: str, ranges: Mapping[str, float]) -> float:
     return next((ranges[known] for known in wider if known in ranges), 0.0)
 
 
-def _reads(request: Request) -> Codec:
+def _body_codec(request: Request) -> Codec:
     """Return the codec of the body, JSON where nothing is said of it. Raises UnsupportedMedia."""
     value = request.headers.get("content-type", "")
     name, *parameters = (piece.strip() for piece in value.lower().split(";"))
@@ -69,6 +74,4 @@ def _reads(request: Request) -> Codec:
     if codec is None or not all(charset in {"utf-8", "utf8"} for charset in charsets):
         detail = f"`Content-Type: {value[:200]}` is not read here; send {_BODIES}, text in UTF-8."
         raise UnsupportedMedia(detail, headers={"Accept": ", ".join(CODECS)})
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMedia("Bodies are read without a content encoding.", headers={"Accept-Encoding": "identity"})
     return codec

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from app.wire.reply import Array, Kept, Members, dtype_name, raw_bytes
+from app.wire.reply import Array, Kept, Members, Tensor, raw_bytes, type_of
 
 
 def write(members: Members, encoding: str) -> bytes:
@@ -19,11 +19,13 @@ def write(members: Members, encoding: str) -> bytes:
 
 def _written(member: Any, data: Callable[[Array], Any]) -> Any:
     if isinstance(member, np.ndarray):
-        return {"dtype": dtype_name(member), "shape": member.shape, "data": data(member)}
+        return {**type_of(member), "data": data(member)}
     if isinstance(member, dict):
         return {name: _written(value, data) for name, value in member.items()}
     if isinstance(member, Kept):
         return orjson.Fragment(member.written(orjson.dumps))
+    if isinstance(member, Tensor):
+        return {**type_of(member.array), **member.members, "data": data(member.array)}
     return member
 
 

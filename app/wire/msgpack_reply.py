@@ -7,7 +7,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from app.wire.reply import Array, Kept, Members, dtype_name, raw_bytes
+from app.wire.reply import Array, Kept, Members, Tensor, raw_bytes, type_of
 
 Part = bytes | memoryview
 
@@ -21,7 +21,9 @@ def write(members: Members, encoding: str) -> bytes:  # noqa: ARG001
 
 def _append(member: Any, parts: list[Part]) -> None:
     if isinstance(member, np.ndarray):
-        _append_tensor(member, parts)
+        _append_tensor(member, {}, parts)
+    elif isinstance(member, Tensor):
+        _append_tensor(member.array, member.members, parts)
     elif isinstance(member, dict):
         parts.append(msgpack.Packer().pack_map_header(len(member)))
         for name, value in member.items():
@@ -31,9 +33,9 @@ def _append(member: Any, parts: list[Part]) -> None:
         parts.append(member.written(_pack) if isinstance(member, Kept) else _pack(member))
 
 
-def _append_tensor(array: Array, parts: list[Part]) -> None:
+def _append_tensor(array: Array, members: Members, parts: list[Part]) -> None:
     """Append a tensor. Its bytes are copied once, into the reply."""
-    head = {"dtype": dtype_name(array), "shape": array.shape, "data": None}
+    head = {**type_of(array), **members, "data": None}
     parts += [_pack(head)[:-1], _bin_header(array.nbytes), raw_bytes(array)]
 
 

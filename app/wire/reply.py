@@ -1,12 +1,13 @@
 """What the members of a reply may be, whichever codec writes them. Plans make them, the codecs write them.
 
-An array becomes a tensor; an object of members may stand wherever a member may; `Kept` is data that stays the same from
-reply to reply; anything else is data as JSON knows it and stands as it is.
+An array becomes a tensor, one with further members is a `Tensor`; an object of members may stand wherever a member
+may; `Kept` is data that stays the same from reply to reply; anything else is data as JSON knows it and stands as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,14 @@ Members = Mapping[str, Any]
 
 _NAMES = {dtype.numpy: name for name, dtype in DTYPES.items()}
 """Names by NumPy dtype; looking one up is ten times as fast as NumPy's own `name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor with members beside `dtype`, `shape` and `data`."""
+
+    array: Array
+    members: Mapping[str, Any]
 
 
 class Kept:
@@ -35,9 +44,9 @@ class Kept:
         return found
 
 
-def dtype_name(array: Array) -> str:
-    """Return the name of an array's dtype."""
-    return _NAMES[array.dtype]
+def type_of(array: Array) -> dict[str, Any]:
+    """Return the members of a tensor that tell its type."""
+    return {"dtype": _NAMES[array.dtype], "shape": array.shape}
 
 
 def raw_bytes(array: Array) -> memoryview:
