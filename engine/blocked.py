@@ -6,15 +6,15 @@ NumPy's loops are at the speed of the memory that they read and write. With bloc
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from engine.cores import CORES, shared
+from engine.cost import flops
 from engine.errors import OpError
 from engine.graph import Node, Tensor
 from engine.optimize.fuse import Cluster, sliced
@@ -22,19 +22,16 @@ from engine.types import Shape, numel
 
 Array = np.ndarray[Any, Any]
 
-THREADS = os.cpu_count() or 1
-
 WORTH_THREADS = 2**22
-"""Element operations above which threads are a gain: below it, handing work over costs as much as it saves."""
+"""Operations above which threads are a gain: below it, handing work over costs as much as it saves."""
 
-BLOCK = 2**16
-"""Elements of the largest tensor in a block: 256 KiB of float32, a few of which fit a core's second-level cache."""
+BLOCK = 2**19
+"""Bytes of the largest tensor in a block.
 
-
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    """Return the threads that blocks are shared among: NumPy's loops let go of the interpreter's lock."""
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="blocks")
+Fewer would fit the second-level cache better, but two threads then wait for the interpreter's lock between loops that
+are too short: 2**20 float32 through 16 loops take 2.9 ms on one core in blocks of 2**17 bytes or more, and on two cores
+3.5 ms in blocks of 2**16 bytes, 2.1 ms of 2**17, 1.7 ms of 2**18, 1.4 ms of 2**19.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +56,14 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The kernel of a cluster: called with its inputs, returns its results, in the order of `outputs`."""
+    """The kernel of a cluster: called with its inputs, returns its results, in the order of `outputs`.
 
-    length: int
+    `rows` of its `length` go through it at once. `shares` are the ranges of rows that cores run beside each other: they
+    do not depend on how many cores are free, so that sums over blocks are the same under load.
+    """
+
     rows: int
+    shares: tuple[tuple[int, int], ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     sliced: tuple[bool, ...]
@@ -71,7 +72,6 @@ class Blocked:
     scratch: tuple[tuple[tuple[int, ...], Any], ...]
     totals: tuple[bool, ...]
     flat: bool
-    width: int
 
     def __call__(self, *arrays: Array) -> tuple[Array, ...]:
         """Return the results: arrays, and totals of the blocks' sums."""
@@ -83,26 +83,13 @@ class Blocked:
         if self.flat:
             arrays = tuple([a.reshape(-1 if rowwise else ()) for a, rowwise in zip(arrays, self.sliced, strict=True)])
             places = [None if array is None else array.reshape(-1) for array in results]
-        shares = self._shares()
-        if len(shares) == 1:
-            parts = [self._run(arrays, places, *shares[0])]
-        else:
-            parts = list(_threads().map(lambda share: self._run(arrays, places, *share), shares))
+        parts = shared(self._run, [(arrays, places, start, stop) for start, stop in self.shares])
         return tuple(
             [
                 np.reshape(functools.reduce(np.add, totals), tensor.shape) if array is None else array
                 for array, totals, tensor in zip(results, zip(*parts, strict=True), self.outputs, strict=True)
             ]
         )
-
-    def _shares(self) -> list[tuple[int, int]]:
-        """Return the rows that each thread runs: all of them in one where two would cost more than they save."""
-        if self.length * self.width * len(self.instructions) < WORTH_THREADS:
-            return [(0, self.length)]
-        blocks = -(-self.length // self.rows)
-        count = min(THREADS, blocks)
-        ends = [min(self.length, -(-blocks * part // count) * self.rows) for part in range(count + 1)]
-        return list(pairwise(ends))
 
     def _run(self, arrays: Sequence[Array], places: Sequence[Any], start: int, stop: int) -> list[Any]:
         """Run a range of rows, block by block. Return the totals, in the places of results that are none."""
@@ -159,11 +146,12 @@ def blocked(cluster: Cluster, needed: Sequence[Tensor]) -> Blocked:
         registers[node.outputs[0], True] = len(registers)
     allocation = _Allocation(cluster)
     flat = _flat_shape(cluster)
-    widest = max(numel(t.shape[1:]) for node in cluster.nodes for t in _rows_of(node, cluster)) if not flat else 1
     length = numel(flat) if flat else cluster.length
+    count = min(CORES, length) if sum(map(flops, cluster.nodes)) >= WORTH_THREADS else 1
+    rows = min(_fitting(cluster, length), -(-length // count))
     return Blocked(
-        length,
-        max(1, min(length, BLOCK // max(widest, 1))),
+        rows,
+        _shares(length, rows, count),
         tuple(tensor for tensor, _ in inputs),
         tuple(needed),
         tuple(rowwise for _, rowwise in inputs),
@@ -172,8 +160,21 @@ def blocked(cluster: Cluster, needed: Sequence[Tensor]) -> Blocked:
         tuple((() if flat else shape, dtype) for shape, dtype in allocation.kinds),
         tuple(tensor in cluster.totals for tensor in needed),
         flat is not None,
-        widest,
     )
+
+
+def _fitting(cluster: Cluster, length: int) -> int:
+    """Return as many rows as fit a block."""
+    widest = max(t.numel * t.dtype.itemsize for node in cluster.nodes for t in _rows_of(node, cluster))
+    return max(1, length * BLOCK // max(widest, 1))
+
+
+def _shares(length: int, rows: int, count: int) -> tuple[tuple[int, int], ...]:
+    """Return `count` ranges of whole blocks of rows, or as many as there are blocks."""
+    blocks = -(-length // rows)
+    count = min(count, blocks)
+    ends = [min(length, blocks * part // count * rows) for part in range(count)]
+    return tuple(pairwise([*ends, length]))
 
 
 def _flat_shape(cluster: Cluster) -> Shape | None:

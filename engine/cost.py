@@ -100,6 +100,9 @@ FORMULAS: Mapping[str, Callable[[Node], int]] = {
 }
 """Operations of linear algebra. Source: Golub and Van Loan 2013, "Matrix computations", tables of each chapter."""
 
+DECOMPOSITIONS = frozenset(FORMULAS) - {"_matmul"}
+"""The primitives whose kernels are LAPACK's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:

@@ -13,6 +13,8 @@ import numpy as np
 
 from engine.autodiff.reverse import ancestors
 from engine.blocked import blocked
+from engine.cores import with_threads_of_blas
+from engine.cost import DECOMPOSITIONS, flops
 from engine.graph import Node, Tensor
 from engine.operands import CONSTANT, LEAF
 from engine.optimize.fuse import Cluster, fused
@@ -25,6 +27,9 @@ Source = tuple[str, str]
 
 FOLDED = 64
 """Elements up to which what constants determine is worked out with the plan and kept in it."""
+
+WORTH_THREADS_OF_BLAS = 2**27
+"""Operations from which on a decomposition of matrices gets more threads: a millisecond of one core's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,10 @@ def _units(groups: Iterable[Node | Cluster], wanted: Sequence[Tensor]) -> list[U
 def _node_unit(node: Node) -> Unit:
     primitive = node.primitive
     view = primitive.view and not primitive.may_copy
-    return Unit((node,), node.inputs, node.outputs, primitive.bind(node.params), primitive.several, view)
+    kernel = primitive.bind(node.params)
+    if primitive.name in DECOMPOSITIONS and flops(node) >= WORTH_THREADS_OF_BLAS:
+        kernel = with_threads_of_blas(kernel)
+    return Unit((node,), node.inputs, node.outputs, kernel, primitive.several, view)
 
 
 def _cluster_unit(cluster: Cluster, read: set[Tensor]) -> Unit:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from engine.cores import claim_blas, computing
 from engine.errors import DeadlineExceeded, OpError, ValueFault
+from engine.execute.heap import keep_freed
 from engine.execute.straight import MOST_STEPS, Function, straight_line
 from engine.graph import Node
 from engine.plan import Plan, Source, Step
@@ -19,6 +21,10 @@ SMALL_BYTES = 2**20
 
 WARM = 4
 """Runs after which a small plan is made into straight-line code: making it costs about as much as that many runs."""
+
+
+keep_freed()
+claim_blas()
 
 
 @dataclass(slots=True)
@@ -42,7 +48,8 @@ class Runner:
             except OpError:
                 pass  # the walk below meets it again, and knows where
         self._warm()
-        return _walk(self.plan, values, deadline)
+        with computing():
+            return _walk(self.plan, values, deadline)
 
     def _warm(self) -> None:
         plan = self.plan

@@ -9,7 +9,6 @@ import math
 from typing import Literal
 
 import numpy as np
-from scipy import special
 
 from engine.errors import OpError
 from engine.graph import Tensor
@@ -19,6 +18,7 @@ from engine.ops.arguments import refuse_inplace, require_floating, require_numbe
 from engine.ops.arithmetic import abs, div
 from engine.ops.choice import where
 from engine.ops.exponential import exp
+from engine.ops.normal import normal_cdf
 from engine.ops.power import square
 from engine.ops.precision import in_single, logistic, softplus_of_minus_abs
 from engine.ops.slicing import narrowed
@@ -142,7 +142,7 @@ def tanhshrink(input: Tensor) -> Tensor:
 # The normal distribution
 
 
-@elementwise(in_single(special.ndtr), floating)
+@elementwise(in_single(normal_cdf), floating)
 def _normal_cdf(input: Tensor) -> Tensor: ...
 
 
