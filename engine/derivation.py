@@ -10,7 +10,7 @@ from engine import dag
 from engine.anomaly import Watches
 from engine.asked import mapped_axes, marks, targets_require_grad
 from engine.autodiff.batching import batched
-from engine.autodiff.checkpoint import recomputed
+from engine.autodiff.checkpoint import behind, recomputed
 from engine.autodiff.passes import count_of
 from engine.autodiff.reverse import Edge, ancestors
 from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep
@@ -239,19 +239,23 @@ class Derivation:
         return {seed: forked(seed, size) for seed in seeds if _source(seed)[0] == "seed"}
 
     def _finished(self, wanted: list[Tensor]) -> list[Tensor]:
-        """Return tensors as they are computed in the end: mapped over vmap's axis, with recomputation between cuts."""
-        keep = [self.lookup.tensor(name) for name in self._cuts]
-        if self.size is not None:
-            wanted = batched(wanted, self.mapped, self.size)
-            keep = batched(keep, self.mapped, self.size)
-        if not self._cuts:
-            return wanted
-        forward = [tensor for tensor in wanted if tensor.node.index < self._boundary]
-        return recomputed(wanted, self._boundary, [*keep, *forward])
+        """Return tensors mapped over vmap's axis."""
+        return wanted if self.size is None else batched(wanted, self.mapped, self.size)
 
     def _planned(self, wanted: Sequence[Tensor]) -> Plan:
-        turn = None if self._cuts else self._turn  # copies that are recomputed have an order of their own
-        return plan(wanted, boundary=self._boundary, turn=turn)
+        """Return the plan, with what lies between cuts computed again on the way back.
+
+        What lies behind the last cuts is computed once, where that takes no more memory.
+        """
+        if not self._cuts:
+            return plan(wanted, boundary=self._boundary, turn=self._turn)
+        cuts = self._finished([self.lookup.tensor(name) for name in self._cuts])
+        keep = [*cuts, *(tensor for tensor in wanted if tensor.node.index < self._boundary)]
+        again, once = (
+            plan(recomputed(wanted, self._boundary, kept), boundary=self._boundary)  # copies have an order of their own
+            for kept in (keep, [*keep, *behind(wanted, self._boundary, cuts)])
+        )
+        return once if once.peak_bytes <= again.peak_bytes else again
 
     def _warnings(self) -> tuple[str, ...]:
         if isinstance(self.request, ForwardRequest):

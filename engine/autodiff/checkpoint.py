@@ -24,6 +24,13 @@ def recomputed(wanted: Sequence[Tensor], boundary: int, keep: Sequence[Tensor]) 
     return [copier.of(tensor) for tensor in wanted]
 
 
+def behind(wanted: Sequence[Tensor], boundary: int, cuts: Sequence[Tensor]) -> list[Tensor]:
+    """Return the forward values that no cut depends on: the way back begins with them, so that they can stay."""
+    before = set(ancestors(cuts))
+    forward = (node for node in ancestors(wanted) if node.index < boundary and node not in before)
+    return [tensor for node in forward for tensor in node.outputs]
+
+
 class _Copier:
     """Copies nodes past the builder's merging, each at most once."""
 
