@@ -54,8 +54,6 @@ def constant(value: Number, dtype: DType) -> Tensor:
 
 
 def _cast(value: Number, dtype: DType) -> Number:
-    if type(value) is float and dtype.is_floating:
-        return value
     if dtype.is_integral:
         return int(np.array(int(value.real)).astype(dtype.numpy))  # wraps, as PyTorch's conversions do
     if dtype is bool_:
@@ -91,23 +89,11 @@ def as_tensor(operand: Tensor | Number, dtype: DType) -> Tensor:
 
 def promoted(operands: Sequence[Tensor | Number]) -> DType:
     """Return the dtype that PyTorch's promotion gives the operands."""
-    dtype: DType | None = None
-    numbers = False
-    for operand in operands:
-        if type(operand) is not Tensor:
-            if type(operand) is complex:
-                return _promoted(operands)
-            numbers = True
-        elif dtype is None:
-            dtype = operand.dtype
-        elif operand.dtype is not dtype:
-            return _promoted(operands)
-    if dtype is not None and (dtype.is_differentiable or not numbers):  # real numbers give way to floating tensors
-        return dtype
-    return _promoted(operands)
-
-
-def _promoted(operands: Sequence[Tensor | Number]) -> DType:
+    first = operands[0]
+    if type(first) is Tensor:
+        dtype = first.dtype
+        if all(type(operand) is Tensor and operand.dtype is dtype for operand in operands):
+            return dtype
     return result_type(
         [(operand.dtype, operand.shape) for operand in operands if isinstance(operand, Tensor)],
         [operand for operand in operands if not isinstance(operand, Tensor)],

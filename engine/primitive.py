@@ -17,15 +17,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
-from engine.graph import Node, Tensor, builder
-from engine.lowering import Kernel, Lowered
+from engine.graph import Tensor, builder
 
 F = TypeVar("F", bound=Callable[..., Any])
 Rule = Callable[..., Any]
-Lowering = Callable[[Node], Lowered | None]
-
-_EXACT = ("int", "bool", "str", "DType", "Shape", "Dims")
-"""Annotations of parameters whose values are the same where they compare equal: not so 0.0 and -0.0, or 1 and 1.0."""
+Kernel = Callable[..., Any]
 
 
 class Primitive:
@@ -37,8 +33,7 @@ class Primitive:
 
     Flags say what passes over the graph need to know: the result shares the first input's memory (`view`, unless it
     `may_copy`), is the input at every index (`broadcasts`), adds elements up (`sums`), has the input's elements where
-    they were (`pointwise`); there is a tuple of results (`several`); any number of inputs can be given (`variadic`);
-    values of parameters that compare equal are the same (`exact`).
+    they were (`pointwise`); there is a tuple of results (`several`); any number of inputs can be given (`variadic`).
     """
 
     kind = "general"
@@ -62,14 +57,11 @@ class Primitive:
         self.several = "tuple" in str(function.__annotations__.get("return", ""))
         parameters = inspect.signature(function).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-        self.params = tuple(p.name for p in keywords)
-        self.exact = all(p.annotation in _EXACT for p in keywords)
+        self.params = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
         self.tensors = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.rules: dict[int, Rule] = {}
         self.joint: Rule | None = None
         self.run: Kernel | None = None
-        self.lower: Lowering | None = None
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
@@ -86,11 +78,6 @@ class Primitive:
     def kernel(self, function: F) -> F:
         """Register what runs it: `function(*arrays, **params)`."""
         self.run = function
-        return function
-
-    def lowering(self, function: Lowering) -> Lowering:
-        """Register what gives a node a cheaper kernel with the same values, or None where its types allow none."""
-        self.lower = function
         return function
 
     @overload

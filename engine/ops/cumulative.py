@@ -167,7 +167,8 @@ def _(input: np.ndarray, *, dim: int) -> np.ndarray:
 @_logcumsumexp.vjp
 def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int) -> Tensor:
     """sum over j >= k of grad[j] exp(input[k] - out[j]), with factors that are at most 1: the results never fall."""
-    decay = exp(out - _shifted(out, dim=dim, reverse=True))
+    steps = _shifted(out, dim=dim, reverse=False) - out
+    decay = exp(_shifted(steps, dim=dim, reverse=True))  # the last, which nothing comes after, is 1 and never infinite
     return exp(input - out) * _recurrence(decay, grad, dim=dim, reverse=True)
 
 

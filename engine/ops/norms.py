@@ -12,12 +12,12 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import op
+from engine.op import elementwise, op
 from engine.operands import as_tensor
 from engine.ops.arguments import require_floating
 from engine.ops.arithmetic import abs, sign, sub
 from engine.ops.choice import where
-from engine.ops.comparison import eq, logical_or
+from engine.ops.comparison import eq
 from engine.ops.extrema import require_elements, ties_with
 from engine.ops.power import pow
 from engine.ops.reduction import dims_of, restored, summed
@@ -78,13 +78,39 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, ord: float, dims: Dims, keepd
     if math.isinf(ord):
         ties = as_tensor(ties_with(abs(input), norm), input.dtype)
         return sign(input) * (share / summed(ties, dims, keepdim=True) * ties)
-    at_zero = eq(norm, 0)
-    divisor = where(at_zero, 1.0, norm)
+    return share * _power_norm_slope(input, norm, ord)
+
+
+def _power_norm_slope(input: Tensor, norm: Tensor, ord: float) -> Tensor:
+    """At zero the slope of a norm is 0, and its slope NaN; PyTorch's is 0 there for an `ord` beyond 2."""
     if ord == 2:
-        return input / divisor * where(at_zero, 0.0, share)
-    masked = logical_or(at_zero, eq(input, 0)) if ord < 1 else at_zero
-    ratio = where(masked, 1.0, abs(input)) / divisor
-    return where(masked, 0.0, share * sign(input) * pow(ratio, ord - 1))
+        return _quotient(input, norm)
+    if ord > 2:
+        return sign(input) * pow(abs(input) / where(eq(norm, 0), 1.0, norm), ord - 1)
+    ratio = _quotient(abs(input), norm)
+    if ord < 1:
+        return _quotient(sign(input), pow(ratio, 1 - ord))
+    return sign(input) * pow(ratio, ord - 1)
+
+
+def _run_quotient(input: np.ndarray, other: np.ndarray) -> np.ndarray:
+    quotient = np.divide(input, other)
+    return np.where(other == 0, quotient.dtype.type(0), quotient)
+
+
+@elementwise(_run_quotient)
+def _quotient(input: Tensor, other: Tensor) -> Tensor:
+    """A quotient that is 0 where the divisor is. There it has no derivative: that is NaN, as of PyTorch's norms."""
+
+
+@_quotient.vjp("input")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return grad / other
+
+
+@_quotient.vjp("other")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return -grad * (input / other / other)
 
 
 def in_norm_dtype(input: Tensor, dtype: DType | None, argument: str) -> Tensor:

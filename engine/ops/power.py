@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,9 +12,6 @@ from engine.graph import Tensor
 from engine.op import elementwise, op
 from engine.operands import as_tensor, numeric, promoted
 from engine.ops.arithmetic import Operand, zeros_like
-from engine.ops.choice import where
-from engine.ops.comparison import eq, logical_and
-from engine.ops.exponential import log
 from engine.samples import positive, real, sample
 from engine.types import DType, Number, bool_, int64
 
@@ -40,14 +38,51 @@ def _pow(input: Operand, exponent: Operand) -> Tensor: ...
 
 @_pow.vjp("input")
 def _(grad: Tensor, out: Tensor, input: Tensor, exponent: Tensor) -> Tensor:
-    slope = exponent * _pow(input, exponent - 1)
-    return grad * where(eq(exponent, 0), 0.0, slope)
+    return grad * _derivative(input, exponent, orders=(1, 0))
 
 
 @_pow.vjp("exponent")
 def _(grad: Tensor, out: Tensor, input: Tensor, exponent: Tensor) -> Tensor:
-    at_zero = logical_and(eq(input, 0), exponent >= 0)
-    return grad * where(at_zero, 0.0, out * log(input))
+    return grad * _derivative(input, exponent, orders=(0, 1))
+
+
+def _run_derivative(input: np.ndarray, exponent: np.ndarray, *, orders: tuple[int, int]) -> np.ndarray:
+    """Leibniz's rule on (exponent)_m * input ** (exponent - m), the falling factorial times a power.
+
+    A term with the factor 0 is 0, and so is a power of 0 times logarithms of 0, whatever the others are.
+    """
+    by_input, by_exponent = orders
+    factorial = [np.ones_like(exponent), *(np.zeros_like(exponent) for _ in range(by_exponent))]
+    for step in range(by_input):  # the falling factorial and its derivatives, one factor after the other
+        lower = [np.zeros_like(exponent), *factorial[:-1]]
+        factorial = [
+            (exponent - step) * f + order * g for order, (f, g) in enumerate(zip(factorial, lower, strict=True))
+        ]
+    power = np.power(input, exponent - by_input)
+    total = np.where(factorial[by_exponent] == 0, 0, factorial[by_exponent] * power)
+    if by_exponent:
+        at_least = np.greater_equal if orders == (0, 1) else np.greater  # 0 ** 0 is 1 for PyTorch's gradient
+        vanishes = (input == 0) & at_least(exponent, by_input)
+        logarithm = np.log(input)
+    for order in range(1, by_exponent + 1):
+        factor = math.comb(by_exponent, order) * factorial[by_exponent - order]
+        total += np.where((factor == 0) | vanishes, 0, factor * power * logarithm**order)
+    return total
+
+
+@elementwise(_run_derivative, numeric)
+def _derivative(input: Tensor, exponent: Tensor, *, orders: tuple[int, int]) -> Tensor:
+    """The derivative of a power, of some order by the input and some by the exponent."""
+
+
+@_derivative.vjp("input")
+def _(grad: Tensor, out: Tensor, input: Tensor, exponent: Tensor, *, orders: tuple[int, int]) -> Tensor:
+    return grad * _derivative(input, exponent, orders=(orders[0] + 1, orders[1]))
+
+
+@_derivative.vjp("exponent")
+def _(grad: Tensor, out: Tensor, input: Tensor, exponent: Tensor, *, orders: tuple[int, int]) -> Tensor:
+    return grad * _derivative(input, exponent, orders=(orders[0], orders[1] + 1))
 
 
 def _pow_grad_fn(input: Operand, exponent: Operand) -> str:

@@ -87,6 +87,19 @@ def test_the_logarithm_of_running_sums_does_not_overflow() -> None:
     np.testing.assert_allclose(gradient("logcumsumexp", at, 0), [2, 1, 0])
 
 
+@pytest.mark.parametrize("last", [-800.0, 800.0, 1e4])
+def test_the_logarithm_of_running_sums_has_second_derivatives_at_any_size(last: float) -> None:
+    first = 1 / (1 + np.exp(last - 1)) if last < 0 else np.exp(1 - last)  # the share of the first of the two
+    share = first * (1 - first)
+    found = hessian("logcumsumexp", array(1, last), 0)
+    np.testing.assert_allclose(found, [[share, -share], [-share, share]], atol=1e-300)
+
+
+@pytest.mark.parametrize(("order", "expected"), [(2.0, NAN), (1.5, NAN), (3.0, 0.0)])
+def test_a_norm_has_pytorchs_second_derivative_at_zero(order: float, expected: float) -> None:
+    np.testing.assert_equal(hessian("linalg.vector_norm", array(0, 0), order), np.full((2, 2), expected))
+
+
 @pytest.mark.parametrize("shape", [(1_000_000, 3), (3, 300_000), (50_000, 2, 5), (4, 50_000, 5)])
 def test_float32_sums_round_as_little_over_any_dims(shape: tuple[int, ...]) -> None:
     many = np.random.default_rng(0).random(shape, np.float32)
