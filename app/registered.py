@@ -43,16 +43,12 @@ _WORDS = {value: word for word, value in WORDS.items() if not math.isnan(value)}
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A registered graph, ready to be called: its structure, and the values, read-only, of tensors that have some.
-
-    `sources` has the same values by section and name, as a request's own are.
-    """
+    """A registered graph, ready to be called: its structure, and the values, read-only, of tensors that have some."""
 
     id: str
     created: str
     graph: GraphForm
     arrays: Mapping[str, Array]
-    sources: Mapping[tuple[str, str], Array]
 
     @property
     def needs(self) -> list[str]:
@@ -152,8 +148,7 @@ def restored(kept: Kept) -> Registered:
     except Refused:
         raise _Damaged from None
     arrays = dict(_arrays(structure["tensors"], graph, kept.data))
-    sources = {("tensors", name): array for name, array in arrays.items()}
-    return Registered(kept.id, kept.created, graph, MappingProxyType(arrays), MappingProxyType(sources))
+    return Registered(kept.id, kept.created, graph, MappingProxyType(arrays))
 
 
 def _arrays(tensors: Mapping[str, Any], graph: GraphForm, data: bytes) -> Iterator[tuple[str, Array]]:

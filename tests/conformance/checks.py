@@ -7,61 +7,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map
 
 from tests.conformance.cases import UNSIGNED, Case, Skip, cases
 from tests.conformance.compare import difference, single_difference
+from tests.conformance.derivatives import jvp, second, transpose
 from tests.conformance.errors import ErrorCase, error_cases
-from tests.conformance.reference import Reference, evaluate
-from tests.conformance.request import leaves
-from tests.conformance.samples import REFUSED_BY_TORCH, Op, Sample
-from tests.conformance.server import Answer
-from tests.conformance.wire import NAMES, read_tensor
-
-Post = Callable[[str, dict[str, Any]], Answer]
-Problems = list[str] | None
-
-
-AnyCase = TypeVar("AnyCase", bound=Case | ErrorCase)
-
-
-class Exchange(Generic[AnyCase]):
-    """A case and what the server answers, asked once for all checks. `post` is there for checks that ask for more."""
-
-    def __init__(self, case: AnyCase, post: Post) -> None:
-        self.case: AnyCase = case
-        self.post = post
-
-    @cached_property
-    def answer(self) -> Answer:
-        """The answer to the case's own request."""
-        return self.post(self.case.path, self.case.request)
-
-    @cached_property
-    def exact(self) -> Reference | None:
-        """What PyTorch gives in double precision for a single-precision sample, None where it gives nothing."""
-
-        def doubled(value: Any) -> Any:
-            if isinstance(value, torch.Tensor) and value.dtype is torch.float32:
-                return value.detach().double().requires_grad_(value.requires_grad)
-            return value
-
-        args, kwargs = tree_map(doubled, (self.case.sample.args, self.case.sample.kwargs))
-        sample = Sample("", args, kwargs)
-        unsigned = UNSIGNED.get(self.case.op.entry, ())
-        try:
-            return evaluate(self.case.op.call, sample, tuple(leaves((args, kwargs))), torch.float64, unsigned)
-        except REFUSED_BY_TORCH:
-            return None
-
-    def tensor(self, section: str, name: str) -> torch.Tensor | None:
-        """Return a tensor of the reply, None where it has null or nothing."""
-        found = self.answer.body.get(section, {}).get(name)
-        return None if found is None else read_tensor(found, self.case.default)
+from tests.conformance.exchange import Exchange, Verdict
+from tests.conformance.mapped import vmap
+from tests.conformance.samples import Op
+from tests.conformance.wire import NAMES
 
 
 @dataclass(frozen=True)
@@ -69,7 +27,7 @@ class Check:
     """One column of the report, and the function that fills it."""
 
     column: str
-    judge: Callable[[Exchange[Any]], Problems]
+    judge: Callable[[Exchange[Any]], Verdict]
 
 
 @dataclass(frozen=True)
@@ -103,14 +61,14 @@ def _compared(
     return found
 
 
-def values(exchange: Exchange[Case]) -> Problems:
+def values(exchange: Exchange[Case]) -> Verdict:
     """Every result has PyTorch's dtype, shape and numbers."""
     case = exchange.case
     expected = tuple(output.detach() for output in case.reference.outputs)
     return _compared(exchange, "outputs", case.outputs, expected, "outputs")
 
 
-def gradients(exchange: Exchange[Case]) -> Problems:
+def gradients(exchange: Exchange[Case]) -> Verdict:
     """Every leaf that requires grad has PyTorch's gradient, and no other tensor has one."""
     case = exchange.case
     if "backward" not in case.request:
@@ -142,7 +100,7 @@ def _is_one_node(function: Any) -> bool:
     return all(after is None or after.name().endswith("AccumulateGrad") for after, _ in function.next_functions)
 
 
-def grad_fn(exchange: Exchange[Case]) -> Problems:
+def grad_fn(exchange: Exchange[Case]) -> Verdict:
     """The node has PyTorch's name of the backward function; where PyTorch has several, one in that style."""
     case, named = exchange.case, _node(exchange).get("grad_fn")
     output = _recorded(case)
@@ -158,7 +116,7 @@ def grad_fn(exchange: Exchange[Case]) -> Problems:
     return [] if named == expected else [f"grad_fn {named}, expected {expected}"]
 
 
-def dag(exchange: Exchange[Case]) -> Problems:
+def dag(exchange: Exchange[Case]) -> Verdict:
     """The node has the type of its result and names the leaves that the gradient goes on to, in PyTorch's order."""
     case, node = exchange.case, _node(exchange)
     first = case.reference.outputs[0]
@@ -176,7 +134,7 @@ def dag(exchange: Exchange[Case]) -> Problems:
     return [f"{key} {node.get(key)}, expected {value}" for key, value in expected.items() if node.get(key) != value]
 
 
-def refuses(exchange: Exchange[ErrorCase]) -> Problems:
+def refuses(exchange: Exchange[ErrorCase]) -> Verdict:
     """A call that PyTorch refuses is answered by a problem document that says where and why, and by no number."""
     answer, complaint = exchange.answer, exchange.case.complaint
     if not 400 <= answer.status < 500:
@@ -196,13 +154,22 @@ def _missing(error: dict[str, Any]) -> list[str]:
 SUITES: tuple[Suite, ...] = (
     Suite(
         partial(cases, dtype=torch.float64),
-        (Check("value f64", values), Check("gradient f64", gradients), Check("grad_fn", grad_fn), Check("DAG", dag)),
+        (
+            Check("value f64", values),
+            Check("gradient f64", gradients),
+            Check("grad_fn", grad_fn),
+            Check("DAG", dag),
+            Check("jvp", jvp),
+            Check("transpose", transpose),
+            Check("second", second),
+            Check("vmap", vmap),
+        ),
     ),
     Suite(
         partial(cases, dtype=torch.float32, default=torch.float32),
         (Check("value f32", values), Check("gradient f32", gradients)),
     ),
-    Suite(partial(cases, dtype=torch.int64), (Check("value int64", values),)),
+    Suite(partial(cases, dtype=torch.int64), (Check("value int64", values), Check("vmap int64", vmap))),
     Suite(error_cases, (Check("errors refused", refuses),), wants_refusal=True),
 )
 

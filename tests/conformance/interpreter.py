@@ -53,7 +53,14 @@ SPREAD: dict[str, Callable[..., Any]] = {
 
 def run(request: dict[str, Any]) -> Reply:
     """Return what a `/v1/gradients` (with `backward`) or `/v1/forward` request asks for."""
-    graph = request["graph"]
+    default = DTYPES[request["graph"].get("dtype", "float64")]
+    values, leaves = computed(request["graph"])
+    outputs = {name: values[name].detach() for name in request["outputs"]}
+    return Reply(outputs, _gradients(request.get("backward", {}), values, leaves, default))
+
+
+def computed(graph: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Return all values of a graph by name, with their history, and the leaves that require grad."""
     default = DTYPES[graph.get("dtype", "float64")]
     values: dict[str, torch.Tensor] = {}
     for name, tensor in graph["tensors"].items():
@@ -65,8 +72,7 @@ def run(request: dict[str, Any]) -> Reply:
         warnings.simplefilter("ignore")
         for op in graph["ops"]:
             _apply(op, values)
-        outputs = {name: values[name].detach() for name in request["outputs"]}
-        return Reply(outputs, _gradients(request.get("backward", {}), values, leaves, default))
+    return values, leaves
 
 
 def _gradients(

@@ -14,6 +14,14 @@ Each number is a count of samples: those that pass, and those that were tried wh
 that the server says it does not offer, "skipped" those that cannot be asked or compared.
 """
 
+SECTIONS = (
+    ("Refused", "refused"),
+    ("Skipped", "skipped"),
+    ("Columns that are not filled", "excepted"),
+    ("How columns are filled", "remarks"),
+)
+"""What follows the table: the counters whose reasons are listed."""
+
 
 def markdown(tallies: Iterable[Tally]) -> str:
     """Return the report: the table of ops, and the reasons for what is refused and skipped."""
@@ -21,7 +29,7 @@ def markdown(tallies: Iterable[Tally]) -> str:
     rows = [("op", *COLUMNS, "refused", "skipped"), ("---",) + ("---:",) * (len(COLUMNS) + 2)]
     rows += [_row(tally) for tally in [*tallies, _sum(tallies)]]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([HEAD, table, _reasons("Refused", tallies, "refused"), _reasons("Skipped", tallies, "skipped")])
+    return "\n".join([HEAD, table, *(_reasons(title, tallies, name) for title, name in SECTIONS)])
 
 
 def _sum(tallies: list[Tally]) -> Tally:

@@ -45,7 +45,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Op:
-    """An op with the samples of one or several entries of PyTorch's list under one public name."""
+    """An op with the samples of one or several entries of PyTorch's list under one public name.
+
+    `forward_ad` and `double_backward` say which of PyTorch's own ways to derivatives its list tells that it has.
+    """
 
     name: str
     entry: str
@@ -53,6 +56,8 @@ class Op:
     call: Callable[..., Any]
     dtypes: frozenset[torch.dtype]
     differentiable: bool
+    forward_ad: bool
+    double_backward: bool
     draw: Callable[[torch.dtype, bool], Iterable[Any]]
     draw_more: Callable[[torch.dtype, bool], Iterable[Any]]
     draw_errors: Callable[[], Iterable[Any]]
@@ -148,6 +153,8 @@ def _listed(info: OpInfo, name: str) -> Op:
         call=info.op,
         dtypes=frozenset(info.dtypes),
         differentiable=info.supports_autograd,
+        forward_ad=info.supports_forward_ad,
+        double_backward=info.supports_gradgrad,
         draw=lambda dtype, requires_grad: info.sample_inputs("cpu", dtype, requires_grad=requires_grad),
         draw_more=lambda dtype, requires_grad: _reference_inputs(info, dtype, requires_grad),
         # What an alias refuses is not listed: PyTorch tries the errors with the op's own name alone.
@@ -163,6 +170,8 @@ def _extra(extra: Extra) -> Op:
         call=extra.call,
         dtypes=frozenset(extra.dtypes),
         differentiable=True,
+        forward_ad=True,
+        double_backward=True,
         draw=extra.samples,
         draw_more=lambda *_: (),
         draw_errors=lambda: (),

@@ -23,6 +23,12 @@ class Answer:
     media_type: str
     body: Any
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with an answer that has no numbers."""
+        told = self.body.get("errors") or self.body.get("detail") if isinstance(self.body, dict) else self.body
+        return f"answered with {self.status}: {told}"
+
 
 class Gradd:
     """The server as the suite sees it: the ops that it offers, and answers to requests."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.conformance.cases import Case, Skip
-from tests.conformance.checks import SUITES, Exchange, Post
+from tests.conformance.checks import SUITES, Check
 from tests.conformance.errors import ErrorCase
+from tests.conformance.exchange import Excepted, Exchange, Post, Unanswered
 from tests.conformance.samples import Op
 from tests.conformance.server import Answer
 
@@ -29,18 +30,22 @@ DELIBERATE: tuple[tuple[str, str, str], ...] = (
 SHOWN = 600
 """How many characters of a request a failure shows."""
 
-COUNTERS = ("passed", "checked", "refused", "skipped")
+COUNTERS = ("passed", "checked", "refused", "skipped", "excepted", "remarks")
 
 
 @dataclass
 class Tally:
-    """Counts of one op: by column, how many cases passed and how many were checked; refusals and skips by reason."""
+    """Counts of one op: by column, how many cases passed and how many were checked; by reason, refusals,
+    skips, columns that could not be filled (`excepted`), and `remarks` on how one was.
+    """
 
     op: str
     passed: Counter[str] = field(default_factory=Counter)
     checked: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    excepted: Counter[str] = field(default_factory=Counter)
+    remarks: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -50,8 +55,8 @@ class Tally:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Tally:
         """Return the tally that `to_json` wrote."""
-        passed, checked, refused, skipped = (Counter[str](data[name]) for name in COUNTERS)
-        return cls(data["op"], passed, checked, refused, skipped, list(data["failures"]))
+        counters = {name: Counter[str](data[name]) for name in COUNTERS}
+        return cls(data["op"], **counters, failures=list(data["failures"]))
 
 
 def tally(name: str, entries: tuple[Op, ...], post: Post) -> Tally:
@@ -68,18 +73,31 @@ def tally(name: str, entries: tuple[Op, ...], post: Post) -> Tally:
                 if reason:
                     counts.refused[reason] += 1
                     continue
-                trouble = None if suite.wants_refusal or exchange.answer.status == 200 else _quoted(exchange.answer)
+                trouble = None if suite.wants_refusal or exchange.answer.status == 200 else exchange.answer.trouble
                 if trouble:
                     counts.failures.append(_described(f"{suite.checks[0].column} and all others", case, [trouble]))
                 for check in suite.checks:
-                    problems = [] if trouble else check.judge(exchange)
-                    if problems is None:
-                        continue
-                    counts.checked[check.column] += 1
-                    counts.passed[check.column] += not (trouble or problems)
-                    if problems:
-                        counts.failures.append(_described(check.column, case, problems))
+                    _judge(check, exchange, trouble, counts)
     return counts
+
+
+def _judge(check: Check, exchange: Exchange[Any], trouble: str | None, counts: Tally) -> None:
+    """Fill one column for one case."""
+    try:
+        problems = [] if trouble else check.judge(exchange)
+    except Unanswered as answered:
+        problems = [str(answered)]
+    if problems is None:
+        return
+    if isinstance(problems, Excepted):
+        counts.excepted[f"{check.column}: {problems.reason}"] += 1
+        return
+    counts.remarks.update(f"{check.column}: {remark}" for remark in exchange.remarks)
+    exchange.remarks.clear()
+    counts.checked[check.column] += 1
+    counts.passed[check.column] += not (trouble or problems)
+    if problems:
+        counts.failures.append(_described(check.column, exchange.case, problems))
 
 
 def _refusal(answer: Answer, op: str) -> str | None:
@@ -91,12 +109,6 @@ def _refusal(answer: Answer, op: str) -> str | None:
         return ", ".join(codes)
     details = " ".join(error["detail"] for error in answer.body["errors"])
     return next((why for ops, told, why in DELIBERATE if re.fullmatch(ops, op) and re.search(told, details)), None)
-
-
-def _quoted(answer: Answer) -> str:
-    """Return what is wrong with an answer that has no numbers."""
-    told = answer.body.get("errors") or answer.body.get("detail") if isinstance(answer.body, dict) else answer.body
-    return f"answered with {answer.status}: {told}"
 
 
 def _described(column: str, case: Case | ErrorCase, problems: list[str]) -> str:
