@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.access = access
     app.state.store = Store(settings)
     app.state.graphs = RegisteredGraphs(app.state.store, settings)
-    app.state.evaluator = Evaluator(settings)
+    app.state.evaluator = Evaluator(settings, app.state.graphs)
     app.state.pool = Pool(settings.concurrency)
     app.state.ready = False
     for module in (derivatives, graphs, catalogue, service):

@@ -43,12 +43,16 @@ _WORDS = {value: word for word, value in WORDS.items() if not math.isnan(value)}
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A registered graph, ready to be called: its structure, and the values, read-only, of tensors that have some."""
+    """A registered graph, ready to be called: its structure, and the values, read-only, of tensors that have some.
+
+    `sources` has the same values by section and name, as a request's own are.
+    """
 
     id: str
     created: str
     graph: GraphForm
     arrays: Mapping[str, Array]
+    sources: Mapping[tuple[str, str], Array]
 
     @property
     def needs(self) -> list[str]:
@@ -148,7 +152,8 @@ def restored(kept: Kept) -> Registered:
     except Refused:
         raise _Damaged from None
     arrays = dict(_arrays(structure["tensors"], graph, kept.data))
-    return Registered(kept.id, kept.created, graph, MappingProxyType(arrays))
+    sources = {("tensors", name): array for name, array in arrays.items()}
+    return Registered(kept.id, kept.created, graph, MappingProxyType(arrays), MappingProxyType(sources))
 
 
 def _arrays(tensors: Mapping[str, Any], graph: GraphForm, data: bytes) -> Iterator[tuple[str, Array]]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from app.errors import InvalidRequest
+from app.schemas.graph import GraphForm
 from app.schemas.readers import MAX_FAULTS, Reading, Refused
-from app.schemas.requests import SECTIONS
 from app.schemas.tensor import TensorForm, TensorReader
 from app.wire.decode import decode
 from app.wire.document import Document
@@ -42,21 +42,26 @@ def decode_values(document: Document, forms: Mapping[Source, TensorForm], dtype:
 
 def _array(document: Document, source: Source, form: TensorForm, dtype: DType) -> Array:
     section, name = source
-    path: Path = (*SECTIONS[section], name) if form.shorthand else (*SECTIONS[section], name, "data")
+    path: Path = (*document.sections[section], name, *(() if form.shorthand else ("data",)))
     array = decode(document.values[section][name], form, path, dtype)
     if array.dtype.kind == "f" and not array.all() and document.signed_values:
         return decode(document.signed_values[section][name], form, path, dtype)
     return array
 
 
-def value_faults(document: Document) -> Iterator[Fault]:
-    """Yield the faults of the values of those tensors whose structure is sound, where others' is not."""
-    dtype = _graph_dtype(document.skeleton)
+def value_faults(document: Document, registered: GraphForm | None = None) -> Iterator[Fault]:
+    """Yield the faults of the values of those tensors whose structure is sound, where others' is not.
+
+    `registered` is the graph that the request calls, where it brings none.
+    """
+    default = _graph_dtype(document.skeleton) if registered is None else registered.dtype
+    known = {} if registered is None else registered.tensors
     for section, values in document.values.items():
         for name in values:
             try:
-                form = TensorReader().read(document.at((*SECTIONS[section], name)), (), Reading(1, 1))
-                _array(document, (section, name), form, dtype)
+                form = TensorReader().read(document.at((*document.sections[section], name)), (), Reading(1, 1))
+                dtype = known[name].dtype if section == "tensors" and name in known else None
+                _array(document, (section, name), form, dtype or default)
             except Refused:
                 continue
             except InvalidRequest as error:

@@ -16,7 +16,7 @@ import numpy as np
 from engine.autodiff.reverse import Edge
 from engine.errors import ValueFault
 from engine.graph import Node, Tensor
-from engine.trace import Trace, TracedCall, references
+from engine.trace import Trace, TracedCall, names_read
 
 Array = np.ndarray[Any, Any]
 
@@ -83,7 +83,7 @@ class Watches:
             watch.refuse(arrays)
 
     def _inputs(self, traced: Trace, call: TracedCall) -> tuple[tuple[str, int], ...]:
-        names = dict.fromkeys(ref.name for _, ref in references(call.call))
+        names = dict.fromkeys(names_read(call.call))
         return tuple((name, self._number(traced.names[name])) for name in names)
 
     def _number(self, tensor: Tensor) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.compiled import Array, Basis, Compiled
+from engine.compiled import SEED, Array, Basis, Compiled
 from engine.differences import Probe, Tolerance, judged
 from engine.errors import DeadlineExceeded, ValueFault
 from engine.execute.numpy import Runner
@@ -85,7 +85,7 @@ class Check:
         wide = {source: _widened(array) for source, array in values.items()} if self.wide else dict(values)
         drawn = {("drawn", moved.name): rng.standard_normal(moved.shape) for moved in self.moved}
         found = self.gradients.run({**wide, **drawn}, seed=seed, deadline=deadline)
-        given = {**wide, ("seed", ""): np.int64(seed)}
+        given = {**wide, SEED: np.int64(seed)}
         inputs = {
             moved.name: _Comparison(self, moved, found, given, deadline).report(_chosen(moved, rng))
             for moved in self.moved

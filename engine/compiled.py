@@ -21,6 +21,9 @@ Array = np.ndarray[Any, Any]
 Place = tuple[str, ...]
 """Where a result stands in the reply: ("gradients", "w"), ("jacobian", "loss", "w")."""
 
+SEED: Source = ("seed", "")
+"""What random ops draw from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -110,7 +113,8 @@ class Compiled:
     """Everything that is known before values are: sweeps, the serialized DAG, warnings.
 
     `empty` are the places of results that are null, `zeros` those that are zero for every value. `lead` is the axis
-    that vmap adds. It holds no values: it can be run many times, by several threads at once.
+    that vmap adds, `seeded` says that random ops draw from a seed. It holds no values: it can be run many times, by
+    several threads at once.
     """
 
     sweeps: tuple[Sweep, ...]
@@ -120,6 +124,11 @@ class Compiled:
     zeros: tuple[tuple[Place, Shape, DType], ...] = ()
     lead: Shape = ()
     warnings: tuple[str, ...] = ()
+    seeded: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        sources = {source for sweep in self.sweeps for source, _ in sweep.plan.inputs}
+        object.__setattr__(self, "seeded", SEED in sources)
 
     @property
     def peak_bytes(self) -> int:
@@ -134,7 +143,7 @@ class Compiled:
         ("backward", "z"). `seed` is what random ops draw from, `deadline` a moment of `time.monotonic()`. Raises
         ValueFault where an op refuses a value or a watched one is not finite, DeadlineExceeded.
         """
-        given = {**values, ("seed", ""): np.int64(seed)}
+        given = {**values, SEED: np.int64(seed)} if self.seeded else values
         results: dict[str, Any] = {group: {} for group in self.groups}
         for sweep in self.sweeps:
             for place, array in self._swept(sweep, given, deadline):
@@ -161,6 +170,7 @@ class Compiled:
 
 
 def _put(results: dict[str, Any], place: Place, value: Any) -> None:
-    for name in place[:-1]:
-        results = results.setdefault(name, {})
-    results[place[-1]] = value
+    *groups, name = place
+    for group in groups:
+        results = results.setdefault(group, {})
+    results[name] = value

@@ -55,10 +55,10 @@ def with_threads_of_blas(kernel: Callable[..., R]) -> Callable[..., R]:
     The number is the process's, so a product that runs at the same moment may get it too: that costs time at worst.
     """
 
-    def run(*arrays: Any) -> R:
+    def run(*arrays: Any, **params: Any) -> R:
         claim_blas(available())
         try:
-            return kernel(*arrays)
+            return kernel(*arrays, **params)
         finally:
             claim_blas()
 

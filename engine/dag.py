@@ -9,7 +9,7 @@ from typing import Any
 from engine.graph import Tensor
 from engine.op import camel
 from engine.program import Argument, Ref
-from engine.trace import Trace, TracedCall, references
+from engine.trace import Trace, TracedCall, names_read
 
 
 def serialize(trace: Trace, roots: Sequence[str]) -> dict[str, Any]:
@@ -71,8 +71,7 @@ def grad_fn(traced: TracedCall) -> str | None:
 
 
 def _next_functions(trace: Trace, traced: TracedCall, owner: dict[str, str]) -> list[str]:
-    names = [ref.name for _, ref in references(traced.call)]
-    return [owner.get(name, name) for name in names if trace.names[name].requires_grad]
+    return [owner.get(name, name) for name in names_read(traced.call) if trace.names[name].requires_grad]
 
 
 def _inputs(traced: TracedCall) -> list[Any] | dict[str, Any]:

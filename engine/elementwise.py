@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.graph import Tensor, Type, builder
+from engine.graph import Tensor, builder
+from engine.lowering import Kernel
 from engine.operands import CONSTANT, Promotion, as_tensor, constant
-from engine.primitive import Kernel, Primitive
+from engine.primitive import Primitive
 from engine.types import DType, Number, broadcast_shapes
 
 
@@ -29,17 +30,24 @@ class Elementwise(Primitive):
     def __call__(self, *operands: Tensor | Number, **params: Any) -> Tensor:
         """Add the node, after promotion, and return its result."""
         wanted, result = self.promotion(operands)
-        inputs = tuple(map(as_tensor, operands, wanted))
+        inputs = tuple(
+            [
+                operand if type(operand) is Tensor and operand.dtype is dtype else as_tensor(operand, dtype)
+                for operand, dtype in zip(operands, wanted, strict=True)
+            ]
+        )
         if tuple(params) != self.params:
             params = {name: params[name] for name in self.params}
         shape = inputs[0].shape
         if len(inputs) > 1:
             shape = broadcast_shapes([tensor.shape for tensor in inputs])
-            if any(tensor.node.primitive.broadcasts for tensor in inputs):
-                inputs = _unexpanded(list(inputs))
+            for tensor in inputs:
+                if tensor.node.primitive.broadcasts:
+                    inputs = _unexpanded(list(inputs))
+                    break
         if not shape and all(tensor.node.primitive is CONSTANT for tensor in inputs):
             return self._folded(inputs, params, result)
-        return builder().apply(self, inputs, params, (Type(result, shape),)).outputs[0]
+        return builder().apply(self, inputs, params, ((result, shape),)).outputs[0]
 
     def _folded(self, inputs: Sequence[Tensor], params: Mapping[str, Any], result: DType) -> Tensor:
         """Return the constant that constants give."""
@@ -54,5 +62,13 @@ def _unexpanded(inputs: list[Tensor]) -> tuple[Tensor, ...]:
         if tensor.node.primitive.broadcasts:
             others = inputs[:position] + inputs[position + 1 :]
             if any(other.shape == tensor.shape for other in others):
-                inputs[position] = tensor.node.inputs[0]
+                inputs[position] = _scalar(tensor.node.inputs[0])
     return tuple(inputs)
+
+
+def _scalar(tensor: Tensor) -> Tensor:
+    """Return the 0-d tensor that this is in another shape, if it is: ufuncs take scalars twice as fast as (1,)."""
+    node = tensor.node
+    if node.primitive.may_copy and node.primitive.pointwise and not node.inputs[0].shape:
+        return node.inputs[0]
+    return tensor

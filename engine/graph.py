@@ -15,7 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import DeadlineExceeded, OpError
-from engine.types import DType, Number, Shape, float64, numel
+from engine.types import DType, Number, Shape, float64
 
 if TYPE_CHECKING:
     from engine.primitive import Primitive
@@ -26,27 +26,22 @@ OPERATORS: dict[str, Callable[..., Tensor]] = {}
 
 
 class Tensor:
-    """One result of a node: a dtype, a shape, and no values.
+    """One result of a node: a dtype, a shape with its number of elements, and no values.
 
     Python's arithmetic and comparison operators call the ops of their names, so that formulas read as such. `==` keeps
     Python's meaning (identity); the op is `eq`.
     """
 
-    __slots__ = ("dtype", "node", "position", "requires_grad", "shape")
+    __slots__ = ("dtype", "node", "numel", "position", "requires_grad", "shape")
 
-    def __init__(self, node: Node, position: int, dtype: DType, shape: Shape, requires_grad: bool) -> None:
+    def __init__(self, node: Node, position: int, dtype: DType, shape: Shape, numel: int, requires_grad: bool) -> None:
         self.node, self.position = node, position
-        self.dtype, self.shape, self.requires_grad = dtype, shape, requires_grad
+        self.dtype, self.shape, self.numel, self.requires_grad = dtype, shape, numel, requires_grad
 
     @property
     def ndim(self) -> int:
         """The number of dimensions."""
         return len(self.shape)
-
-    @property
-    def numel(self) -> int:
-        """The number of elements."""
-        return numel(self.shape)
 
     def __repr__(self) -> str:
         return f"<{self.node.primitive.name} {self.dtype}{list(self.shape)}>"
@@ -123,12 +118,12 @@ class Type(NamedTuple):
     shape: Shape
 
 
-_FLOAT_KEYS = (float, complex)
+_NUMBERS = (bool, int, float, complex)
 
 
 def _hashable(value: Any) -> Any:
     """Return a key that tells 1 from 1.0 from True and 0.0 from -0.0, which compare equal."""
-    if type(value) in _FLOAT_KEYS or type(value) is bool:
+    if type(value) in _NUMBERS:
         return (type(value), repr(value))
     if type(value) is tuple:
         return tuple(map(_hashable, value))
@@ -143,22 +138,32 @@ class Builder:
     building ends with DeadlineExceeded.
     """
 
-    __slots__ = ("_deadline", "_known", "_limits", "_streams", "default_dtype", "nodes", "origin")
+    __slots__ = ("_deadline", "_known", "_limits", "_sizes", "_streams", "default_dtype", "nodes", "origin")
 
     def __init__(self, limits: Limits, default_dtype: DType = float64, deadline: float | None = None) -> None:
         self.nodes: list[Node] = []
         self.default_dtype = default_dtype
         self.origin: int | None = None
         self._known: dict[Any, Node] = {}
+        self._sizes: dict[Shape, int] = {}
         self._limits = limits
         self._deadline = deadline
         self._streams = 0
 
     def apply(
-        self, primitive: Primitive, inputs: tuple[Tensor, ...], params: dict[str, Any], types: tuple[Type, ...]
+        self,
+        primitive: Primitive,
+        inputs: tuple[Tensor, ...],
+        params: dict[str, Any],
+        types: tuple[tuple[DType, Shape], ...],
     ) -> Node:
         """Return the node of `primitive` on `inputs`: the known one if there is one. Raises OpError over a limit."""
-        key = (primitive, inputs, tuple(map(_hashable, params.values())) if params else ())
+        if not params:
+            key: tuple[Any, ...] = (primitive, inputs)
+        elif primitive.exact:
+            key = (primitive, inputs, *params.values())
+        else:
+            key = (primitive, inputs, *map(_hashable, params.values()))
         node = self._known.get(key)
         if node is None:
             node = self._known[key] = self._new(primitive, inputs, params, types)
@@ -170,28 +175,41 @@ class Builder:
         return self._streams
 
     def _new(
-        self, primitive: Primitive, inputs: tuple[Tensor, ...], params: dict[str, Any], types: tuple[Type, ...]
+        self,
+        primitive: Primitive,
+        inputs: tuple[Tensor, ...],
+        params: dict[str, Any],
+        types: tuple[tuple[DType, Shape], ...],
     ) -> Node:
-        if len(self.nodes) >= self._limits.nodes:
+        nodes = self.nodes
+        index = len(nodes)
+        if index >= self._limits.nodes:
             raise OpError(
                 "too_many_nodes",
                 f"the computation takes more than {self._limits.nodes} primitive operations",
                 "Split the graph, or ask the operator of the server for a higher limit.",
             )
-        if self._deadline is not None and not len(self.nodes) % 256 and time.monotonic() > self._deadline:
+        if self._deadline is not None and not index % 256 and time.monotonic() > self._deadline:
             raise DeadlineExceeded("the deadline passed while the graph was built")
-        node = Node(len(self.nodes), primitive, inputs, params, self.origin)
-        requires = primitive.differentiable and any(tensor.requires_grad for tensor in inputs)
+        node = Node(index, primitive, inputs, params, self.origin)
+        requires = False
+        if primitive.differentiable:
+            for tensor in inputs:
+                if tensor.requires_grad:
+                    requires = True
+                    break
         made: list[Tensor] = []
         for dtype, shape in types:
-            if len(shape) > self._limits.rank or prod(shape) > self._limits.elements or 0 in shape:
-                self._check(shape)
-            made.append(Tensor(node, len(made), dtype, shape, requires and dtype.is_differentiable))
+            count = self._sizes.get(shape)
+            if count is None:
+                count = self._sizes[shape] = self._checked(shape)
+            made.append(Tensor(node, len(made), dtype, shape, count, requires and dtype.is_differentiable))
         node.outputs = tuple(made)
-        self.nodes.append(node)
+        nodes.append(node)
         return node
 
-    def _check(self, shape: Shape) -> None:
+    def _checked(self, shape: Shape) -> int:
+        """Return the number of elements of a shape that is inside the limits."""
         if len(shape) > self._limits.rank:
             raise OpError(
                 "rank_limit",
@@ -205,6 +223,7 @@ class Builder:
                 f"a tensor of shape {list(shape)} spans {count} elements, over the limit of {self._limits.elements}",
                 "Use smaller tensors, or ask the operator of the server for a higher limit.",
             )
+        return prod(shape)
 
 
 _current: ContextVar[Builder] = ContextVar("builder")

@@ -6,6 +6,7 @@ elementwise primitive whose name has no leading underscore is an op as it stands
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +14,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from engine.elementwise import Elementwise
 from engine.graph import OPERATORS
+from engine.lowering import Kernel
 from engine.operands import Promotion, floating
-from engine.primitive import Kernel
 from engine.samples import Sample, positive, real
 from engine.samples import sample as call
 from engine.signature import Signature
@@ -127,6 +128,7 @@ _SAMPLES: dict[int, tuple[Sample, ...]] = {
 }
 
 
+@functools.cache
 def camel(name: str) -> str:
     """Return PyTorch's name of the backward node of an op: `log1p` gives `Log1PBackward0`."""
     words = []

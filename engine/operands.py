@@ -54,6 +54,8 @@ def constant(value: Number, dtype: DType) -> Tensor:
 
 
 def _cast(value: Number, dtype: DType) -> Number:
+    if type(value) is float and dtype.is_floating:
+        return value
     if dtype.is_integral:
         return int(np.array(int(value.real)).astype(dtype.numpy))  # wraps, as PyTorch's conversions do
     if dtype is bool_:
@@ -89,11 +91,23 @@ def as_tensor(operand: Tensor | Number, dtype: DType) -> Tensor:
 
 def promoted(operands: Sequence[Tensor | Number]) -> DType:
     """Return the dtype that PyTorch's promotion gives the operands."""
-    first = operands[0]
-    if type(first) is Tensor:
-        dtype = first.dtype
-        if all(type(operand) is Tensor and operand.dtype is dtype for operand in operands):
-            return dtype
+    dtype: DType | None = None
+    numbers = False
+    for operand in operands:
+        if type(operand) is not Tensor:
+            if type(operand) is complex:
+                return _promoted(operands)
+            numbers = True
+        elif dtype is None:
+            dtype = operand.dtype
+        elif operand.dtype is not dtype:
+            return _promoted(operands)
+    if dtype is not None and (dtype.is_differentiable or not numbers):  # real numbers give way to floating tensors
+        return dtype
+    return _promoted(operands)
+
+
+def _promoted(operands: Sequence[Tensor | Number]) -> DType:
     return result_type(
         [(operand.dtype, operand.shape) for operand in operands if isinstance(operand, Tensor)],
         [operand for operand in operands if not isinstance(operand, Tensor)],

@@ -5,9 +5,10 @@ A plan holds no values but constants, so that it can be kept and run many times,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,10 +17,10 @@ from engine.blocked import blocked
 from engine.cores import with_threads_of_blas
 from engine.cost import DECOMPOSITIONS, flops
 from engine.graph import Node, Tensor
+from engine.lowering import Kernel, lowered
 from engine.operands import CONSTANT, LEAF
-from engine.optimize.fuse import Cluster, fused
+from engine.optimize.fuse import SMALLEST, Cluster, fused
 from engine.optimize.order import interleaved
-from engine.primitive import Kernel
 
 Source = tuple[str, str]
 """What a leaf is read from: the request's member and the name in it, such as ("tensors", "w")."""
@@ -32,15 +33,16 @@ WORTH_THREADS_OF_BLAS = 2**27
 """Operations from which on a decomposition of matrices gets more threads: a millisecond of one core's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One kernel with the slots it reads and writes, and those that nobody needs after it.
 
-    `results` is one slot, or a tuple of them for a kernel of several results. `nodes` are what it computes, one or a
-    cluster's: errors and checks name their origin.
+    It is called as `kernel(*arrays, *extra, **params)`. `results` is one slot, or a tuple of them for a kernel of
+    several results. `nodes` are what it computes, one or a cluster's: errors and checks name their origin.
     """
 
     kernel: Kernel
+    extra: tuple[Any, ...]
+    params: Mapping[str, Any]
     args: tuple[int, ...]
     results: int | tuple[int, ...]
     dead: tuple[int, ...]
@@ -64,16 +66,17 @@ class Plan:
     boundary: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """What becomes a step: a node or a cluster, with the tensors that it reads and gives."""
 
-    nodes: tuple[Node, ...]
+    kernel: Kernel
+    extra: tuple[Any, ...]
+    params: Mapping[str, Any]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    kernel: Kernel
     several: bool
     view: bool
+    nodes: tuple[Node, ...]
 
 
 def plan(wanted: Sequence[Tensor], *, fuse: bool = True, boundary: int = 0, turn: int | None = None) -> Plan:
@@ -85,31 +88,25 @@ def plan(wanted: Sequence[Tensor], *, fuse: bool = True, boundary: int = 0, turn
     if turn is not None:
         order = interleaved(order, boundary, turn)
     constants = _constants(order)
-    leaves = [node for node in order if node.primitive is LEAF]
+    leaves = [node.outputs[0] for node in order if node.primitive is LEAF]
     running = [node for node in order if node.primitive is not LEAF and node.outputs[0] not in constants]
-    units = _units(fused(running) if fuse else running, wanted)
-    made = [tensor for unit in units for tensor in unit.outputs]
-    slots = {tensor: slot for slot, tensor in enumerate([*constants, *[node.outputs[0] for node in leaves], *made])}
-    memory: list[Any] = [*constants.values(), *[None] * (len(slots) - len(constants))]
-    dying = _dying(units, {*wanted, *constants})
-    held = _held([node.outputs[0] for node in leaves], units, dying)
-    steps = tuple(
-        Step(
-            unit.kernel,
-            tuple([slots[tensor] for tensor in unit.inputs]),
-            tuple([slots[tensor] for tensor in unit.outputs]) if unit.several else slots[unit.outputs[0]],
-            tuple([slots[tensor] for tensor in dead]),
-            unit.nodes,
-        )
-        for unit, dead in zip(units, dying, strict=True)
-    )
+    large = max([node.outputs[0].numel for node in running], default=0) >= SMALLEST
+    units = _units(fused(running), wanted) if fuse and large else list(map(_node_unit, running))
+    slots: dict[Tensor, int] = {}
+    for tensor in chain(constants, leaves, [tensor for unit in units for tensor in unit.outputs]):
+        slots[tensor] = len(slots)
+    outputs = tuple([slots[tensor] for tensor in wanted])
+    steps = _steps(units, slots, {*outputs, *range(len(constants))})
+    sizes = [0 if tensor in constants else tensor.numel * tensor.dtype.itemsize for tensor in slots]
+    first = [slots[tensor] for tensor in leaves]
+    held = _held(first, steps, [unit.view for unit in units], sizes)
     return Plan(
         steps,
-        tuple((node.params["source"], slots[node.outputs[0]]) for node in leaves),
-        tuple(slots[tensor] for tensor in wanted),
-        tuple(memory),
+        tuple([(tensor.node.params["source"], slot) for tensor, slot in zip(leaves, first, strict=True)]),
+        outputs,
+        (*_kept(constants, units), *[None] * (len(slots) - len(constants))),
         held,
-        max([*held, sum([_bytes(node.outputs[0]) for node in leaves])]),
+        max([*held, sum([sizes[slot] for slot in first])]),
         boundary,
     )
 
@@ -119,75 +116,90 @@ def _constants(order: Sequence[Node]) -> dict[Tensor, Any]:
     known: dict[Tensor, Any] = {}
     with np.errstate(all="ignore"):
         for node in order:
-            primitive = node.primitive
+            primitive, inputs = node.primitive, node.inputs
             if primitive is CONSTANT or (
-                node.inputs
+                inputs
+                and inputs[0] in known
                 and not primitive.several
                 and node.outputs[0].numel <= FOLDED
-                and all(tensor in known for tensor in node.inputs)
+                and all(map(known.__contains__, inputs))
             ):
-                known[node.outputs[0]] = primitive.bind(node.params)(*[known[tensor] for tensor in node.inputs])
+                known[node.outputs[0]] = primitive.bind(node.params)(*[known[tensor] for tensor in inputs])
     return known
 
 
-def _units(groups: Iterable[Node | Cluster], wanted: Sequence[Tensor]) -> list[Unit]:
+def _kept(constants: Mapping[Tensor, Any], units: Sequence[Unit]) -> list[Any]:
+    """Return constants as kernels read them soonest: arrays beside arrays, NumPy's scalars beside scalars.
+
+    They are read by every run, and so not to be written.
+    """
+    beside = {tensor for unit in units if unit.outputs[0].shape for tensor in unit.inputs if tensor in constants}
+    kept = [np.asarray(value) if tensor in beside else value for tensor, value in constants.items()]
+    for value in kept:
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+    return kept
+
+
+def _units(groups: Sequence[Node | Cluster], wanted: Sequence[Tensor]) -> list[Unit]:
     """Return the units of groups; a cluster gives what is read outside of it."""
-    listed = list(groups)
     read: set[Tensor] = set(wanted)
-    for group in listed:
+    for group in groups:
         if isinstance(group, Node):
             read.update(group.inputs)
         else:
             read.update([t for node in group.nodes for t in node.inputs if t not in group.inside])
-    return [_node_unit(group) if isinstance(group, Node) else _cluster_unit(group, read) for group in listed]
+    return [_node_unit(group) if isinstance(group, Node) else _cluster_unit(group, read) for group in groups]
 
 
 def _node_unit(node: Node) -> Unit:
     primitive = node.primitive
     view = primitive.view and not primitive.may_copy
-    kernel = primitive.bind(node.params)
+    kernel, extra, params = lowered(node)
     if primitive.name in DECOMPOSITIONS and flops(node) >= WORTH_THREADS_OF_BLAS:
         kernel = with_threads_of_blas(kernel)
-    return Unit((node,), node.inputs, node.outputs, kernel, primitive.several, view)
+    return Unit(kernel, extra, params, node.inputs, node.outputs, primitive.several, view, (node,))
 
 
 def _cluster_unit(cluster: Cluster, read: set[Tensor]) -> Unit:
     kernel = blocked(cluster, [node.outputs[0] for node in cluster.nodes if node.outputs[0] in read])
-    return Unit(tuple(cluster.nodes), kernel.inputs, kernel.outputs, kernel, several=True, view=False)
+    return Unit(kernel, (), {}, kernel.inputs, kernel.outputs, True, False, tuple(cluster.nodes))
 
 
-def _dying(units: Sequence[Unit], kept: set[Tensor]) -> list[list[Tensor]]:
-    """Return what nobody reads after each unit."""
+def _steps(units: Sequence[Unit], slots: Mapping[Tensor, int], kept: set[int]) -> tuple[Step, ...]:
+    """Return the steps; each names what nobody reads after it, unless that is `kept`."""
     seen = set(kept)
-    dying: list[list[Tensor]] = []
-    for unit in reversed(units):
-        last = dict.fromkeys([tensor for tensor in (*unit.inputs, *unit.outputs) if tensor not in seen])
-        seen.update(last)
-        dying.append(list(last))
-    dying.reverse()
-    return dying
+    steps: list[Step] = []
+    for kernel, extra, params, inputs, outputs, several, _, nodes in reversed(units):
+        args = tuple([slots[tensor] for tensor in inputs])
+        made = tuple([slots[tensor] for tensor in outputs])
+        dead: tuple[int, ...] = tuple([slot for slot in (*args, *made) if slot not in seen])
+        if dead:
+            seen.update(dead)
+            dead = tuple(dict.fromkeys(dead))
+        steps.append(Step(kernel, extra, params, args, made if several else made[0], dead, nodes))
+    steps.reverse()
+    return tuple(steps)
 
 
-def _held(leaves: Sequence[Tensor], units: Sequence[Unit], dying: Sequence[Sequence[Tensor]]) -> tuple[int, ...]:
-    """Return the bytes that are alive while each unit runs: memory that views share dies with the last of them."""
-    storage: dict[Tensor, Tensor] = {tensor: tensor for tensor in leaves}
-    users: dict[Tensor, int] = dict.fromkeys(leaves, 1)
-    alive = sum(map(_bytes, leaves))
+def _held(first: Sequence[int], steps: Sequence[Step], views: Sequence[bool], sizes: Sequence[int]) -> tuple[int, ...]:
+    """Return the bytes that are alive while each step runs: memory that views share dies with the last of them."""
+    owner = list(range(len(sizes)))
+    users = [1] * len(sizes)
+    alive = sum([sizes[slot] for slot in first])
     held = []
-    for unit, dead in zip(units, dying, strict=True):
-        for tensor in unit.outputs:
-            storage[tensor] = base = storage.get(unit.inputs[0], unit.inputs[0]) if unit.view else tensor
-            users[base] = users.get(base, 0) + 1
-            alive += 0 if unit.view else _bytes(tensor)
+    for step, view in zip(steps, views, strict=True):
+        results = step.results
+        for slot in results if isinstance(results, tuple) else (results,):
+            if view:
+                owner[slot] = base = owner[step.args[0]]
+                users[base] += 1
+            else:
+                alive += sizes[slot]
         held.append(alive)
-        for tensor in dead:
-            owner = storage.get(tensor)
-            if owner is not None:
-                users[owner] -= 1
-                if not users[owner] and owner in storage:
-                    alive -= _bytes(owner)
+        for slot in step.dead:
+            base = owner[slot]
+            users[base] -= 1
+            if not users[base]:
+                alive -= sizes[base]
     return tuple(held)
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel * tensor.dtype.itemsize

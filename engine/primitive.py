@@ -17,11 +17,15 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
-from engine.graph import Tensor, builder
+from engine.graph import Node, Tensor, builder
+from engine.lowering import Kernel, Lowered
 
 F = TypeVar("F", bound=Callable[..., Any])
 Rule = Callable[..., Any]
-Kernel = Callable[..., Any]
+Lowering = Callable[[Node], Lowered | None]
+
+_EXACT = ("int", "bool", "str", "DType", "Shape", "Dims")
+"""Annotations of parameters whose values are the same where they compare equal: not so 0.0 and -0.0, or 1 and 1.0."""
 
 
 class Primitive:
@@ -33,7 +37,8 @@ class Primitive:
 
     Flags say what passes over the graph need to know: the result shares the first input's memory (`view`, unless it
     `may_copy`), is the input at every index (`broadcasts`), adds elements up (`sums`), has the input's elements where
-    they were (`pointwise`); there is a tuple of results (`several`); any number of inputs can be given (`variadic`).
+    they were (`pointwise`); there is a tuple of results (`several`); any number of inputs can be given (`variadic`);
+    values of parameters that compare equal are the same (`exact`).
     """
 
     kind = "general"
@@ -57,11 +62,14 @@ class Primitive:
         self.several = "tuple" in str(function.__annotations__.get("return", ""))
         parameters = inspect.signature(function).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        self.params = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        self.params = tuple(p.name for p in keywords)
+        self.exact = all(p.annotation in _EXACT for p in keywords)
         self.tensors = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.rules: dict[int, Rule] = {}
         self.joint: Rule | None = None
         self.run: Kernel | None = None
+        self.lower: Lowering | None = None
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
@@ -78,6 +86,11 @@ class Primitive:
     def kernel(self, function: F) -> F:
         """Register what runs it: `function(*arrays, **params)`."""
         self.run = function
+        return function
+
+    def lowering(self, function: Lowering) -> Lowering:
+        """Register what gives a node a cheaper kernel with the same values, or None where its types allow none."""
+        self.lower = function
         return function
 
     @overload

@@ -9,8 +9,8 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
 from engine.errors import OpError, did_you_mean
@@ -202,10 +202,19 @@ def _members(annotation: Any) -> Iterator[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The parameters of an op, in order."""
+    """The parameters of an op, in order. `positional` are those that can stand in `inputs` by position."""
 
     parameters: tuple[Parameter, ...]
     text: str
+    positional: tuple[Parameter, ...] = field(init=False, repr=False)
+    _required: tuple[Parameter, ...] = field(init=False, repr=False)
+    _named: Mapping[str, Parameter] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        positional = tuple(parameter for parameter in self.parameters if parameter.positional)
+        object.__setattr__(self, "positional", positional)
+        object.__setattr__(self, "_required", tuple(parameter for parameter in self.parameters if parameter.required))
+        object.__setattr__(self, "_named", {parameter.name: parameter for parameter in self.parameters})
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Signature:
@@ -219,7 +228,11 @@ class Signature:
 
     def named(self, name: str) -> Parameter | None:
         """Return the parameter of that name, or None."""
-        return next((parameter for parameter in self.parameters if parameter.name == name), None)
+        return self._named.get(name)
+
+    def missing(self, given: Container[str]) -> list[Parameter]:
+        """Return the parameters that a call must give and that are not among the names given."""
+        return [parameter for parameter in self._required if parameter.name not in given]
 
     def call(self, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return positional and keyword arguments for the Python function, from arguments by name."""

@@ -6,7 +6,7 @@ All faults that can be told apart are collected and raised together; a call that
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,7 @@ class Trace:
 
     def unconsumed(self) -> list[str]:
         """Return the names of the outputs that no op consumes, in order."""
-        consumed = {ref.name for call in self.program.ops for _, ref in references(call)}
+        consumed = {name for call in self.program.ops for name in names_read(call)}
         return [name for traced in self.calls for name in traced.names if name is not None and name not in consumed]
 
 
@@ -96,13 +96,25 @@ def _trace_leaf(traced: Trace, name: str, given: Leaf, faults: list[Fault]) -> N
 
 def references(call: Call) -> Iterator[tuple[Path, Ref]]:
     """Yield every name that a call's inputs refer to, with its path inside the call."""
-    items: Iterator[tuple[str | int, Argument]]
-    items = iter(call.inputs.items()) if isinstance(call.inputs, Mapping) else iter(enumerate(call.inputs))
+    inputs = call.inputs
+    items: Iterable[tuple[str | int, Argument]] = enumerate(inputs) if isinstance(inputs, tuple) else inputs.items()
     for key, argument in items:
         if type(argument) is Ref:
             yield ("inputs", key), argument
         elif type(argument) is tuple:
             yield from _nested_references(("inputs", key), argument)
+
+
+def names_read(call: Call) -> list[str]:
+    """Return every name that a call's inputs refer to."""
+    inputs = call.inputs if isinstance(call.inputs, tuple) else call.inputs.values()
+    names: list[str] = []
+    for argument in inputs:
+        if type(argument) is Ref:
+            names.append(argument.name)
+        elif type(argument) is tuple:
+            names += [ref.name for _, ref in _nested_references((), argument)]
+    return names
 
 
 def _nested_references(path: Path, items: tuple[Argument, ...]) -> Iterator[tuple[Path, Ref]]:
@@ -149,12 +161,10 @@ def _order(program: Program, producers: Mapping[str, int], faults: list[Fault]) 
     waiting: list[int] = []
     users: dict[int, list[int]] = {}
     for index, call in enumerate(program.ops):
-        needs = set()
-        for path, ref in references(call):
-            if ref.name in producers:
-                needs.add(producers[ref.name])
-            elif ref.name not in program.tensors and len(faults) < MOST_FAULTS:
-                faults.append(_unknown(program, producers, index, path, ref.name))
+        names = names_read(call)
+        needs = {producers[name] for name in names if name in producers}
+        if any(name not in producers and name not in program.tensors for name in names):
+            _report_unknown(program, producers, index, faults)
         waiting.append(len(needs))
         for need in needs:
             users.setdefault(need, []).append(index)
@@ -170,6 +180,13 @@ def _order(program: Program, producers: Mapping[str, int], faults: list[Fault]) 
     if len(order) < len(program.ops):
         faults.append(_cycle(program, producers, set(range(len(program.ops))) - set(order)))
     return order
+
+
+def _report_unknown(program: Program, producers: Mapping[str, int], index: int, faults: list[Fault]) -> None:
+    """Report the names that a call reads and that are nobody's."""
+    for path, ref in references(program.ops[index]):
+        if ref.name not in producers and ref.name not in program.tensors and len(faults) < MOST_FAULTS:
+            faults.append(_unknown(program, producers, index, path, ref.name))
 
 
 def _unknown(program: Program, producers: Mapping[str, int], index: int, path: Path, name: str) -> Fault:
@@ -211,7 +228,7 @@ def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
         hint = did_you_mean(call.op, REGISTRY) or "GET /v1/ops lists the ops."
         faults.append(Fault((*path, "op"), "unknown_op", f"there is no op {call.op!r}", hint))
         return
-    if any(ref.name not in traced.names for _, ref in references(call)):
+    if any(name not in traced.names for name in names_read(call)):
         return  # what it needs is at fault, and reported
     binding = _Binding(traced, op, call, path)
     arguments = binding.bind()
@@ -276,25 +293,25 @@ class _Binding:
     def bind(self) -> Bound:
         """Return arguments by parameter; what is wrong is in `faults`."""
         given: dict[str, Any] = {}
-        if isinstance(self.call.inputs, Mapping):
-            for name, argument in self.call.inputs.items():
-                self._take(given, name, argument, ("inputs", name), attribute=False)
+        inputs = self.call.inputs
+        if isinstance(inputs, tuple):
+            self._positional(given, inputs)
         else:
-            self._positional(given, self.call.inputs)
+            for name, argument in inputs.items():
+                self._take(given, name, argument, ("inputs", name), attribute=False)
         for name, argument in self.call.attributes.items():
             self._take(given, name, argument, ("attributes", name), attribute=True)
-        for parameter in self.op.signature.parameters:
-            if parameter.required and parameter.name not in given and parameter.name not in self.places:
-                self._fault(
-                    (),
-                    "missing_argument",
-                    f"{self.op.name} needs {parameter.name!r}, {parameter.describe()}",
-                    f"Its signature is {self.op.name}{self.op.signature.text}.",
-                )
+        for parameter in self.op.signature.missing(self.places):
+            self._fault(
+                (),
+                "missing_argument",
+                f"{self.op.name} needs {parameter.name!r}, {parameter.describe()}",
+                f"Its signature is {self.op.name}{self.op.signature.text}.",
+            )
         return given
 
     def _positional(self, given: Bound, inputs: Sequence[Argument]) -> None:
-        free = [parameter for parameter in self.op.signature.parameters if parameter.positional]
+        free = self.op.signature.positional
         for position, argument in enumerate(inputs):
             parameter = free[position] if position < len(free) else None
             if parameter is not None and parameter.variadic:
@@ -340,9 +357,9 @@ class _Binding:
             self._fault(place, error.code, f"{self.op.name}: {error.detail}", error.hint)
 
     def _resolved(self, argument: Argument) -> Any:
-        if isinstance(argument, Ref):
+        if type(argument) is Ref:
             return self.names[argument.name]
-        if isinstance(argument, tuple):
+        if type(argument) is tuple:
             return tuple(self._resolved(item) for item in argument)
         return argument
 

@@ -31,36 +31,35 @@ class Category(IntEnum):
 class DType:
     """An element type. There is one object for each, so that `is` compares them.
 
-    A tensor can require a gradient where its dtype `is_differentiable`: floating or complex.
+    `is_floating` says that the elements are real floating-point numbers, `is_integral` that they are integers (`bool`
+    is not, as in PyTorch's arithmetic). A tensor can require a gradient where its dtype `is_differentiable`: floating
+    or complex.
     """
 
     name: str
     category: Category
     numpy: np.dtype
     itemsize: int
+    is_floating: bool
+    is_complex: bool
+    is_integral: bool
     is_differentiable: bool
-
-    @property
-    def is_floating(self) -> bool:
-        """Whether the elements are real floating-point numbers."""
-        return self.category is Category.FLOAT
-
-    @property
-    def is_complex(self) -> bool:
-        """Whether the elements are complex numbers."""
-        return self.category is Category.COMPLEX
-
-    @property
-    def is_integral(self) -> bool:
-        """Whether the elements are integers (`bool` is not, as in PyTorch's arithmetic)."""
-        return self.category is Category.INTEGER
 
     def __repr__(self) -> str:
         return self.name
 
 
 def _dtype(name: str, category: Category) -> DType:
-    return DType(name, category, np.dtype(name), np.dtype(name).itemsize, category >= Category.FLOAT)
+    return DType(
+        name,
+        category,
+        np.dtype(name),
+        np.dtype(name).itemsize,
+        is_floating=category is Category.FLOAT,
+        is_complex=category is Category.COMPLEX,
+        is_integral=category is Category.INTEGER,
+        is_differentiable=category >= Category.FLOAT,
+    )
 
 
 bool_ = _dtype("bool", Category.BOOL)
@@ -168,7 +167,7 @@ def numel(shape: Shape) -> int:
 def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
     """Return the shape that all of `shapes` broadcast to. Raises OpError where they do not fit."""
     first = shapes[0]
-    if all(shape == first for shape in shapes):
+    if shapes.count(first) == len(shapes):
         return first
     rank = max(map(len, shapes))
     result = [1] * rank

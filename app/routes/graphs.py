@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -12,11 +12,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import registration
+from app.operations import OPERATIONS
 from app.registered import unknown
-from app.routes.derivatives import gone
+from app.routes.derivatives import answered, gone
 from app.routes.negotiation import VARY, codecs, reply_codec
-from app.routes.registered_examples import GRAPHS, REGISTERED_ID
-from app.schemas.description import REGISTERED, REGISTRATION_REPLY, REGISTRATION_REQUEST, bodies, problems, replies
+from app.routes.registered_examples import CALLS_OF_LAYER, GRAPHS, REGISTERED_ID
+from app.schemas.description import (
+    CALLS,
+    REGISTERED,
+    REGISTRATION_REPLY,
+    REGISTRATION_REQUEST,
+    bodies,
+    problems,
+    replies,
+)
 
 router = APIRouter(prefix="/v1/graphs", tags=["registered graphs"])
 
@@ -130,3 +139,34 @@ async def delete(request: Request) -> Response:
     if not await _aside(request, lambda: request.app.state.store.delete(graph_id)):
         raise unknown(graph_id)
     return Response(status_code=204)
+
+
+def _call(operation: str) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return await answered(request, operation, known(request))
+
+    return endpoint
+
+
+_CALL = "`tensors` stands in place of `graph`; what it leaves out keeps the values that are registered."
+
+for _name in OPERATIONS:
+    _described = CALLS[_name]
+    router.add_api_route(
+        f"/{{id}}/{_name}",
+        _call(_name),
+        methods=["POST"],
+        name=f"registered_{_name}",
+        operation_id=f"registered_{_name}",
+        summary=f"{_described.summary}, of a registered graph",
+        description=f"{_described.description} {_CALL}",
+        response_class=Response,
+        responses={
+            200: replies(_described.reply),
+            **problems(400, 404, 406, 408, 413, 415, 422, 503, 504),
+        },
+        openapi_extra={
+            "parameters": [ID_PARAMETER],
+            "requestBody": bodies(_described.call, CALLS_OF_LAYER[_name]),
+        },
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.operations import OPERATIONS
 from app.routes import example_graphs as graphs
 from app.routes.example_graphs import graph, op, wanted
 
@@ -31,3 +32,28 @@ GRAPHS: dict[str, Any] = {
     "batch": {"summary": "A classifier for batches of any size", "value": {"graph": _CLASSIFIER}},
     "tutorial": {"summary": "A graph that has all its values", "value": {"graph": graphs.TUTORIAL}},
 }
+
+_SAMPLE = {"x": graphs.X, "y": graphs.Y}
+_BATCH = {name: graphs.BATCH["tensors"][name] for name in ("x", "y")}
+_MEMBERS: dict[str, dict[str, Any]] = {
+    "gradients": {"dag": False},
+    "jvp": {"tangents": {"b": [1, 1, 1]}},
+    "jacobian": {"outputs": ["z"], "wrt": ["b"]},
+    "hessian": {"wrt": ["b"]},
+    "hvp": {"vectors": {"b": [1, 0, -1]}},
+}
+"""What the examples of a call say besides their tensors."""
+
+
+def _calls(operation: str) -> dict[str, Any]:
+    members = _MEMBERS.get(operation, {})
+    return {
+        "sample": {"summary": "Values for x and y", "value": {"tensors": _SAMPLE, **members}},
+        "batch": {
+            "summary": "Three samples, each of which the graph sees alone",
+            "value": {"tensors": _BATCH, **members, "vmap": {"x": 0, "y": 0}},
+        },
+    }
+
+
+CALLS_OF_LAYER: dict[str, Any] = {operation: _calls(operation) for operation in OPERATIONS}

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 from app.schemas.argument import ARGUMENT
+from app.schemas.called import called
 from app.schemas.graph import GRAPH, GRAPH_TYPE, OP, OPEN_GRAPH
 from app.schemas.readers import Schema
 from app.schemas.record import Record
@@ -159,7 +160,7 @@ _EXPLANATION: dict[str, Schema] = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What the description says of a derivative's resource. `members` are those of the reply besides the DAG."""
+    """What the description says of a derivative's resources. `members` are those of the reply besides the DAG."""
 
     name: str
     summary: str
@@ -173,6 +174,11 @@ class Call:
         return _ref(f"{self.name}Request")
 
     @property
+    def call(self) -> Schema:
+        """The schema of a call of a registered graph."""
+        return _ref(f"{self.name}Call")
+
+    @property
     def reply(self) -> Schema:
         """The reply's schema."""
         return _ref(f"{self.name}Reply")
@@ -180,7 +186,11 @@ class Call:
     def components(self) -> dict[str, Schema]:
         """Return what the two schemas lead to."""
         reply = _object({**self.members, "dag": _ref("DAG")}, optional=("dag",))
-        return {f"{self.name}Request": self.record.schema(), f"{self.name}Reply": reply}
+        return {
+            f"{self.name}Request": self.record.schema(),
+            f"{self.name}Call": called(self.record).schema(),
+            f"{self.name}Reply": reply,
+        }
 
 
 CALLS: Mapping[str, Call] = {

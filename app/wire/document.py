@@ -32,6 +32,7 @@ class Document:
     """
 
     def __init__(self, tree: Any, sections: Sections, volatile: frozenset[str] = frozenset()) -> None:
+        self.sections = sections
         self.skeleton = tree
         self.values = detach(tree, sections)
         self._check(tree)

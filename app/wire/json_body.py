@@ -40,7 +40,7 @@ class JsonDocument(Document):
 
     def __init__(self, text: bytes, sections: Sections, volatile: frozenset[str]) -> None:
         super().__init__(_load(text), sections, volatile)
-        self._text, self._sections = text, sections
+        self._text = text
 
     @cached_property
     def signed_values(self) -> Values | None:
@@ -48,7 +48,7 @@ class JsonDocument(Document):
         if not _NEGATIVE_ZERO.search(self._text):
             return None
         rewritten = _STRING_OR_NEGATIVE_ZERO.sub(_as_float, self._text)
-        return detach(_load(rewritten), self._sections)
+        return detach(_load(rewritten), self.sections)
 
 
 def _as_float(match: re.Match[bytes]) -> bytes:

@@ -70,7 +70,8 @@ class _Copier:
             self.boundary + self.index, node.primitive, tuple(map(self.of, node.inputs)), node.params, node.origin
         )
         copy.outputs = tuple(
-            Tensor(copy, result.position, result.dtype, result.shape, result.requires_grad) for result in node.outputs
+            Tensor(copy, result.position, result.dtype, result.shape, result.numel, result.requires_grad)
+            for result in node.outputs
         )
         self.index += 1
         self.copies[node] = copy

@@ -32,14 +32,12 @@ def straight_line(plan: Plan) -> Function:
 def _line(step: Step, number: int, known: dict[str, Any]) -> str:
     """Return the source of a step; its kernel and parameters become globals."""
     arguments = [f"v{slot}" for slot in step.args]
-    node = step.nodes[0]
-    if len(step.nodes) > 1:
-        known[f"k{number}"] = step.kernel
-    else:
-        known[f"k{number}"] = node.primitive.run
-        for name, value in node.params.items():
-            known[f"p{number}_{name}"] = value
-            arguments.append(f"{name}=p{number}_{name}")
-    results = step.results if isinstance(step.results, tuple) else (step.results,)
-    targets = "".join(f"v{slot}, " for slot in results) if isinstance(step.results, tuple) else f"v{results[0]} "
+    known[f"k{number}"] = step.kernel
+    for position, value in enumerate(step.extra):
+        known[f"e{number}_{position}"] = value
+        arguments.append(f"e{number}_{position}")
+    for name, value in step.params.items():
+        known[f"p{number}_{name}"] = value
+        arguments.append(f"{name}=p{number}_{name}")
+    targets = "".join(f"v{slot}, " for slot in step.results) if isinstance(step.results, tuple) else f"v{step.results} "
     return f"{targets}= k{number}({', '.join(arguments)})"

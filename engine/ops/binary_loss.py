@@ -87,7 +87,10 @@ def binary_cross_entropy(
 
 
 def _run_logit_loss(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return x * ((x > 0) - y) + softplus_of_minus_abs(x)
+    linear = np.heaviside(x, 0.0) - y
+    linear *= x
+    linear += softplus_of_minus_abs(x)
+    return linear
 
 
 @elementwise(in_single(_run_logit_loss), arithmetic)
@@ -106,8 +109,12 @@ def _(grad: Tensor, out: Tensor, input: Tensor, target: Tensor) -> Tensor:
 
 
 def _run_logit_residual(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    tail = 1 / (1 + np.exp(np.absolute(x)))
-    return ((x >= 0) - y) - np.copysign(tail, x + 0.0)  # -0.0 becomes 0.0, which is on the side of x >= 0
+    tail = np.exp(np.absolute(x))
+    tail += 1
+    tail = np.copysign(np.reciprocal(tail), x + 0.0)  # -0.0 becomes 0.0, which is on the side of x >= 0
+    residual = np.heaviside(x, 1.0) - y
+    residual -= tail
+    return residual
 
 
 @elementwise(in_single(_run_logit_residual), arithmetic)

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
-Kernel = Callable[..., Any]
+from engine.lowering import InSingle, Kernel
 
 
-def in_single(kernel: Kernel) -> Kernel:
+def in_single(kernel: Kernel) -> InSingle:
     """Run a kernel on float16 as float32: its intermediate results need more than float16 has."""
-
-    def run(*arrays: np.ndarray, **params: Any) -> Any:
-        if arrays[0].dtype != np.float16:
-            return kernel(*arrays, **params)
-        return kernel(*[array.astype(np.float32) for array in arrays], **params).astype(np.float16)
-
-    return run
+    return InSingle(kernel)
 
 
 def logistic(x: np.ndarray) -> np.ndarray:
@@ -28,4 +19,4 @@ def logistic(x: np.ndarray) -> np.ndarray:
 
 def softplus_of_minus_abs(x: np.ndarray) -> np.ndarray:
     """Return `log(1 + exp(-|x|))`."""
-    return np.log1p(np.exp(np.copysign(x, -1)))
+    return np.log1p(np.exp(np.negative(np.absolute(x))))

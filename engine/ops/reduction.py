@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type, builder
+from engine.graph import Node, Tensor, Type, builder
+from engine.lowering import Lowered
 from engine.op import op
 from engine.operands import as_tensor
 from engine.ops.choice import where
 from engine.ops.comparison import eq, ne
 from engine.ops.exponential import exp
 from engine.ops.movement import expanded, reshaped
-from engine.ops.summation import Dims, reduced_shape, total
+from engine.ops.summation import MANY, Dims, reduced_shape, total
 from engine.primitive import Primitive, linear, primitive
 from engine.samples import boolean, integers, real, sample
 from engine.signature import offered_dtype
-from engine.types import DType, Shape, bool_, int64, numel, uint8, wrap_dims
+from engine.types import DType, Shape, bool_, float16, int64, numel, uint8, wrap_dims
 
 
 def restored(reduced: Tensor, shape: Shape, dims: Dims, keepdim: bool) -> Tensor:
@@ -30,6 +31,15 @@ def _sum(input: Tensor, *, dims: Dims, keepdim: bool) -> Type:
 
 
 _sum.kernel(total)
+
+
+@_sum.lowering
+def _(node: Node) -> Lowered | None:
+    """What `total` does for few elements, by the ufunc itself."""
+    input, dims, keepdim = node.inputs[0], node.params["dims"], node.params["keepdim"]
+    if input.numel >= MANY or not input.shape or not dims or input.dtype is float16:
+        return None
+    return Lowered(np.add.reduce, (dims, input.dtype.numpy, None, keepdim))
 
 
 @_sum.vjp

@@ -13,7 +13,7 @@ from engine.types import Shape, numel
 
 Dims = tuple[int, ...]
 
-_MANY = 2**14
+MANY = 2**14
 """Elements from which on the way of reducing is looked at: for fewer the look costs more than it gains."""
 
 _ROWS = 128
@@ -35,7 +35,7 @@ def total(array: np.ndarray, dims: Dims, keepdim: bool = False) -> Any:
     """The sum of an array over some axes, in its dtype; half precision is summed in single."""
     if array.dtype.char == "e":
         return total(array.astype(np.float32), dims, keepdim).astype(np.float16)
-    if array.size >= _MANY:
+    if array.size >= MANY:
         if dims == (-1,) and 1 < array.shape[-1] <= _SHORT_SUM:
             return _by_columns(np.add, array, keepdim)
         rows = _rows(array, dims)
@@ -46,7 +46,7 @@ def total(array: np.ndarray, dims: Dims, keepdim: bool = False) -> Any:
 
 def extremum(ufunc: np.ufunc, array: np.ndarray, dims: Dims, keepdim: bool = False) -> Any:
     """The largest or smallest elements over some axes, as np.maximum or np.minimum says."""
-    if array.size >= _MANY and dims == (-1,) and 1 < array.shape[-1] <= _SHORT_EXTREMUM:
+    if array.size >= MANY and dims == (-1,) and 1 < array.shape[-1] <= _SHORT_EXTREMUM:
         return _by_columns(ufunc, array, keepdim)
     return ufunc.reduce(array, axis=dims, keepdims=keepdim)
 

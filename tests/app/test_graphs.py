@@ -2,14 +2,17 @@
 
 import json
 import sqlite3
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from app.main import create_app
-from app.routes.registered_examples import GRAPHS, REGISTERED_ID
+from app.operations import OPERATIONS
+from app.routes.registered_examples import CALLS_OF_LAYER, GRAPHS, REGISTERED_ID
 from app.settings import Settings
 from tests.app.client import Client, client_of
 from tests.app.graphs import op, request, sum_of_exp, tensor, wanted
@@ -108,6 +111,63 @@ def test_an_unknown_id_is_not_found(client: Client, graph_id: str) -> None:
         assert "/v1/graphs" in reply.json()["errors"][0]["hint"]
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_call_exists_below_a_graph(client: Client, operation: str) -> None:
+    path = f"/v1/graphs/{register(client, GRAPHS['layer']['value'])}/{operation}"
+    for example in CALLS_OF_LAYER[operation].values():
+        body = example["value"]
+        assert client.post(path, body).status_code == 200
+        graph = {**GRAPHS["layer"]["value"]["graph"]}
+        inline = {**body, "graph": {**graph, "tensors": dict(sorted({**graph["tensors"], **body["tensors"]}.items()))}}
+        del inline["tensors"]
+        assert client.post(path, body).json() == client.post(f"/v1/{operation}", inline).json()
+
+
+def test_a_call_of_a_deleted_graph_is_not_found_although_it_was_kept_ready(fresh: Client) -> None:
+    path = f"/v1/graphs/{register(fresh, sum_of_exp())}"
+    assert fresh.post(f"{path}/gradients", {}).status_code == 200
+    fresh.request("DELETE", path)
+    assert fresh.post(f"{path}/gradients", {}).status_code == 404
+    register(fresh, sum_of_exp())
+    assert fresh.post(f"{path}/gradients", {"tensors": {"x": [0, 0, 0]}}).json()["outputs"]["s"]["data"] == 3.0
+
+
+def test_who_shares_the_file_shares_the_graphs(tmp_path: Path) -> None:
+    settings = Settings(store=tmp_path / "graphs.sqlite")
+    with client_of(create_app(settings)) as one, client_of(create_app(settings)) as other:
+        path = f"/v1/graphs/{register(one, sum_of_exp())}"
+        assert other.post(f"{path}/forward", {}).status_code == 200
+        assert one.request("DELETE", path).status_code == 204
+        assert other.post(f"{path}/forward", {}).status_code == 404
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_call_of_an_unknown_graph_is_not_found(client: Client, operation: str) -> None:
+    reply = client.post(f"/v1/graphs/{UNKNOWN}/{operation}", {})
+    assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
+
+
+def test_packed_values_call_a_graph_too(client: Client) -> None:
+    path = f"/v1/graphs/{register(client, request({'x': {'shape': [None]}}, op('exp', ['x'], 'e')))}/forward"
+    body = {"tensors": {"x": {"data": bytes(16), "shape": [2]}}}
+    both = {"Content-Type": "application/msgpack", "Accept": "application/msgpack"}
+    reply = client.post(path, msgpack.packb(body), headers=both)
+    assert reply.status_code == 200, reply.text
+    found = msgpack.unpackb(reply.content)["outputs"]["e"]
+    assert (found["shape"], found["data"]) == ([2], struct.pack("<2d", 1, 1))
+    wrong = client.post(path, msgpack.packb({"tensors": {"x": {"data": bytes(8), "shape": [2]}}}), headers=both)
+    assert wrong.json()["errors"][0]["pointer"] == "#/tensors/x/data"
+
+
+def test_a_graph_has_one_id_in_every_media_type(client: Client) -> None:
+    written = client.post("/v1/graphs", request({"x": [0.5, 1]}, op("exp", ["x"], "e")))
+    packed = request({"x": {"data": struct.pack("<2d", 0.5, 1), "shape": [2]}}, op("exp", ["x"], "e"))
+    reply = client.post("/v1/graphs", msgpack.packb(packed), headers={"Content-Type": "application/msgpack"})
+    assert reply.json()["id"] == written.json()["id"]
+    shown = client.get(reply.headers["location"], headers={"Accept": "application/msgpack"})
+    assert msgpack.unpackb(shown.content)["graph"]["tensors"]["x"]["data"] == struct.pack("<2d", 0.5, 1)
+
+
 def test_over_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     with client_of(create_app(Settings(max_graphs=1, retry_after_s=9))) as client:
         assert client.post("/v1/graphs", sum_of_exp()).status_code == 201
@@ -143,7 +203,8 @@ def test_a_store_that_fails_is_not_available(tmp_path: Path) -> None:
         with sqlite3.connect(path) as connection:
             connection.execute("DROP TABLE graphs")
         connection.close()
-        for method, where in (("GET", f"/{graph_id}"), ("DELETE", f"/{graph_id}"), ("POST", "")):
+        calls = ("GET", f"/{graph_id}"), ("DELETE", f"/{graph_id}"), ("POST", ""), ("POST", f"/{graph_id}/forward")
+        for method, where in calls:
             body = {"content": json.dumps(sum_of_exp())} if method == "POST" else {}
             reply = client.request(method, f"/v1/graphs{where}", **body)
             assert (reply.status_code, reply.json()["code"]) == (503, "store_unavailable")

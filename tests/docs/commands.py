@@ -13,6 +13,7 @@ HERE = re.compile(r"curl |echo '|\.venv/bin/gradd (run|ops|openapi)\b")
 STARTUP = "tests/promises/test_startup.py"
 CONTAINERS = "tests/containers/test_containers.py"
 TUTORIAL = "tests/examples/test_tutorial.py"
+REGISTERED = "tests/examples/test_registered.py"
 DIGITS = "tests/examples/test_digits.py"
 OWN = "tests/docs/test_commands.py"
 CLI = "tests/app/test_cli.py"
@@ -36,6 +37,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     r"docker run ": (CONTAINERS, '"run", "--rm", "--read-only", "--tmpfs", "/tmp", "--publish"'),
     r"bash examples/tutorial/tutorial\.sh": (TUTORIAL, '"bash", str(TUTORIAL / "tutorial.sh")'),
     r"node examples/tutorial/tutorial\.mjs": (TUTORIAL, '"node", str(TUTORIAL / "tutorial.mjs")'),
+    r"node examples/registered/train\.mjs": (REGISTERED, '["node", str(SCRIPT), gradd]'),
     r"java examples/tutorial/Tutorial\.java": (TUTORIAL, '"java", str(TUTORIAL / "Tutorial.java")'),
     r"rustc --edition 2021 .*examples/tutorial/tutorial\.rs": (TUTORIAL, '"rustc", "--edition", "2021"'),
     r"\.venv/bin/python -m examples\.digits ": (DIGITS, '"-m", "examples.digits"'),

@@ -18,14 +18,15 @@ from engine.autodiff.batching import batched
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import ancestors, backward
 from engine.errors import OpError, ValueFault
-from engine.execute.numpy import Runner
+from engine.execute.numpy import WARM, Runner
 from engine.graph import Builder, Node, Tensor, building
+from engine.lowering import lowered
 from engine.op import REGISTRY
 from engine.operands import CONSTANT, LEAF, leaf
 from engine.plan import plan
 from engine.program import Limits
 from engine.samples import Draw, Sample
-from engine.types import DTYPES, float32, float64
+from engine.types import DTYPES, DType, float32, float64
 
 CASES = [
     pytest.param(name, sample, id=f"{name}-{number}")
@@ -237,6 +238,53 @@ def test_every_primitive_takes_a_leading_axis(name: str, sample: Sample) -> None
             np.testing.assert_allclose(
                 np.asarray(array)[1], values[result], rtol=1e-12, atol=1e-12, err_msg=node.primitive.name
             )
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_however_often_a_plan_runs_its_bits_are_the_same(name: str, sample: Sample) -> None:
+    """Walking the steps, straight-line code and each node by itself differ in speed alone."""
+    case = traced(name, sample)
+    wanted = [*case.results, *gradients(case, recorded(case), np.random.default_rng(10))[0].values()]
+    runner, single = Runner(plan(wanted)), Runner(plan(wanted, fuse=False))
+    given: dict[tuple[str, str], Any] = {("tensors", key): value for key, value in case.values.items()}
+    given["seed", ""] = np.int64(7)
+    walked = runner.run(given)
+    for _ in range(WARM):
+        straight = runner.run(given)
+    for first, *others in zip(walked, straight, single.run(given), strict=True):
+        for other in others:
+            assert np.asarray(other).dtype == np.asarray(first).dtype
+            assert np.asarray(other).shape == np.asarray(first).shape
+            assert np.asarray(other).tobytes() == np.asarray(first).tobytes()
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_the_kernel_that_types_allow_gives_what_the_primitive_gives(name: str, sample: Sample) -> None:
+    case = traced(name, sample)
+    nodes = list(primitives(case))
+    wanted = list(dict.fromkeys(tensor for node in nodes for tensor in node.inputs))
+    values = dict(zip(wanted, case.run(wanted), strict=True))
+    for node in nodes:
+        kernel, extra, params = lowered(node)
+        arrays = [values[tensor] for tensor in node.inputs]
+        with np.errstate(all="ignore"):
+            found, expected = kernel(*arrays, *extra, **params), node.primitive.bind(node.params)(*arrays)
+        several = node.primitive.several
+        for one, other in zip(found if several else [found], expected if several else [expected], strict=True):
+            assert np.asarray(one).dtype == np.asarray(other).dtype, node.primitive.name
+            assert np.asarray(one).shape == np.asarray(other).shape, node.primitive.name
+            np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-13, err_msg=node.primitive.name)
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_parameters_that_are_compared_as_they_are_have_the_types_that_they_name(name: str, sample: Sample) -> None:
+    """Nodes of equal parameters are one node, so that 1, 1.0 and True must not stand for each other."""
+    for node in primitives(traced(name, sample)):
+        if node.primitive.exact:
+            for value in node.params.values():
+                kinds = {type(item) for item in value} if isinstance(value, tuple) else {type(value)}
+                assert kinds <= {int, bool, str, DType}
+                assert len(kinds) < 2
 
 
 @pytest.mark.parametrize(("name", "sample"), CASES)

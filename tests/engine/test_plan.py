@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -130,6 +132,37 @@ def test_straight_line_code_gives_what_the_walk_gives() -> None:
         again = compiled.run(values)
     assert compiled.sweeps[0].runner._straight is not None
     np.testing.assert_array_equal(first["gradients"]["a"], again["gradients"]["a"])
+
+
+def test_threads_that_run_one_plan_at_once_each_get_their_own_results() -> None:
+    compiled, _ = small()
+    given = [{("tensors", "a"): np.array([[1.0 + n, -0.2], [-0.3, 2.0]])} for n in range(8)]
+    alone = [small()[0].run(values)["gradients"]["a"].tobytes() for values in given]
+    start = threading.Barrier(len(given))
+
+    def often(number: int) -> set[bytes]:
+        start.wait()
+        return {compiled.run(given[number])["gradients"]["a"].tobytes() for _ in range(300)}
+
+    with ThreadPoolExecutor(len(given)) as threads:
+        found = list(threads.map(often, range(len(given))))
+    assert found == [{bits} for bits in alone]
+
+
+def test_what_a_plan_keeps_is_not_written_by_who_gets_it() -> None:
+    program = Program({"x": Leaf(float64, (3,), requires_grad=True)}, (Call("sum", (Ref("x"),), {}, "l"),))
+    compiled = compile_request(program, GradientRequest(), Limits())
+    gradient = compiled.run({("tensors", "x"): np.zeros(3)})["gradients"]["x"]
+    with pytest.raises(ValueError, match="read-only"):
+        gradient += 1
+
+
+def test_a_run_leaves_numpy_s_warnings_as_they_are() -> None:
+    compiled, values = small()
+    before = np.geterr()
+    for _ in range(executor.WARM + 2):
+        compiled.run(values)
+    assert np.geterr() == before
 
 
 def test_a_refused_value_names_its_op_also_in_straight_line_code() -> None:
