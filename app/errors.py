@@ -67,6 +67,20 @@ class Problem(Exception):
         """Return the problem document as JSON."""
         return orjson.dumps(self.document(request_id))
 
+    def packed(self) -> dict[str, Any]:
+        """Return what it is made of as plain data, for another process."""
+        faults = [[fault.path, fault.code, fault.detail, fault.hint] for fault in self.faults]
+        kind = {"status": self.status, "code": self.code, "title": self.title}
+        return {**kind, "detail": self.detail, "faults": faults, "headers": self.headers}
+
+    @staticmethod
+    def unpacked(members: Mapping[str, Any]) -> Problem:
+        """Return the problem that another process packed."""
+        faults = [Fault(tuple(path), *words) for path, *words in members["faults"]]
+        problem = Problem(members["detail"], faults, headers=members["headers"])
+        problem.status, problem.code, problem.title = members["status"], members["code"], members["title"]
+        return problem
+
 
 class BadBody(Problem):
     """The body cannot be read at all. The code is the fault's: `malformed_json`, `duplicate_key`, `nested_too_deep`."""

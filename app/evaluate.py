@@ -1,7 +1,7 @@
 """The way of a request, bytes to bytes: read, type, plan, run, encode. It knows nothing of HTTP.
 
 A structure is read and planned once: plans are kept by the request's skeleton and its tensors' types. The routes call
-it through `app.pool`, the command line calls it directly.
+it through `app.placement`, the command line calls it directly.
 """
 
 from __future__ import annotations
@@ -57,10 +57,24 @@ class Timings(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The reply to a call, and what its phases took."""
+    """The reply to a call, what its phases took, and the seconds that it waited for a worker and went to and fro."""
 
-    body: bytes
+    body: bytes | memoryview
     timings: Timings
+    elsewhere_s: float | None = None
+
+
+class Observer:
+    """Is told what a call takes before that is done, and may raise to stop it."""
+
+    def planning(self, key: Key, ops: int) -> None:
+        """Called before a structure that is not known is read and planned."""
+
+    def running(self, key: Key, seconds: float, deadline: float | None) -> None:
+        """Called before a plan runs that is predicted to take so many seconds, until `deadline` at the latest."""
+
+
+_NOBODY = Observer()
 
 
 class Evaluator:
@@ -73,14 +87,24 @@ class Evaluator:
         self._structures: Cache[Key, Structure] = Cache(settings.cached_plans, settings.cached_ops)
         self._plans: Cache[Key, Plan] = Cache(settings.cached_plans, settings.cached_ops)
 
-    def answer(self, call: Call, deadline: float | None = None) -> Answer:
+    def answer(self, call: Call, deadline: float | None = None, observer: Observer = _NOBODY) -> Answer:
         """Return the reply to a request. `deadline` is a moment of time.monotonic(). Raises Problem."""
+        try:
+            return self._answer(call, deadline, observer)
+        except MemoryError:
+            detail = "The server has no memory for this computation now."
+            raise Busy(detail, self._settings.retry_after_s) from None
+
+    def _answer(self, call: Call, deadline: float | None, observer: Observer) -> Answer:
         began = time.perf_counter()
         asking = self._asking(call)
         asked = asking.operation
         document = call.reads.read(call.body, asking.sections, asked.volatile)
+        key = asking.key(blake2b(document.key, digest_size=20).digest())
+        if self._structures.get(key) is None:
+            observer.planning(key, asking.ops(document))
         try:
-            structure = self._structure(asking, document)
+            structure = self._structure(asking, key, document)
             options = asked.options(document.options, self._reading())
             arrays = decode_values(document, structure.sent, structure.dtype)
         except (Refused, TooManyFaults, InvalidRequest):
@@ -88,6 +112,7 @@ class Evaluator:
         parsed = time.perf_counter()
         deadline = _deadline(parsed - began, options["timeout_ms"], deadline)
         plan, kept = self._plan(asking, document, structure, arrays, deadline)
+        observer.running(key, plan.seconds, deadline)
         planned = time.perf_counter()
         with self._bounds(asking, document, deadline):
             members = plan.members(asking.complete(arrays), options, deadline)
@@ -109,9 +134,8 @@ class Evaluator:
             return _INLINE[call.operation]
         return Called(call.operation, OPERATIONS[call.operation], self._graphs.get(call.graph))
 
-    def _structure(self, asking: Asking, document: Document) -> Structure:
+    def _structure(self, asking: Asking, key: Key, document: Document) -> Structure:
         """Return the structure, read before or now. Raises Refused, TooManyFaults, InvalidRequest."""
-        key = asking.key(blake2b(document.key, digest_size=20).digest())
         structure = self._structures.get(key)
         if structure is None:
             reading = self._reading()
@@ -183,9 +207,6 @@ class Evaluator:
             raise InvalidRequest([asking.placed(error.fault, document)]) from None
         except DeadlineExceeded:
             raise TimedOut("The computation did not end in time; nothing of it is kept.") from None
-        except MemoryError:
-            detail = "The server has no memory for this computation now."
-            raise Busy(detail, self._settings.retry_after_s) from None
 
 
 def _check(deadline: float | None) -> None:

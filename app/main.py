@@ -21,6 +21,7 @@ from app.evaluate import Evaluator
 from app.logs import AccessLog
 from app.metrics import Metrics
 from app.middleware import Admission, BodyBounds, Observation
+from app.placement import Placement
 from app.pool import Pool
 from app.registered import RegisteredGraphs
 from app.routes import catalogue, derivatives, docs, graphs, service
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.graphs = RegisteredGraphs(app.state.store, settings)
     app.state.evaluator = Evaluator(settings, app.state.graphs)
     app.state.pool = Pool(settings.concurrency)
+    app.state.placement = Placement(app.state.evaluator, app.state.graphs, settings)
     app.state.ready = False
     for module in (derivatives, graphs, catalogue, service):
         app.include_router(module.router)
@@ -66,9 +68,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.placement.workers.start()
     app.state.ready = True
     yield
     app.state.ready = False
+    app.state.placement.workers.close()
     app.state.pool.close()
     app.state.store.close()
     app.state.access.flush()

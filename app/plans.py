@@ -17,6 +17,7 @@ from engine.check import compile_check
 from engine.checked import Check
 from engine.compile import compile as compile_program
 from engine.compiled import Compiled
+from engine.estimate import estimate
 from engine.explain import explain as explain_program
 from engine.program import Limits, Program
 from engine.requests import CheckRequest, Request
@@ -36,6 +37,11 @@ class Plan(Protocol):
     @property
     def warnings(self) -> Sequence[str]:
         """What the client should know besides."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long a run is likely to take."""
         ...
 
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
@@ -62,9 +68,18 @@ class Computation:
         """What the engine noticed."""
         return self.compiled.warnings
 
+    @cached_property
+    def seconds(self) -> float:
+        """What the steps and their costs say, counted once."""
+        return estimate(self.compiled).seconds
+
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
         """Run, and return the arrays of each group."""
         return dict(self.compiled.run(arrays, seed=options["seed"], deadline=deadline))
+
+
+_LONG_S = 1e6
+"""Seconds that stand for a run that nobody estimates."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,11 @@ class Comparison:
     def warnings(self) -> Sequence[str]:
         """What the engine noticed."""
         return self.check.warnings
+
+    @property
+    def seconds(self) -> float:
+        """Long: the function runs twice for each element of each input."""
+        return _LONG_S
 
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
         """Run, and return what was found, plain data."""
@@ -107,6 +127,7 @@ class Explanation:
     dag: Kept
     warnings: Sequence[str]
     shown: Mapping[str, Kept]
+    seconds: float = 0.0
 
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:  # noqa: ARG002
         """Return what is said. Nothing runs."""

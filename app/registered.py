@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -179,6 +180,15 @@ class RegisteredGraphs:
         self._store = store
         self._retry_after_s = settings.retry_after_s
         self._ready: Cache[str, Registered] = Cache(settings.max_graphs, settings.cached_graph_bytes)
+
+    @property
+    def path(self) -> Path:
+        """The file that they are kept in."""
+        return self._store.path
+
+    def is_ready(self, graph_id: str) -> bool:
+        """Whether the graph is at hand, so that `get` returns at once."""
+        return self._ready.get(graph_id) is not None
 
     def get(self, graph_id: str) -> Registered:
         """Return a graph. One that is ready is not looked up again. Raises NotFound, StoreUnavailable."""

@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     max_graph_bytes: int = _limit(64 * _MIB, "Size of a registered graph in bytes: its text and its tensors' values.")
     max_store_bytes: int = _limit(512 * _MIB, "Size of all registered graphs together in bytes; beyond it, 429.")
 
+    inline_ms: float = Field(
+        1.0, ge=0, description="Milliseconds up to which a computation does not leave the process that speaks HTTP."
+    )
+    worker_memory_bytes: int = Field(
+        8192 * _MIB, ge=512 * _MIB, description="Memory that a worker process may write to, where the system counts it."
+    )
     retry_after_s: int = Field(1, ge=0, description="Seconds after which a client that got 429 or 503 may come again.")
     idle_timeout_s: int = Field(30, ge=1, description="Seconds that a connection may stay open between two requests.")
     stop_timeout_s: int = Field(30, ge=0, description="Seconds that requests in flight have to finish when it stops.")

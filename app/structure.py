@@ -91,6 +91,10 @@ class Asking(Protocol):
         """Return what identifies the structure whose text has a digest."""
         ...
 
+    def ops(self, document: Document) -> int:
+        """Return how many ops the graph has, as far as it is one."""
+        ...
+
     def read(self, key: Key, document: Document, reading: Reading) -> Structure:
         """Read the request's structure and its options. Raises Refused, TooManyFaults."""
         ...
@@ -123,6 +127,10 @@ class Inline:
     def key(self, digest: bytes) -> Key:
         """Return the key of a structure."""
         return self.name, digest
+
+    def ops(self, document: Document) -> int:
+        """Return how many ops the request has."""
+        return document.ops
 
     def read(self, key: Key, document: Document, reading: Reading) -> Structure:
         """Read the request. Raises Refused, TooManyFaults."""
@@ -161,6 +169,10 @@ class Called:
     def key(self, digest: bytes) -> Key:
         """Return the key of a structure."""
         return self.name, self.registered.id, digest
+
+    def ops(self, document: Document) -> int:  # noqa: ARG002
+        """Return how many ops are registered."""
+        return len(self.registered.graph.ops)
 
     def read(self, key: Key, document: Document, reading: Reading) -> Structure:
         """Read the request. Raises Refused, TooManyFaults."""

@@ -6,17 +6,17 @@ The service returns it as it is: plain data that JSON can hold.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import reduce
 from operator import add
 from typing import Any
 
 from engine.autodiff.batching import batched
-from engine.blocked import Blocked
 from engine.compile import derived
 from engine.compiled import Compiled, Sweep
 from engine.cost import Cost, size, step_cost
 from engine.derivation import Derivation
+from engine.estimate import Operands, runs
 from engine.graph import Node, Tensor, building
 from engine.operands import CONSTANT
 from engine.plan import Plan, Step
@@ -76,34 +76,19 @@ class _Names:
         return list(dict.fromkeys(name for node in nodes if (name := self.op(node)) is not None))
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A step's tensors: what it reads and what it gives."""
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-    @classmethod
-    def of(cls, step: Step) -> _Read:
-        kernel = step.kernel
-        if isinstance(kernel, Blocked):
-            return cls(kernel.inputs, kernel.outputs)
-        return cls(step.nodes[0].inputs, step.nodes[0].outputs)
-
-
 def _explained(sweep: Sweep, names: _Names) -> dict[str, Any]:
     plan = sweep.plan
     places = [*sweep.values, *(block.place for block in sweep.blocks)]
     return {
         "results": [list(place) for place in places],
-        "runs": _runs(sweep),
+        "runs": runs(sweep),
         "slots": len(plan.memory),
         "steps": [_step(step, held, plan, names) for step, held in zip(plan.steps, plan.held, strict=True)],
     }
 
 
 def _step(step: Step, held: int, plan: Plan, names: _Names) -> dict[str, Any]:
-    read = _Read.of(step)
+    read = Operands.of(step)
     results = step.results if isinstance(step.results, tuple) else (step.results,)
     return {
         "primitives": [node.primitive.name.strip("_") for node in step.nodes],
@@ -127,19 +112,14 @@ def _pass(step: Step, plan: Plan) -> str:
     return PASSES[any(node.index >= plan.boundary for node in step.nodes)]
 
 
-def _runs(sweep: Sweep) -> int:
-    """Return how often the plan of a sweep runs: once for each batch of directions."""
-    return 1 if sweep.basis is None else -(-sweep.basis.count // sweep.basis.chunk)
-
-
 def _totals(compiled: Compiled) -> dict[str, Any]:
     """Return the cost of each pass and of all, and the most memory that each holds."""
     costs = {name: Cost() for name in PASSES}
     peaks = dict.fromkeys(PASSES, 0)
     for sweep in compiled.sweeps:
         for step, held in zip(sweep.plan.steps, sweep.plan.held, strict=True):
-            name, read = _pass(step, sweep.plan), _Read.of(step)
-            costs[name] += step_cost(step.nodes, read.inputs, read.outputs) * _runs(sweep)
+            name, read = _pass(step, sweep.plan), Operands.of(step)
+            costs[name] += step_cost(step.nodes, read.inputs, read.outputs) * runs(sweep)
             peaks[name] = max(peaks[name], held)
     total = reduce(add, costs.values())
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -29,15 +28,16 @@ def _endpoint(operation: str) -> Callable[[Request], Awaitable[Response]]:
 async def answered(request: Request, operation: str, graph_id: str | None = None) -> Response:
     """Return the reply to a call, which brings its graph or calls the registered one of an id. Raises Problem."""
     reads, writes = codecs(request)
-    call = Call(operation, await request.body(), reads, writes, graph_id)
     state = request.app.state
-    timeout_s = state.settings.timeout_ms / 1000
-    work = partial(state.evaluator.answer, call, time.monotonic() + timeout_s)
-    answer = await state.pool.run(work, timeout_s=timeout_s, gone=partial(gone, request))
+    body = [piece async for piece in request.stream()]
+    call = Call(operation, b"", reads, writes, graph_id)
+    answer = await state.placement.answer(call, body, partial(gone, request))
     timings = answer.timings
     plan = "hit" if timings.kept else "miss"
     phases = {"parse": timings.parse, "plan": timings.plan, "run": timings.run, "encode": timings.encode}
     state.metrics.computed(phases, plan)
+    if answer.elsewhere_s is not None:
+        phases["elsewhere"] = answer.elsewhere_s
     headers = {**VARY, "Server-Timing": _server_timing(phases, plan)}
     return Response(answer.body, media_type=writes.media_type, headers=headers)
 

@@ -49,6 +49,13 @@ class Document:
         """The values with the sign of zeros that `values` lacks, or None where it lacks none."""
         return None
 
+    @property
+    def ops(self) -> int:
+        """How many ops the graph has, as far as it is one."""
+        graph = self.skeleton.get("graph") if type(self.skeleton) is dict else None
+        ops = graph.get("ops") if type(graph) is dict else None
+        return len(ops) if type(ops) is list else 0
+
     def at(self, path: Path) -> Any:
         """Return what stands in the skeleton at a path that leads through objects."""
         return reduce(operator.getitem, path, self.skeleton)

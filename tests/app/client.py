@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +42,55 @@ class Client:
 
         return self._runner.run(send())
 
+    def ended(self, requests: Iterable[tuple[str, str, str, dict[str, Any]]]) -> list[str]:
+        """Send requests at the same time, each with a name, and return the names in the order in which they ended."""
+        names: list[str] = []
+
+        async def one(name: str, method: str, path: str, options: dict[str, Any]) -> None:
+            reply = await self._http.request(method, path, **options)
+            assert reply.status_code == 200, reply.text
+            names.append(name)
+
+        async def send() -> None:
+            await asyncio.gather(*(one(*request) for request in requests))
+
+        self._runner.run(send())
+        return names
+
+    def leaving(self, path: str, body: Any) -> None:
+        """Post a request, and leave as soon as its body is read."""
+        messages: list[dict[str, Any]] = [
+            {"type": "http.request", "body": json.dumps(body).encode()},
+            {"type": "http.disconnect"},
+        ]
+
+        async def receive() -> dict[str, Any]:
+            return messages.pop(0)
+
+        async def send(_: Any) -> None:
+            pass
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [],
+        }
+        self._runner.run(self.app(scope, receive, send))
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Let the application's loop run until the condition holds; for what nobody asks it for."""
+
+        async def wait() -> None:
+            async with asyncio.timeout(60):
+                while not condition():  # noqa: ASYNC110  # what it waits for has no event
+                    await asyncio.sleep(0.01)
+
+        self._runner.run(wait())
+
 
 @contextmanager
 def client_of(app: FastAPI) -> Iterator[Client]:
@@ -48,8 +98,10 @@ def client_of(app: FastAPI) -> Iterator[Client]:
     with asyncio.Runner() as runner:
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())
-        yield Client(app, runner)
-        runner.run(lifespan.__aexit__(None, None, None))
+        try:
+            yield Client(app, runner)
+        finally:
+            runner.run(lifespan.__aexit__(None, None, None))
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:

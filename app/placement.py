@@ -1,0 +1,185 @@
+"""Where a call is computed: on the event loop if it is over sooner than a worker could be asked, else in a worker.
+
+What is not known is not guessed from the loop: a large body goes to a worker unread, a structure that was never seen
+and has many ops goes there to be planned. Once a plan is known, so is what it costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from app.cache import Cache
+from app.errors import Busy, ClientGone, Problem, TimedOut
+from app.evaluate import Answer, Call, Evaluator, Observer, Timings
+from app.frames import Header
+from app.registered import RegisteredGraphs
+from app.settings import Settings
+from app.structure import Key
+from app.workers import Lost, Workers
+
+READ_S = 4e-9
+"""Seconds that a byte of a request takes to be read."""
+
+PLAN_S = 150e-6
+"""Seconds that an op takes to be planned, with its derivatives."""
+
+_BRIEF_S = 0.02
+"""Work that ends within this time is not worth watching the connection for."""
+
+_GRACE_S = 0.1
+"""How much longer a worker has than the deadline that it was told, to say itself that it passed."""
+
+_PATIENCE = 10
+"""How many times longer than a request that is computed on the loop its plan may take to make, the one time."""
+
+
+class _Elsewhere(Exception):
+    """The call takes too long for the event loop."""
+
+    def __init__(self, key: Key, deadline: float) -> None:
+        super().__init__()
+        self.key, self.deadline = key, deadline
+
+
+class _Scale(Observer):
+    """Holds what a call takes against what the event loop can spare. Raises _Elsewhere."""
+
+    def __init__(self, most_s: float, deadline: float, light: Cache[Key, bool], read_s: float) -> None:
+        self._most_s, self._deadline, self._light, self._read_s = most_s, deadline, light, read_s
+
+    def planning(self, key: Key, ops: int) -> None:
+        """Plan a structure that was never seen here if that is short, or worth it because running it is known to be."""
+        most = self._most_s * _PATIENCE if self._light.get(key) else self._most_s
+        if PLAN_S * ops > most:
+            raise _Elsewhere(key, self._deadline)
+
+    def running(self, key: Key, seconds: float, deadline: float | None) -> None:
+        """Run what is short."""
+        if self._read_s + seconds > self._most_s:
+            raise _Elsewhere(key, self._deadline if deadline is None else deadline)
+
+
+class Placement:
+    """Answers calls. All methods are called on the event loop."""
+
+    def __init__(self, evaluator: Evaluator, graphs: RegisteredGraphs, settings: Settings) -> None:
+        self._evaluator, self._graphs = evaluator, graphs
+        self._inline_s = settings.inline_ms / 1000
+        self._timeout_s = settings.timeout_ms / 1000
+        self._retry_after_s = settings.retry_after_s
+        self._light: Cache[Key, bool] = Cache(settings.cached_plans, settings.cached_plans)
+        self.workers = Workers(settings.model_copy(update={"store": graphs.path}))
+
+    async def answer(self, call: Call, body: Sequence[bytes], gone: Callable[[], Awaitable[None]]) -> Answer:
+        """Return the reply to a call whose body is in pieces. `gone` returns when the client leaves.
+
+        Raises TimedOut, ClientGone, and what the evaluation raises.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        read_s = READ_S * sum(map(len, body))
+        key: Key | None = None
+        if read_s <= self._inline_s and await self._is_ready(call.graph):
+            scale = _Scale(self._inline_s, deadline, self._light, read_s)
+            try:
+                return self._evaluator.answer(replace(call, body=b"".join(body)), deadline, scale)
+            except _Elsewhere as found:
+                key, deadline = found.key, found.deadline
+        return await self._sent(_Sent(call, body, key, deadline, gone))
+
+    async def _is_ready(self, graph_id: str | None) -> bool:
+        """Whether what is called is at hand; a registered graph is fetched aside. Raises NotFound, StoreUnavailable."""
+        if graph_id is None or self._graphs.is_ready(graph_id):
+            return True
+        await asyncio.to_thread(self._graphs.get, graph_id)
+        return self._graphs.is_ready(graph_id)
+
+    async def _sent(self, sent: _Sent) -> Answer:
+        """Return what a worker answers. Raises Problem."""
+        asked = time.perf_counter()
+        try:
+            async with (
+                asyncio.timeout_at(sent.deadline + _GRACE_S) as limit,
+                _unless(sent.gone),
+                self.workers.lent(sent.key) as worker,
+            ):
+                lent = time.perf_counter()
+                header = sent.header(others=self.workers.busy - 1)
+                reply, written = await worker.exchange(
+                    header, sent.body, lambda told: limit.reschedule(told["deadline"] + _GRACE_S)
+                )
+                worker.spent = reply.get("spent", False)
+                worker.last = sent.key
+        except TimeoutError:
+            raise TimedOut("The request did not end in time; nothing of it is kept.") from None
+        except Lost:
+            detail = "The process that computed this ended before it was done; others are not touched by that."
+            raise Busy(detail, self._retry_after_s) from None
+        return self._read(reply, written, sent.key, lent - asked, time.perf_counter() - lent)
+
+    def _read(self, reply: Header, written: bytearray, key: Key | None, queued_s: float, lent_s: float) -> Answer:
+        """Return a worker's answer. Raises Problem, and WorkerFailed where the service failed."""
+        if "problem" in reply:
+            raise Problem.unpacked(reply["problem"])
+        if "failed" in reply:
+            raise WorkerFailed(reply["failed"])
+        if key is not None and reply["seconds"] <= self._inline_s:
+            self._light.put(key, value=True, weight=1)
+        timings = Timings(*reply["timings"])
+        elsewhere_s = queued_s + lent_s - timings.parse - timings.plan - timings.run - timings.encode
+        return Answer(memoryview(written), timings, elsewhere_s)
+
+
+class WorkerFailed(Exception):
+    """A defect of the service that showed in a worker; what it says is the traceback there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A call as it goes to a worker."""
+
+    call: Call
+    body: Sequence[bytes]
+    key: Key | None
+    deadline: float
+    gone: Callable[[], Awaitable[None]]
+
+    def header(self, others: int) -> Header:
+        """Return what the worker needs to know besides the body, `others` being how many more workers compute."""
+        return {
+            "operation": self.call.operation,
+            "graph": self.call.graph,
+            "reads": self.call.reads.media_type,
+            "writes": self.call.writes.media_type,
+            "deadline": self.deadline,
+            "others": others,
+        }
+
+
+@asynccontextmanager
+async def _unless(gone: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Cancel what is inside when the client leaves, and raise ClientGone. Brief work is not watched."""
+    inside = asyncio.current_task()
+    assert inside is not None
+    left = False
+
+    async def watch() -> None:
+        nonlocal left
+        await asyncio.sleep(_BRIEF_S)
+        await gone()
+        left = True
+        inside.cancel()
+
+    watching = asyncio.ensure_future(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not left:
+            raise
+        inside.uncancel()
+        raise ClientGone("The client closed the connection.") from None
+    finally:
+        watching.cancel()

@@ -1,0 +1,79 @@
+"""A worker process: it answers one call after the other, and may be killed at any moment. `app.nursery` makes it.
+
+A call's frame names the codecs, and how many other workers compute at that moment: they have cores too. Its body is the
+client's, unread. While it computes, a worker tells when the client
+wants the call to be over, so that the server can hold it to that; then it sends the answer, the problem, or, if the
+service itself failed, the traceback.
+"""
+
+from __future__ import annotations
+
+import gc
+import socket
+import sys
+import traceback
+from contextlib import ExitStack
+from typing import Any
+
+from app.errors import Busy, Problem
+from app.evaluate import Call, Evaluator, Observer
+from app.frames import Closed, receive, send
+from app.settings import Settings
+from app.structure import Key
+from app.wire.codec import CODECS
+from engine.cores import computing
+
+
+def work(connection: socket.socket, settings: Settings) -> None:
+    """Answer calls until the server closes the connection."""
+    _bound_memory(settings.worker_memory_bytes)
+    gc.set_threshold(100_000, 50, 50)
+    evaluator = Evaluator(settings)
+    while True:
+        try:
+            header, body = receive(connection)
+            reply, written = _answered(evaluator, header, body, _Teller(connection))
+            del body
+            send(connection, reply, written)
+        except (Closed, OSError):
+            return
+
+
+def _bound_memory(most: int) -> None:
+    """Let allocations beyond `most` bytes fail, where the system counts what a process writes to (Linux)."""
+    if sys.platform == "linux":
+        import resource  # noqa: PLC0415  # exists on Unix alone
+
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+class _Teller(Observer):
+    """Tells the server what a call turned out to be, before it is computed."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.seconds = 0.0
+
+    def running(self, key: Key, seconds: float, deadline: float | None) -> None:  # noqa: ARG002
+        """Tell the deadline."""
+        self.seconds = seconds
+        send(self._connection, {"deadline": deadline})
+
+
+def _answered(
+    evaluator: Evaluator, header: dict[str, Any], body: bytearray, teller: _Teller
+) -> tuple[dict[str, Any], bytes | memoryview]:
+    """Return the frame of the answer. A worker that met the bound on its memory says that it is spent."""
+    try:
+        call = Call(
+            header["operation"], bytes(body), CODECS[header["reads"]], CODECS[header["writes"]], header["graph"]
+        )
+        with ExitStack() as others:
+            for _ in range(header["others"]):
+                others.enter_context(computing())
+            answer = evaluator.answer(call, header["deadline"], teller)
+    except Problem as problem:
+        return {"problem": problem.packed(), "spent": isinstance(problem, Busy)}, b""
+    except Exception:  # noqa: BLE001  # it is raised again in the server, whose log has it
+        return {"failed": traceback.format_exc()}, b""
+    return {"timings": tuple(answer.timings), "seconds": teller.seconds}, answer.body

@@ -1,0 +1,70 @@
+"""What a run of a compiled request costs in all, from shapes alone, and how long that is likely to take.
+
+The service asks it where to compute a request; `engine.explain` shows the same costs step by step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.blocked import Blocked
+from engine.compiled import Compiled, Sweep
+from engine.cost import Cost, step_cost
+from engine.graph import Tensor
+from engine.plan import Step
+
+STEP_S = 1.2e-6
+"""Seconds that a step takes beside its arithmetic: a call of NumPy, mostly."""
+
+FLOP_S = 1 / 15e9
+"""Seconds that a floating-point operation takes, in loops that stay in cache and in matrix products."""
+
+BYTE_S = 1 / 16e9
+"""Seconds that a byte takes that is read or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """The tensors of a step: what it reads and what it gives."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, step: Step) -> Operands:
+        """Return those of a step, whose cluster reads and gives less than its nodes do."""
+        kernel = step.kernel
+        if isinstance(kernel, Blocked):
+            return cls(kernel.inputs, kernel.outputs)
+        return cls(step.nodes[0].inputs, step.nodes[0].outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What all runs of a request's sweeps take together: steps, operations and bytes."""
+
+    steps: int
+    cost: Cost
+
+    @property
+    def seconds(self) -> float:
+        """How long it is likely to take on one core. Constants were fitted to the benchmarks' graphs."""
+        moved = self.cost.bytes_read + self.cost.bytes_written
+        return self.steps * STEP_S + self.cost.flops * FLOP_S + moved * BYTE_S
+
+
+def runs(sweep: Sweep) -> int:
+    """Return how often the plan of a sweep runs: once for each batch of directions."""
+    return 1 if sweep.basis is None else -(-sweep.basis.count // sweep.basis.chunk)
+
+
+def estimate(compiled: Compiled) -> Estimate:
+    """Return what running a compiled request takes."""
+    steps, cost = 0, Cost()
+    for sweep in compiled.sweeps:
+        times = runs(sweep)
+        steps += times * len(sweep.plan.steps)
+        for step in sweep.plan.steps:
+            operands = Operands.of(step)
+            cost += step_cost(step.nodes, operands.inputs, operands.outputs) * times
+    return Estimate(steps, cost)

@@ -1,0 +1,28 @@
+"""Applications whose workers have faults planted in them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
+
+from app.main import create_app
+from app.settings import Settings
+from tests.app.client import Client, client_of
+from tests.promises import planted
+
+Faulty = Callable[..., AbstractContextManager[Client]]
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Faulty:
+    """Give clients of applications that compute everything in such workers, one of them unless the settings say so."""
+    monkeypatch.setattr("app.workers._START", planted.START)
+
+    @contextmanager
+    def made(**settings: Any) -> Iterator[Client]:
+        with client_of(create_app(Settings(**{"concurrency": 1, "inline_ms": 0, **settings}))) as client:
+            client.until(lambda: client.app.state.placement.workers._ready)
+            yield client
+
+    return made

@@ -1,0 +1,53 @@
+"""A worker that crashes fails one request, with 503, and nothing else."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.app.graphs import sum_of_exp
+from tests.promises.conftest import Faulty
+from tests.promises.planted import SEEDS
+
+
+@pytest.mark.parametrize("fault", ["abort", "leave", "segfault", "be_killed"])
+def test_a_crash_fails_one_request(faulty: Faulty, fault: str) -> None:
+    with faulty() as client:
+        lost = client.post("/v1/gradients", sum_of_exp(seed=SEEDS[fault]))
+        assert (lost.status_code, lost.json()["code"]) == (503, "busy")
+        assert int(lost.headers["retry-after"]) >= 1
+        assert client.post("/v1/gradients", sum_of_exp()).status_code == 200
+
+
+def test_others_are_answered_meanwhile(faulty: Faulty) -> None:
+    with faulty(concurrency=2) as client:
+        seeds = [SEEDS["leave"] if index % 4 == 0 else index for index in range(24)]
+        replies = client.together([("POST", "/v1/gradients", {"json": sum_of_exp(seed=seed)}) for seed in seeds])
+    assert [reply.status_code for reply in replies] == [503 if seed == SEEDS["leave"] else 200 for seed in seeds]
+
+
+def test_an_idle_worker_that_ends_is_replaced_unnoticed(faulty: Faulty) -> None:
+    with faulty() as client:
+        client.post("/v1/gradients", sum_of_exp())
+        workers = client.app.state.placement.workers
+        before = workers._idle[0]
+        workers._order(before.number, [])
+        client.until(lambda: workers._idle[0] is not before)
+        assert client.post("/v1/gradients", sum_of_exp()).status_code == 200
+
+
+def test_workers_come_back_when_their_nursery_is_gone(faulty: Faulty) -> None:
+    with faulty() as client:
+        client.post("/v1/gradients", sum_of_exp())
+        workers = client.app.state.placement.workers
+        before = workers._nursery
+        assert before is not None
+        before.kill()
+        client.until(lambda: workers._nursery not in {before, None})
+        assert client.post("/v1/gradients", sum_of_exp()).status_code == 200
+
+
+def test_a_defect_in_a_worker_is_logged_and_told_to_nobody(faulty: Faulty) -> None:
+    with faulty() as client, capture_logs() as lines:
+        reply = client.post("/v1/gradients", sum_of_exp(seed=SEEDS["fail"]))
+        assert (reply.status_code, reply.json()["code"]) == (500, "internal_error")
+        assert "secret" not in reply.text
+    assert [line["request_id"] for line in lines if line["event"] == "failed"] == [reply.headers["x-request-id"]]
