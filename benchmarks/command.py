@@ -1,4 +1,4 @@
-"""What the command line does: measure everything and write RESULTS.md; with `--only` or `--quick` it only prints."""
+"""What the command line does: measure everything, write RESULTS.md and the README's table; or print a part."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.engine_rows import memory_row, time_row
 from benchmarks.machine import machine, versions
+from benchmarks.readme import updated
 from benchmarks.results import Row, page
 from benchmarks.service.exchanges import EXCHANGES
 from benchmarks.service.rows import HEALTH, HEALTH_WORK, exchange_row, health_row
@@ -20,7 +21,9 @@ from benchmarks.workloads import CATALOGUE
 
 Measure = Callable[[Effort], Row]
 TIME, MEMORY, SERVICE = "Engine: time of forward and backward", "Engine: peak memory", "Service"
+IN_README = (TIME, SERVICE)
 PAGE = Path(__file__).parent / "RESULTS.md"
+README = Path(__file__).parent.parent / "README.md"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(text)
     if not given.only and not given.quick:
         PAGE.write_text(text, encoding="utf-8")
+        README.write_text(updated(README.read_text(encoding="utf-8"), text, IN_README), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,5 +15,5 @@ class Effort:
     processes: int
 
 
-FULL = Effort(rounds=15, seconds=0.25, wrk_seconds=2, processes=3)
+FULL = Effort(rounds=11, seconds=0.2, wrk_seconds=1, processes=2)
 QUICK = Effort(rounds=3, seconds=0.02, wrk_seconds=1, processes=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 
 from benchmarks.effort import Effort
 from benchmarks.memory import peak_of
@@ -13,17 +14,17 @@ from benchmarks.workload import Workload
 
 def time_row(workload: Workload, effort: Effort) -> Row:
     """Return the row of a workload's time."""
-    row = Row(workload.name, workload.work, "time", targets=workload.time)
+    row = Row(workload.name, workload.work, "time", targets=workload.time, note=workload.note)
     runs = {name: prepare() for name, prepare in workload.case(**workload.full).contestants.items()}
     differences = compare(runs, workload.rtol)
     if differences:
-        return Row(row.name, row.work, row.quantity, targets=row.targets, fault="; ".join(differences))
-    samples = interleaved(runs, rounds=effort.rounds, seconds=effort.seconds)
-    return Row(row.name, row.work, row.quantity, samples, row.targets)
+        return replace(row, fault="; ".join(differences))
+    return replace(row, samples=interleaved(runs, rounds=effort.rounds, seconds=effort.seconds))
 
 
 def memory_row(workload: Workload, effort: Effort) -> Row:
     """Return the row of a workload's peak memory."""
+    row = Row(workload.name, workload.work, "memory", targets=workload.memory, note=workload.memory_note)
     names = list(workload.case(**workload.small).contestants)
     samples: dict[str, list[float]] = {name: [] for name in names}
     try:
@@ -31,6 +32,5 @@ def memory_row(workload: Workload, effort: Effort) -> Row:
             for name in names:
                 samples[name].append(peak_of(workload.name, name))
     except subprocess.CalledProcessError as error:
-        fault = f"a run failed: {error.stderr.strip().splitlines()[-1]}"
-        return Row(workload.name, workload.work, "memory", targets=workload.memory, fault=fault)
-    return Row(workload.name, workload.work, "memory", samples, workload.memory)
+        return replace(row, fault=f"a run failed: {error.stderr.strip().splitlines()[-1]}")
+    return replace(row, samples=samples)

@@ -60,7 +60,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of work: samples in seconds, bytes or calls a second, by contestant; or what `fault` kept them away."""
+    """One kind of work: samples in seconds, bytes or calls a second, by contestant; or what `fault` kept them away.
+
+    `note` says what bounds a figure that misses its target.
+    """
 
     name: str
     work: str
@@ -68,6 +71,7 @@ class Row:
     samples: Mapping[str, Sequence[float]] = field(default_factory=dict)
     targets: tuple[Target, ...] = ()
     fault: str = ""
+    note: str = ""
 
     def median(self, contestant: str) -> float:
         """Return the median of a contestant's samples."""
@@ -160,10 +164,16 @@ def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def notes(rows: Iterable[Row]) -> list[str]:
+    """Return what bounds the figures that miss their targets, as a list."""
+    missing = [row for row in rows if row.note and any(verdict.met is False for verdict in row.verdicts())]
+    return ["", *[f"- {row.work}: {row.note}" for row in missing]] if missing else []
+
+
 def page(sections: Mapping[str, Sequence[Row]], opening: Sequence[str]) -> str:
     """Return the page: what was measured where and how, then the two tables of each section."""
     lines = ["# Measurements", "", *opening]
     for title, rows in sections.items():
         if rows:
-            lines += ["", f"## {title}", "", *figures(rows), "", *verdicts(rows)]
+            lines += ["", f"## {title}", "", *figures(rows), "", *verdicts(rows), *notes(rows)]
     return "\n".join([*lines, ""])

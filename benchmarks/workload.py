@@ -54,7 +54,8 @@ class Case:
 class Workload:
     """A case at its full size and at one for tests, and what its figures are held against.
 
-    `rtol` bounds how far results may differ, relative to the largest element of each.
+    `rtol` bounds how far results may differ, relative to the largest element of each. `note` says what bounds a time
+    that misses its target, `memory_note` a peak.
     """
 
     name: str
@@ -65,6 +66,8 @@ class Workload:
     time: tuple[Target, ...] = ()
     memory: tuple[Target, ...] = (Target(1.2, ("torch",)),)
     rtol: float = 1e-9
+    note: str = ""
+    memory_note: str = ""
 
 
 def by_gradd(program: Program, request: Request, values: Mapping[str, Array], answers: Sequence[Place]) -> Prepare:

@@ -37,7 +37,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question to gradd and the same to its peers. `asked` makes them for a port at which gradd listens already."""
+    """A question to gradd and the same to its peers. `asked` makes them for a port at which gradd listens already.
+
+    `note` says what bounds a figure that misses its target.
+    """
 
     name: str
     work: str
@@ -45,6 +48,7 @@ class Exchange:
     asked: Callable[..., dict[str, Asked]]
     targets: tuple[Target, ...]
     sizes: Mapping[str, int]
+    note: str = ""
 
 
 def _from_json(name: str) -> Read:
@@ -172,7 +176,7 @@ EXCHANGES = (
     ),
     Exchange(
         "msgpack_1m",
-        "the same, MessagePack",
+        "1 M float64 there, 1 M gradient back, MessagePack",
         "time",
         large_msgpack,
         (Target(3, ("echo",)),),

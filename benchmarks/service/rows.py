@@ -26,7 +26,7 @@ POLLS = 200
 
 def exchange_row(exchange: Exchange, effort: Effort) -> Row:
     """Return the row of an exchange."""
-    row = Row(exchange.name, exchange.work, exchange.quantity, targets=exchange.targets)
+    row = Row(exchange.name, exchange.work, exchange.quantity, targets=exchange.targets, note=exchange.note)
     try:
         with _contestants(exchange) as contestants:
             differences = _differences(contestants)

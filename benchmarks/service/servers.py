@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.service.client import Unanswered
+
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 60
 
@@ -79,10 +81,10 @@ def _free_port() -> int:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Return when something listens on the port. Raises RuntimeError with the end of the server's log."""
+    """Return when something listens on the port. Raises Unanswered with the end of the server's log."""
     end = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < end:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.05)
-    raise RuntimeError(f"a server did not start: {log.read_text(encoding='utf-8')[-300:]}")
+    raise Unanswered(f"a server did not start: {log.read_text(encoding='utf-8')[-300:]}")

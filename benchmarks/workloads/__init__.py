@@ -62,7 +62,7 @@ CATALOGUE = (
     ),
     Workload(
         "elementwise_8m",
-        "the same, 8 M float32",
+        "sum(tanh(a c + 1) exp(-a a)), 8 M float32",
         elementwise,
         small={"size": 40},
         full={"size": 8_000_000},

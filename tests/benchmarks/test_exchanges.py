@@ -42,7 +42,7 @@ def test_the_tutorials_gradient_is_read(name: str, port: int) -> None:
     np.testing.assert_allclose(gradient(port, name), tutorial_gradients(TUTORIAL["graph"])["w"])
 
 
-@pytest.mark.parametrize("name", ["json_1m", "tesseract_small", "tesseract_10m"])
+@pytest.mark.parametrize("name", ["json_1m", "msgpack_1m", "tesseract_small", "tesseract_10m"])
 def test_the_gradient_of_a_sum_of_tanh_is_read(name: str, port: int) -> None:
     np.testing.assert_allclose(gradient(port, name), 1 - np.tanh(POINT) ** 2)
 

@@ -18,7 +18,14 @@ from pathlib import Path
 
 from tests.serving import CHECKOUT
 
-PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("examples/**/*.md")])
+PAGES = sorted(
+    [
+        *CHECKOUT.glob("*.md"),
+        *CHECKOUT.glob("benchmarks/*.md"),
+        *CHECKOUT.glob("docs/**/*.md"),
+        *CHECKOUT.glob("examples/**/*.md"),
+    ]
+)
 
 
 @dataclass(frozen=True)
