@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from benchmarks.effort import FULL, QUICK, Effort
-from benchmarks.engine_rows import memory_row, time_row
-from benchmarks.machine import machine, versions
+from benchmarks.engine_rows import engine_rows
+from benchmarks.machine import load, machine, versions
 from benchmarks.readme import updated
 from benchmarks.results import Row, page
 from benchmarks.service.exchanges import EXCHANGES
-from benchmarks.service.rows import HEALTH, HEALTH_WORK, exchange_row, health_row
+from benchmarks.service.rows import HEALTH, HEALTH_WORK, exchange_rows, health_rows
 from benchmarks.threads import THREADS
 from benchmarks.workloads import CATALOGUE
 
-Measure = Callable[[Effort], Row]
+Measure = Callable[[Effort], Sequence[Row]]
 TIME, MEMORY, SERVICE = "Engine: time of forward and backward", "Engine: peak memory", "Service"
 IN_README = (TIME, SERVICE)
 PAGE = Path(__file__).parent / "RESULTS.md"
@@ -28,22 +28,20 @@ README = Path(__file__).parent.parent / "README.md"
 
 @dataclass(frozen=True)
 class Measurement:
-    """What `--only` names: rows by the section of the page that they stand in."""
+    """What `--only` names: its rows, and the sections of the page that they stand in."""
 
     name: str
     work: str
-    rows: Mapping[str, Measure]
+    sections: tuple[str, ...]
+    rows: Measure
 
 
 MEASUREMENTS = {
     measurement.name: measurement
     for measurement in (
-        *[
-            Measurement(known.name, known.work, {TIME: partial(time_row, known), MEMORY: partial(memory_row, known)})
-            for known in CATALOGUE
-        ],
-        *[Measurement(known.name, known.work, {SERVICE: partial(exchange_row, known)}) for known in EXCHANGES],
-        Measurement(HEALTH, HEALTH_WORK, {SERVICE: health_row}),
+        *[Measurement(known.name, known.work, (TIME, MEMORY), partial(engine_rows, known)) for known in CATALOGUE],
+        *[Measurement(known.name, known.work, (SERVICE,), partial(exchange_rows, known)) for known in EXCHANGES],
+        Measurement(HEALTH, HEALTH_WORK, (SERVICE,), health_rows),
     )
 }
 
@@ -55,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("\n".join(f"{name:16} {known.work}" for name, known in MEASUREMENTS.items()))
         return
     effort = QUICK if given.quick else FULL
-    text = page(_measured(given.only or list(MEASUREMENTS), effort), _opening(effort))
+    opening = _opening(effort)
+    text = page(_measured(given.only or list(MEASUREMENTS), effort), opening)
     print(text)
     if not given.only and not given.quick:
         PAGE.write_text(text, encoding="utf-8")
@@ -81,8 +80,8 @@ def _names(text: str) -> list[str]:
 def _measured(names: Sequence[str], effort: Effort) -> dict[str, list[Row]]:
     sections: dict[str, list[Row]] = {TIME: [], MEMORY: [], SERVICE: []}
     for name in names:
-        for section, measure in MEASUREMENTS[name].rows.items():
-            row = measure(effort)
+        known = MEASUREMENTS[name]
+        for section, row in zip(known.sections, known.rows(effort), strict=True):
             print(f"measured the {row.quantity} of {name} {row.fault}", file=sys.stderr, flush=True)
             sections[section].append(row)
     return sections
@@ -90,12 +89,13 @@ def _measured(names: Sequence[str], effort: Effort) -> dict[str, list[Row]]:
 
 def _opening(effort: Effort) -> list[str]:
     return [
-        f"Written by `make bench` on {machine()}; {versions()}.",
+        f"Written by `make bench` on {machine()}; {load()} before it began.",
+        f"{versions()}.",
         "",
-        f"All contestants have {THREADS} threads and are bound to as many cores. Their results are compared first;",
-        f"then they take turns in one process, {effort.rounds} rounds of {effort.seconds} s after a warm-up of two.",
+        f"Each contestant has a process of its own and {THREADS} threads, on the same {THREADS} cores. Their results",
+        f"are compared first; then they take turns, {effort.rounds} rounds of {effort.seconds} s after two to warm up.",
         "Figures are medians. A ratio is the median of the rounds' ratios; its quartiles are those of the rounds.",
         "",
         "Peak memory is that of a third run above what the process held before the first, so buffers that are kept",
-        f"between runs count; {effort.processes} processes for each contestant.",
+        "between runs count.",
     ]

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Effort:
-    """Rounds, the seconds of a contestant's turn (whole ones for wrk), and processes for each peak of memory."""
+    """Rounds, and the seconds of a contestant's turn: whole ones for wrk."""
 
     rounds: int
     seconds: float
     wrk_seconds: int
-    processes: int
 
 
-FULL = Effort(rounds=11, seconds=0.2, wrk_seconds=1, processes=2)
-QUICK = Effort(rounds=3, seconds=0.02, wrk_seconds=1, processes=1)
+FULL = Effort(rounds=11, seconds=0.2, wrk_seconds=1)
+QUICK = Effort(rounds=3, seconds=0.02, wrk_seconds=1)

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import subprocess
-from dataclasses import replace
+import contextlib
 
+from benchmarks.contestant import Contestant, Failed
 from benchmarks.effort import Effort
-from benchmarks.memory import peak_of
 from benchmarks.results import Row
 from benchmarks.timing import compare, interleaved
 from benchmarks.workload import Workload
 
 
-def time_row(workload: Workload, effort: Effort) -> Row:
-    """Return the row of a workload's time."""
-    row = Row(workload.name, workload.work, "time", targets=workload.time, note=workload.note)
-    runs = {name: prepare() for name, prepare in workload.case(**workload.full).contestants.items()}
-    differences = compare(runs, workload.rtol)
-    if differences:
-        return replace(row, fault="; ".join(differences))
-    return replace(row, samples=interleaved(runs, rounds=effort.rounds, seconds=effort.seconds))
-
-
-def memory_row(workload: Workload, effort: Effort) -> Row:
-    """Return the row of a workload's peak memory."""
-    row = Row(workload.name, workload.work, "memory", targets=workload.memory, note=workload.memory_note)
+def engine_rows(workload: Workload, effort: Effort) -> tuple[Row, Row]:
+    """Return the rows of a workload's time and of its peak memory."""
     names = list(workload.case(**workload.small).contestants)
-    samples: dict[str, list[float]] = {name: [] for name in names}
+    fault, times, peaks = "", {}, {}
     try:
-        for _ in range(effort.processes):
-            for name in names:
-                samples[name].append(peak_of(workload.name, name))
-    except subprocess.CalledProcessError as error:
-        return replace(row, fault=f"a run failed: {error.stderr.strip().splitlines()[-1]}")
-    return replace(row, samples=samples)
+        with contextlib.ExitStack() as stack:
+            running = [stack.enter_context(contextlib.closing(Contestant(workload.name, name))) for name in names]
+            peaks = {one.name: [float(one.peak_bytes)] for one in running}
+            fault = "; ".join(compare({one.name: one.results() for one in running}, workload.rtol))
+            if not fault:
+                turns = {one.name: one.seconds for one in running}
+                times = interleaved(turns, rounds=effort.rounds, seconds=effort.seconds)
+    except Failed as error:
+        fault = str(error)
+    return (
+        Row(workload.name, workload.work, "time", times, workload.time, fault, workload.note),
+        Row(workload.name, workload.work, "memory", peaks, workload.memory, fault, workload.memory_note),
+    )

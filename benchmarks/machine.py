@@ -21,6 +21,11 @@ def machine() -> str:
     )
 
 
+def load() -> str:
+    """Return what else the machine does, as the processes that wanted a core in the last minute."""
+    return f"load average {os.getloadavg()[0]:.1f}"
+
+
 def versions() -> str:
     """Return the versions in a line."""
     return ", ".join([f"Python {platform.python_version()}", *filter(None, map(_version, PACKAGES))])

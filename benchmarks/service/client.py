@@ -44,7 +44,7 @@ def asking(port: int, question: Question) -> Iterator[Callable[[], bytes]]:
         except (OSError, http.client.HTTPException) as error:
             raise Unanswered(f"{question.path} was not answered: {error!r}") from error
         if reply.status // 100 != 2:
-            raise Unanswered(f"not available: {question.path} answered {reply.status} {reply.reason}")
+            raise Unanswered(f"not available: the answer was {reply.status} {reply.reason}")
         return body
 
     with contextlib.closing(connection):

@@ -7,8 +7,9 @@ import http.client
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from benchmarks.effort import Effort
 from benchmarks.results import Row, Target
@@ -20,22 +21,22 @@ from benchmarks.timing import compare, interleaved
 RTOL = 1e-12
 HEALTH = "health"
 HEALTH_WORK = "99th percentile of health's answers while two requests with 1 M float64 in JSON run"
-POLLS = 200
-"""Questions to health in a round, five milliseconds apart."""
+POLLS, ROUND_SECONDS = 200, 4
+"""Questions to health in a round, five milliseconds apart, and the seconds after which a round is over."""
 
 
-def exchange_row(exchange: Exchange, effort: Effort) -> Row:
-    """Return the row of an exchange."""
+def exchange_rows(exchange: Exchange, effort: Effort) -> tuple[Row]:
+    """Return the row of an exchange, alone."""
     row = Row(exchange.name, exchange.work, exchange.quantity, targets=exchange.targets, note=exchange.note)
     try:
         with _contestants(exchange) as contestants:
             differences = _differences(contestants)
             if differences:
-                return replace(row, fault="; ".join(differences))
+                return (replace(row, fault="; ".join(differences)),)
             samples = _rates(contestants, effort) if exchange.quantity == "rate" else _times(contestants, effort)
-            return replace(row, samples=samples)
+            return (replace(row, samples=samples),)
     except Unanswered as error:
-        return replace(row, fault=str(error))
+        return (replace(row, fault=str(error)),)
 
 
 @contextlib.contextmanager
@@ -54,13 +55,12 @@ def _contestants(exchange: Exchange) -> Iterator[dict[str, tuple[int, Asked]]]:
 
 def _differences(contestants: Mapping[str, tuple[int, Asked]]) -> list[str]:
     """Return where gradients that are read from replies are not gradd's."""
-    with contextlib.ExitStack() as stack:
-        reads = {}
-        for name, (port, asked) in contestants.items():
-            if asked.read is not None:
-                ask = stack.enter_context(asking(port, asked.question))
-                reads[name] = lambda ask=ask, read=asked.read: [read(ask())]
-        return compare(reads, RTOL)
+    found = {}
+    for name, (port, asked) in contestants.items():
+        if asked.read is not None:
+            with asking(port, asked.question) as ask:
+                found[name] = [asked.read(ask())]
+    return compare(found, RTOL)
 
 
 def _rates(contestants: Mapping[str, tuple[int, Asked]], effort: Effort) -> dict[str, list[float]]:
@@ -79,12 +79,22 @@ def _rates(contestants: Mapping[str, tuple[int, Asked]], effort: Effort) -> dict
 
 def _times(contestants: Mapping[str, tuple[int, Asked]], effort: Effort) -> dict[str, list[float]]:
     with contextlib.ExitStack() as stack:
-        asks = {name: stack.enter_context(asking(port, asked.question)) for name, (port, asked) in contestants.items()}
-        return interleaved(asks, rounds=effort.rounds, seconds=effort.seconds)
+        turns = {
+            name: partial(_seconds, stack.enter_context(asking(port, asked.question)))
+            for name, (port, asked) in contestants.items()
+        }
+        return interleaved(turns, rounds=effort.rounds, seconds=effort.seconds)
 
 
-def health_row(effort: Effort) -> Row:
-    """Return the row of health's slowest answers."""
+def _seconds(ask: Callable[[], bytes], calls: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(calls):
+        ask()
+    return time.perf_counter() - begin
+
+
+def health_rows(effort: Effort) -> tuple[Row]:
+    """Return the row of health's slowest answers, alone."""
     targets = (Target(0.02),)
     with running(SERVERS["gradd"]) as port:
         question = large_json(port, 1_000_000)["gradd"].question
@@ -97,7 +107,7 @@ def health_row(effort: Effort) -> Row:
         over.set()
         for thread in busy:
             thread.join()
-    return Row(HEALTH, HEALTH_WORK, "time", {"gradd": samples}, targets)
+    return (Row(HEALTH, HEALTH_WORK, "time", {"gradd": samples}, targets),)
 
 
 def _asked_until(port: int, question: Question, over: threading.Event) -> None:
@@ -109,11 +119,13 @@ def _asked_until(port: int, question: Question, over: threading.Event) -> None:
 def _slowest(port: int) -> float:
     """Return the 99th percentile of health's times, in seconds."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    taken = []
-    for _ in range(POLLS):
+    taken: list[float] = []
+    end = time.perf_counter() + ROUND_SECONDS
+    while len(taken) < POLLS and time.perf_counter() < end:
         begin = time.perf_counter()
         connection.request("GET", "/health/live")
         connection.getresponse().read()
         taken.append(time.perf_counter() - begin)
         time.sleep(0.005)
+    connection.close()
     return statistics.quantiles(taken, n=100)[-1]

@@ -37,7 +37,7 @@ def gradient(port: int, name: str) -> np.ndarray:
         return asked.read(ask())
 
 
-@pytest.mark.parametrize("name", ["http_inline"])
+@pytest.mark.parametrize("name", ["http_inline", "http_registered"])
 def test_the_tutorials_gradient_is_read(name: str, port: int) -> None:
     np.testing.assert_allclose(gradient(port, name), tutorial_gradients(TUTORIAL["graph"])["w"])
 

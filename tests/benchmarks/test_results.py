@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -87,15 +89,21 @@ def test_every_row_has_as_many_cells_as_its_head() -> None:
 
 
 def test_results_that_differ_are_told() -> None:
-    runs = {"gradd": lambda: [np.ones(2)], "close": lambda: [np.ones(2) + 1e-12], "far": lambda: [np.ones(2) + 1e-3]}
-    assert compare(runs, rtol=1e-9) == ["far's result 0 is not gradd's"]
-    assert compare({"gradd": lambda: [np.ones(2)], "single": lambda: [np.ones(2, "float32")]}, rtol=1)
-    assert compare({"gradd": lambda: [np.full(2, np.nan)], "same": lambda: [np.full(2, np.nan)]}, rtol=1)
+    ones = np.ones(2)
+    assert compare({"gradd": [ones], "close": [ones + 1e-12], "far": [ones + 1e-3]}, rtol=1e-9) == [
+        "far's result 0 is not gradd's"
+    ]
+    assert compare({"gradd": [ones], "single": [np.ones(2, "float32")]}, rtol=1)
+    assert compare({"gradd": [ones * np.nan], "same": [ones * np.nan]}, rtol=1)
 
 
 def test_contestants_take_turns_and_begin_in_turn() -> None:
     order: list[str] = []
-    runs = {name: (lambda name=name: order.append(name)) for name in ("a", "b")}
-    samples = interleaved(runs, rounds=4, seconds=0)
-    assert [len(taken) for taken in samples.values()] == [4, 4]
+
+    def turn(name: str, calls: int) -> float:
+        order.append(name)
+        return float(calls)
+
+    samples = interleaved({name: partial(turn, name) for name in ("a", "b")}, rounds=4, seconds=8)
+    assert samples == {"a": [1.0] * 4, "b": [1.0] * 4}
     assert order[-8:] == ["a", "b", "b", "a", "a", "b", "b", "a"]
