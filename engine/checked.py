@@ -122,7 +122,8 @@ class _Comparison:
         name, lead = self.moved.name, self.check.gradients.lead
         request = self.check.request
         gradient, steps = (
-            np.reshape(self.found[group][name], (*lead, -1))[..., numbers] for group in ("gradients", "steps")
+            np.reshape(self.found[group][name], (*lead, numel(self.moved.shape)))[..., numbers]
+            for group in ("gradients", "steps")
         )
         at, magnitude = (np.asarray(self.found["function"][part])[..., None] for part in ("value", "magnitude"))
         tolerance = Tolerance(request.rtol, request.atol, self.check.unit)

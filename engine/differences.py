@@ -188,7 +188,7 @@ def judged(gradient: Array, at: Array, magnitude: Array, probes: Sequence[Probe]
         status = np.select(
             [
                 ~np.isfinite(at) | np.isnan(gradient),
-                agrees & resolved & ~bent,
+                agrees & ~bent & (resolved | (gradient == central)),
                 kink,
                 silent | (agrees & ~resolved),
                 agrees,

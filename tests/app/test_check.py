@@ -104,6 +104,12 @@ def test_every_sample_is_checked(evaluator: Evaluator) -> None:
     assert len(found["inputs"]["w"]["largest_absolute"]["index"]) == 3
 
 
+def test_no_sample_at_all_passes(evaluator: Evaluator) -> None:
+    none = {"data": [], "shape": [0, 3], "requires_grad": True}
+    found = check(evaluator, request({"x": none}, op("exp", ["x"], "e"), op("sum", ["e"], "s"), vmap={"x": 0}))
+    assert (found["passed"], found["inputs"]["x"]["elements"]) == (True, 0)
+
+
 def test_the_seed_says_what_is_drawn(evaluator: Evaluator) -> None:
     body = request(
         {"x": wanted([1.0] * 20)}, op("dropout", ["x"], "d"), op("square", ["d"], "q"), op("sum", ["q"], "s")
@@ -152,8 +158,9 @@ def test_a_deadline_that_passes_between_two_differences_ends_the_check(monkeypat
     runs: list[int] = []
     now, run = time.monotonic(), Runner.run
     monkeypatch.setattr(Runner, "run", slow)
-    with pytest.raises(TimedOut):
+    with pytest.raises(TimedOut) as raised:
         Evaluator(Settings()).answer(Call("check", orjson.dumps(sum_of_exp())), now + 30)
+    assert (raised.value.status, raised.value.code) == (504, "deadline_exceeded")
     assert len(runs) == 2
 
 

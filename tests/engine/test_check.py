@@ -289,6 +289,19 @@ def test_an_input_of_which_nothing_can_be_compared_does_not_pass() -> None:
     assert (found["passed"], found["inputs"]["x"]["unresolved"]) == (False, 1)
 
 
+def test_a_slope_of_zero_is_compared_however_large_the_value() -> None:
+    values = {"x": [-1.0, 2.0], "c": [1e6, 1e6]}
+    found = checked(values, call("relu", "x", output="r"), call("add", "r", "c", output="y"))
+    assert (found["passed"], found["inputs"]["x"]["unresolved"]) == (True, 0)
+
+
+def test_no_sample_at_all_passes() -> None:
+    values = {"x": np.zeros((0, 3))}
+    made = program(values, call("exp", "x", output="e"), call("sum", "e", output="y"))
+    found = compile_check(made, CheckRequest(vmap={"x": 0}), Limits()).run(given(values))
+    assert (found["passed"], found["inputs"]["x"]["elements"]) == (True, 0)
+
+
 def test_a_scalar_needs_no_seed_and_faults_are_those_of_gradients() -> None:
     values = {"x": [1.0, 2.0]}
     scalar = program(values, call("square", "x", output="s"), call("sum", "s", output="y"))
