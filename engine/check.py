@@ -19,6 +19,7 @@ from engine.autodiff.reverse import Edge, ancestors, backward
 from engine.checked import Check, Moved
 from engine.compile import seed_of, typed_roots, unreached
 from engine.compiled import Place
+from engine.complex_step import complex_step
 from engine.cost import flops
 from engine.derivation import Derivation
 from engine.errors import GraphError
@@ -39,6 +40,9 @@ FEWEST, MOST = 8, 4096
 
 ROOM = 2**26
 """Bytes that the elements moved at once may take."""
+
+COMPLEX_ROOM = 2**28
+"""Bytes that a complex step may take: it runs node by node, in numbers of twice the size."""
 
 NEAR_ZERO = 0.01
 """The size that a step is relative to for smaller elements."""
@@ -168,7 +172,8 @@ class _Function:
         room = min(ROOM, self.derivation.limits.bytes)
         start = max(1, min(count, room // max(1, 8 * samples * elements)))
         planned, chunk = self.derivation.chunked(start, room, made)
-        return Moved(name, planned, wrt.shape, count, chunk)
+        stepping = complex_step(planned, ("moved", name), min(COMPLEX_ROOM, self.derivation.limits.bytes))
+        return Moved(name, planned, wrt.shape, count, chunk, stepping)
 
 
 def _total(terms: Sequence[Tensor]) -> Tensor:

@@ -6,21 +6,22 @@ The elements of an input are moved many at once: a plan takes a batch of directi
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from engine.compiled import SEED, Array, Basis, Compiled
-from engine.differences import Probe, Tolerance, judged
+from engine.complex_step import TINY, ComplexStep, NotAnalyticError
+from engine.differences import Probe, Tolerance, judged, judged_exactly
 from engine.errors import DeadlineExceeded, ValueFault
 from engine.execute.numpy import Runner
 from engine.plan import Plan, Source
 from engine.requests import CheckRequest
 from engine.types import Shape, float64, numel
 
-METHODS = ("central differences",)
+METHODS = ("central differences", "complex step")
 """What a gradient is held against."""
 
 FINER = (1.0, 2.0**-5, 2.0**-10)
@@ -29,13 +30,14 @@ FINER = (1.0, 2.0**-5, 2.0**-10)
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One input: the plan of the function with elements moved, many at once."""
+    """One input: the plan of the function with elements moved, many at once, and what moves them by complex steps."""
 
     name: str
     plan: Plan
     shape: Shape
     count: int
     chunk: int
+    complex: ComplexStep | None = None
     runner: Runner = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -127,6 +129,11 @@ class _Comparison:
         )
         at, magnitude = (np.asarray(self.found["function"][part])[..., None] for part in ("value", "magnitude"))
         tolerance = Tolerance(request.rtol, request.atol, self.check.unit)
+        exact = self._complex(numbers, steps) if request.eps is None else None
+        if exact is not None and np.isfinite(at).all():
+            verdict = judged_exactly(gradient, exact, tolerance)
+            if not verdict.status.any():
+                return {"method": METHODS[1], **verdict.report(numbers, self.moved.shape, lead)}
         probes = [self._probe(FINER[0], numbers, steps)]
         verdict = judged(gradient, at, magnitude, probes, tolerance)
         if verdict.status.any():
@@ -138,10 +145,29 @@ class _Comparison:
         below2, below, above, above2 = (self._values(part * scale, numbers) for part in (-2.0, -1.0, 1.0, 2.0))
         return Probe(steps * scale, (below2, below, above, above2))
 
+    def _complex(self, numbers: Array, steps: Array) -> Array | None:
+        """Return the derivatives by complex steps, or None where there are none: (*lead, elements)."""
+        stepping = self.moved.complex
+        if stepping is None:
+            return None
+
+        def run(source: Source, batch: Array) -> Array:
+            return stepping.derivatives({**self.given, source: batch}, self.deadline)
+
+        try:
+            derivatives: Array = self._all(1j * TINY, numbers, run) / (TINY * steps)
+        except NotAnalyticError:
+            return None
+        return derivatives
+
     def _values(self, offset: float, numbers: Array) -> Array:
         """Return the function's values with each element moved by so many steps: (*lead, elements)."""
+        return self._all(offset, numbers, self._evaluated)
+
+    def _all(self, offset: complex, numbers: Array, run: Callable[[Source, Array], Array]) -> Array:
+        """Return what `run` gives for each element moved by so many steps, batch by batch."""
         basis = self.moved.basis(numbers)
-        found = [self._evaluated(basis.source, batch * offset) for batch in basis.batches()]
+        found = [run(basis.source, batch * offset) for batch in basis.batches()]
         none = np.zeros((*self.check.gradients.lead, 0))
         return np.concatenate([none, *found], axis=-1)[..., : len(numbers)]
 

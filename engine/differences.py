@@ -199,6 +199,13 @@ def judged(gradient: Array, at: Array, magnitude: Array, probes: Sequence[Probe]
     return Verdict(status, gradient, numeric, left, right, tolerance)
 
 
+def judged_exactly(gradient: Array, derivative: Array, tolerance: Tolerance) -> Verdict:
+    """Return the verdict on a gradient beside derivatives without an error of their own."""
+    with np.errstate(all="ignore"):
+        agrees = np.isfinite(gradient) & (np.abs(gradient - derivative) <= tolerance.of(gradient, derivative))
+    return Verdict(np.where(agrees, AGREES, FAILS), gradient, derivative, derivative, derivative, tolerance)
+
+
 def _allowed(gradient: Array, left: Array, right: Array, tolerance: Tolerance) -> Array:
     """Return where the gradient lies between the slopes on both sides, or equals one of them."""
     slack = tolerance.of(left, right) + 1e-3 * np.abs(left - right)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from engine import check as check_module
+from engine import complex_step
 from engine.check import compile_check
 from engine.checked import Check
-from engine.errors import GraphError, ValueFault
+from engine.errors import DeadlineExceeded, GraphError, ValueFault
 from engine.ops import arithmetic, exponential
 from engine.program import Call, Leaf, Limits, Program, Ref
 from engine.requests import CheckRequest
@@ -167,6 +168,70 @@ def test_values_that_an_op_refuses_near_by_are_left_out() -> None:
     assert found["inputs"]["p"]["kinks"] == 2
 
 
+# Complex steps
+
+
+def test_analytic_functions_are_held_against_complex_steps() -> None:
+    values = {
+        "x": np.random.default_rng(3).uniform(0.5, 2, (3, 4)),
+        "w": np.random.default_rng(4).uniform(1, 2, (4, 2)),
+    }
+    calls = (
+        call("matmul", "x", "w", output="z"),
+        call("tanh", "z", output="h"),
+        call("div", "h", "z", output="q"),
+        call("log", "q", output="y"),
+    )
+    found = checked(values, *calls)
+    assert found["passed"]
+    for report in found["inputs"].values():
+        assert report["method"] == "complex step"
+        assert report["largest_relative"]["difference"] < 1e-14
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_functions_with_kinks_are_held_against_differences(name: str) -> None:
+    x, kinked, _ = KINKS[name]
+    assert checked({"x": x}, kinked)["inputs"]["x"]["method"] == "central differences"
+
+
+def test_a_step_of_one_s_own_is_that_of_differences() -> None:
+    report = checked({"x": [1.0, 2.0]}, call("exp", "x", output="y"), eps=1e-3)["inputs"]["x"]
+    assert report["method"] == "central differences"
+
+
+def test_what_complex_steps_find_wrong_is_judged_by_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(exponential.exp.rules, 0, lambda g, out, x: g * out * (1 + 1e-4))
+    report = checked({"x": [1.0, 2.0]}, call("exp", "x", output="y"))["inputs"]["x"]
+    assert (report["method"], report["failed"]) == ("central differences", 2)
+
+
+def test_a_kernel_that_gives_no_complex_numbers_is_left_to_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(complex_step, "ANALYTIC", complex_step.ANALYTIC | {"abs"})
+    found = checked({"x": [-1.0, 2.0]}, call("abs", "x", output="y"))
+    assert (found["passed"], found["inputs"]["x"]["method"]) == (True, "central differences")
+
+
+def test_constants_of_any_kind_may_stand_beside_what_is_moved() -> None:
+    values = {"x": np.array([1.0, 2.0]), "c": np.array([-1.0, 3.0])}
+    calls = (call("relu", "c", output="r"), call("mul", "x", "r", output="p"), call("exp", "p", output="y"))
+    assert checked(values, *calls, wrt=("x",))["inputs"]["x"]["method"] == "complex step"
+
+
+def test_complex_steps_that_take_too_much_memory_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_module, "COMPLEX_ROOM", 100)
+    report = checked({"x": np.ones(20)}, call("exp", "x", output="y"))["inputs"]["x"]
+    assert (report["passed"], report["method"]) == (True, "central differences")
+
+
+def test_a_deadline_ends_complex_steps_too() -> None:
+    made = program({"x": [1.0]}, call("exp", "x", output="e"), call("sum", "e", output="y"))
+    (moved,) = compile_check(made, CheckRequest(), Limits()).moved
+    assert moved.complex is not None
+    with pytest.raises(DeadlineExceeded):
+        moved.complex.derivatives({}, 0.0)
+
+
 # What it works on
 
 
@@ -285,7 +350,7 @@ def test_a_step_that_would_be_lost_beside_an_element_is_made_larger(eps: float) 
 
 
 def test_an_input_of_which_nothing_can_be_compared_does_not_pass() -> None:
-    found = checked({"x": [0.0]}, call("add", "x", 1e20, output="y"))
+    found = checked({"x": [0.0]}, call("add", "x", 1e20, output="y"), eps=1e-3)
     assert (found["passed"], found["inputs"]["x"]["unresolved"]) == (False, 1)
 
 

@@ -1,0 +1,119 @@
+"""Derivatives by complex steps: the imaginary part of f(x + ih), divided by h, for a step too small to matter.
+
+Nothing is subtracted, so that the derivative is right to the last digits. It takes functions that are analytic on the
+way from what is moved to the result, whose kernels run on complex arrays too. `engine.checked` asks for it before it
+takes differences.
+
+Source: Squire and Trapp 1998, "Using complex variables to estimate derivatives of real functions".
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.autodiff.reverse import ancestors
+from engine.errors import DeadlineExceeded, OpError
+from engine.graph import Node, Tensor
+from engine.operands import LEAF
+from engine.plan import Plan, Source
+
+Array = np.ndarray[Any, Any]
+
+TINY = 1e-20
+"""The complex step, as a part of that of a difference: its square is nothing beside any number."""
+
+ANALYTIC = frozenset(
+    [
+        *("_add", "_sub", "mul", "_div", "neg", "reciprocal", "square", "sqrt"),
+        *("exp", "expm1", "log", "log1p", "sin", "cos", "tanh"),
+        *("_sum", "_matmul", "_cumsum", "_diagonal", "_tril", "_triu", "_gather", "_windows"),
+        *("_expand", "_reshape", "_permute", "_slice", "_cat", "_split", "_flip", "_roll", "_pad"),
+    ]
+)
+"""Primitives whose kernel is the same function of complex numbers."""
+
+
+class NotAnalyticError(Exception):
+    """A kernel does not take complex arrays, or a value at which it is not analytic."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComplexStep:
+    """The nodes of a plan's one result, in order, and those of them that depend on what is moved."""
+
+    order: tuple[Node, ...]
+    moved: frozenset[Node]
+    dead: tuple[tuple[Tensor, ...], ...]
+
+    def peak_bytes(self) -> int:
+        """Return a bound on what is held at once: complex numbers for what depends on what is moved."""
+        alive = most = 0
+        for node, dead in zip(self.order, self.dead, strict=True):
+            alive += sum(map(self._bytes, node.outputs))
+            most = max(most, alive)
+            alive -= sum(map(self._bytes, dead))
+        return most
+
+    def _bytes(self, tensor: Tensor) -> int:
+        return tensor.numel * (16 if tensor.node in self.moved else tensor.dtype.itemsize)
+
+    def derivatives(self, given: Mapping[Source, Any], deadline: float | None) -> Array:
+        """Return the result's imaginary parts. Raises NotAnalyticError, DeadlineExceeded."""
+        memory: dict[Tensor, Any] = {}
+        with np.errstate(all="ignore"):
+            for node, dead in zip(self.order, self.dead, strict=True):
+                if deadline is not None and time.monotonic() > deadline:
+                    raise DeadlineExceeded("the deadline passed in a complex step")
+                self._run(node, memory, given)
+                for tensor in dead:
+                    del memory[tensor]
+        return np.imag(memory[self.order[-1].outputs[0]])
+
+    def _run(self, node: Node, memory: dict[Tensor, Any], given: Mapping[Source, Any]) -> None:
+        if node.primitive is LEAF:
+            memory[node.outputs[0]] = given[node.params["source"]]
+            return
+        try:
+            result = node.primitive.bind(node.params)(*[memory[tensor] for tensor in node.inputs])
+        except (OpError, TypeError) as error:  # TypeError: what NumPy says to a ufunc without a complex loop
+            raise NotAnalyticError from error
+        results = result if node.primitive.several else (result,)
+        if node in self.moved and not all(np.iscomplexobj(array) for array in results):
+            raise NotAnalyticError
+        memory.update(zip(node.outputs, results, strict=True))
+
+
+def complex_step(plan: Plan, moved: Source, room: int) -> ComplexStep | None:
+    """Return what takes complex steps of the leaf `moved` in the plan of one result.
+
+    None where the way from it is not known as analytic, or where more than `room` bytes would be held at once.
+    """
+    if not plan.steps:
+        return None
+    order = ancestors([plan.steps[-1].nodes[-1].outputs[0]])
+    depending: set[Node] = set()
+    for node in order:
+        if node.primitive is LEAF and node.params["source"] == moved:
+            depending.add(node)
+        elif any(tensor.node in depending for tensor in node.inputs):
+            if node.primitive.name not in ANALYTIC:
+                return None
+            depending.add(node)
+    step = ComplexStep(tuple(order), frozenset(depending), _dead(order))
+    return step if step.peak_bytes() <= room else None
+
+
+def _dead(order: list[Node]) -> tuple[tuple[Tensor, ...], ...]:
+    """Return what nobody reads after each node."""
+    seen: set[Tensor] = set(order[-1].outputs)
+    dead: list[tuple[Tensor, ...]] = []
+    for node in reversed(order):
+        last = dict.fromkeys(tensor for tensor in (*node.inputs, *node.outputs) if tensor not in seen)
+        seen.update(last)
+        dead.append(tuple(last))
+    return tuple(reversed(dead))
