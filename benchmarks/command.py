@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from benchmarks.cost_rows import COST, COST_WORK, PREDICTED, cost_rows
 from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.engine_rows import engine_rows
 from benchmarks.machine import load, machine, versions
@@ -20,7 +21,8 @@ from benchmarks.threads import THREADS
 from benchmarks.workloads import CATALOGUE
 
 Measure = Callable[[Effort], Sequence[Row]]
-TIME, MEMORY, SERVICE = "Engine: time of forward and backward", "Engine: peak memory", "Service"
+TIME, MEMORY = "Engine: time of forward and backward", "Engine: peak memory"
+SERVICE, PREDICTION = "Service", "The cost model: predicted and measured time"
 IN_README = (TIME, SERVICE)
 PAGE = Path(__file__).parent / "RESULTS.md"
 README = Path(__file__).parent.parent / "README.md"
@@ -42,6 +44,7 @@ MEASUREMENTS = {
         *[Measurement(known.name, known.work, (TIME, MEMORY), partial(engine_rows, known)) for known in CATALOGUE],
         *[Measurement(known.name, known.work, (SERVICE,), partial(exchange_rows, known)) for known in EXCHANGES],
         Measurement(HEALTH, HEALTH_WORK, (SERVICE,), health_rows),
+        Measurement(COST, COST_WORK, (PREDICTION,) * (len(PREDICTED) + 1), cost_rows),
     )
 }
 
@@ -78,7 +81,7 @@ def _names(text: str) -> list[str]:
 
 
 def _measured(names: Sequence[str], effort: Effort) -> dict[str, list[Row]]:
-    sections: dict[str, list[Row]] = {TIME: [], MEMORY: [], SERVICE: []}
+    sections: dict[str, list[Row]] = {TIME: [], MEMORY: [], SERVICE: [], PREDICTION: []}
     for name in names:
         known = MEASUREMENTS[name]
         for section, row in zip(known.sections, known.rows(effort), strict=True):

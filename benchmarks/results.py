@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Quantity = Literal["time", "memory", "rate"]
+Quantity = Literal["time", "memory", "rate", "factor"]
 
 TITLES = {
     "gradd": "gradd",
@@ -25,6 +25,7 @@ TITLES = {
     "echo": "route that echoes",
     "torch_server": "FastAPI + torch",
     "tesseract": "Tesseract Core",
+    "predicted": "predicted",
 }
 """Contestants as the page names them, in the order of its columns."""
 
@@ -60,7 +61,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of work: samples in seconds, bytes or calls a second, by contestant; or what `fault` kept them away.
+    """One kind of work: samples in seconds, bytes, calls a second or factors, by contestant; or a `fault` instead.
 
     `note` says what bounds a figure that misses its target.
     """
@@ -109,6 +110,8 @@ def quantity(value: float, of: Quantity) -> str:
         return "under 1 MiB" if value < NOISE else f"{_digits(value / 2**20)} MiB"
     if of == "rate":
         return f"{value:,.0f}/s"
+    if of == "factor":
+        return f"{_ratio(value)} times"
     size, unit = next((known for known in TIMES if value >= known[0]), TIMES[-1])
     return f"{_digits(value / size)} {unit}"
 

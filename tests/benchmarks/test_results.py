@@ -52,6 +52,7 @@ def test_nothing_is_said_of_memory_that_is_noise() -> None:
         (5 * 2**20, "memory", "5.00 MiB"),
         (1000.0, "memory", "under 1 MiB"),
         (6123.4, "rate", "6,123/s"),
+        (1.25, "factor", "1.25 times"),
     ],
 )
 def test_a_figure_has_three_digits_and_its_unit(value: float, of: str, written: str) -> None:
