@@ -149,6 +149,12 @@ def _from_base64(member: str, data: str) -> Read:
     return read
 
 
+STACK = (
+    "of a call that takes about 330 µs, uvicorn and the kernel take 85 µs and reading, running and writing 70 µs; the "
+    "rest is FastAPI's routing and the service's own bounds, counters and log; all of the other route takes 33 µs"
+)
+"""What bounds small calls, measured in one process without sockets, and with them."""
+
 EXCHANGES = (
     Exchange(
         "http_inline",
@@ -157,6 +163,7 @@ EXCHANGES = (
         inline,
         (Target(0.6, ("route",), at_least=True), Target(4, ("torch_server",), at_least=True)),
         {},
+        STACK,
     ),
     Exchange(
         "http_registered",
@@ -165,6 +172,7 @@ EXCHANGES = (
         registered,
         (Target(0.75, ("route",), at_least=True),),
         {},
+        STACK,
     ),
     Exchange(
         "json_1m",
@@ -173,6 +181,8 @@ EXCHANGES = (
         large_json,
         (Target(1 / 12, ("torch_server",)),),
         {"size": 1_000_000},
+        "a million doubles are 20 MB of digits: orjson writes them in 20 to 35 ms, simdjson reads them in 20 to 60 ms, "
+        "and both texts go through the loopback",
     ),
     Exchange(
         "msgpack_1m",
@@ -189,6 +199,7 @@ EXCHANGES = (
         base64,
         (Target(1 / 3, ("tesseract",)),),
         {"size": 3},
+        STACK,
     ),
     Exchange(
         "tesseract_10m",
