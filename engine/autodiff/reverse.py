@@ -7,6 +7,7 @@ emit are ordinary nodes in the same graph, so that gradients can be differentiat
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from engine.graph import Node, Tensor, builder
 from engine.operands import convert
@@ -14,6 +15,8 @@ from engine.ops.reduction import sum_to
 
 Edge = tuple[Node, Tensor, Tensor]
 """A node, an input of it, and the cotangent that the node's rule gives that input."""
+
+_INDEX = attrgetter("index")
 
 
 def backward(
@@ -52,11 +55,7 @@ def ancestors(tensors: Iterable[Tensor]) -> list[Node]:
         if node not in seen:
             seen.add(node)
             stack.extend([tensor.node for tensor in node.inputs])
-    return sorted(seen, key=_index)
-
-
-def _index(node: Node) -> int:
-    return node.index
+    return sorted(seen, key=_INDEX)
 
 
 def _between(targets: set[Tensor], roots: Sequence[Tensor]) -> list[Node]:
@@ -69,10 +68,10 @@ def _between(targets: set[Tensor], roots: Sequence[Tensor]) -> list[Node]:
             seen.add(node)
             stack.extend([tensor.node for tensor in node.inputs if tensor.requires_grad])
     reached: set[Node] = set()
-    for node in sorted(seen, key=_index):
+    for node in sorted(seen, key=_INDEX):
         if any(tensor in targets or tensor.node in reached for tensor in node.inputs if tensor.requires_grad):
             reached.add(node)
-    return sorted(reached, key=_index)
+    return sorted(reached, key=_INDEX)
 
 
 def _pull_back(node: Node, cotangents: dict[Tensor, Tensor], wanted: set[Tensor], on_path: set[Node]) -> list[Edge]:

@@ -60,6 +60,9 @@ def _multiply(input: np.ndarray, other: np.ndarray) -> np.ndarray:
     if numel(b.shape[:-2]) == 1:
         rows = _in_parts(a.reshape(numel(a.shape[:-1]), a.shape[-1]), b.reshape(b.shape[-2:]))
         folded = rows.reshape(*a.shape[:-1], b.shape[-1])
+    elif b.shape[-1] == 1 and numel(a.shape[:-2]) == 1:  # one matrix and many vectors: rows of one product
+        rows = _in_parts(b.reshape(numel(b.shape[:-2]), b.shape[-2]), a.reshape(a.shape[-2:]).T)
+        folded = rows.reshape(*b.shape[:-2], a.shape[-2], 1)
     else:
         folded = _in_parts(a, b)
     return np.broadcast_to(folded, (*np.broadcast_shapes(input.shape[:-2], other.shape[:-2]), *folded.shape[-2:]))
