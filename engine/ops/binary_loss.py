@@ -12,7 +12,7 @@ from engine.ops.arguments import require_floating, require_one_dtype
 from engine.ops.choice import clamp
 from engine.ops.exponential import log, log1p
 from engine.ops.loss import Reduction, reduced, require_same_shape, weighted
-from engine.ops.precision import in_single, softplus_of_minus_abs
+from engine.ops.precision import in_single, softplus_of_minus_abs, step
 from engine.ops.smooth_activation import logsigmoid
 from engine.ops.special import sigmoid
 from engine.primitive import primitive
@@ -87,7 +87,7 @@ def binary_cross_entropy(
 
 
 def _run_logit_loss(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    linear = np.heaviside(x, 0.0) - y
+    linear = step(x, 0.0) - y
     linear *= x
     linear += softplus_of_minus_abs(x)
     return linear
@@ -112,7 +112,7 @@ def _run_logit_residual(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     tail = np.exp(np.absolute(x))
     tail += 1
     tail = np.copysign(np.reciprocal(tail), x + 0.0)  # -0.0 becomes 0.0, which is on the side of x >= 0
-    residual = np.heaviside(x, 1.0) - y
+    residual = step(x, 1.0) - y
     residual -= tail
     return residual
 
