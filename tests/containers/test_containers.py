@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.serving import CHECKOUT, free_port, post_tutorial, process, wait_until_live
@@ -149,6 +150,18 @@ def test_the_process_has_no_privileges(inside: dict[str, Any]) -> None:
 
 def test_the_image_has_no_compiler(inside: dict[str, Any]) -> None:
     assert inside["compilers"] == []
+
+
+def test_registered_graphs_outlive_the_container(service: str, port: int) -> None:
+    graph = {"tensors": {"x": [1.0, 2.0]}, "ops": [{"op": "exp", "inputs": ["x"], "output": "y"}]}
+    known = httpx.post(f"{service}/v1/graphs", json={"graph": graph}, trust_env=False, timeout=30)
+    assert known.status_code in {200, 201}, known.text
+    run("compose", "down", GRADD_PORT=str(port))
+    run("compose", "up", "--detach", "--no-build", GRADD_PORT=str(port))
+    wait_until_live(service, seconds=120)
+    path = f"{service}/v1/graphs/{known.json()['id']}"
+    assert httpx.get(path, trust_env=False, timeout=30).json()["created"] == known.json()["created"]
+    assert httpx.delete(path, trust_env=False, timeout=30).status_code == 204
 
 
 def test_stop_ends_within_the_grace_period(service: str, port: int) -> None:
