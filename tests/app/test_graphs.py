@@ -141,6 +141,33 @@ def test_who_shares_the_file_shares_the_graphs(tmp_path: Path) -> None:
         assert other.post(f"{path}/forward", {}).status_code == 404
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["a file that is named", "a file of its own"])
+def test_a_worker_answers_as_the_event_loop_does(client: Client, tmp_path: Path, named: bool) -> None:
+    store = tmp_path / "graphs.sqlite" if named else None
+    with client_of(create_app(Settings(concurrency=1, inline_ms=0, store=store))) as working:
+        for _ in range(2):
+            path = f"/v1/graphs/{register(working, GRAPHS['layer']['value'])}"
+            register(client, GRAPHS["layer"]["value"])
+            for operation, examples in CALLS_OF_LAYER.items():
+                body = examples["batch"]["value"]
+                reply = working.post(f"{path}/{operation}", body)
+                assert "elsewhere" in reply.headers["server-timing"]
+                assert reply.json() == client.post(f"{path}/{operation}", body).json()
+            assert working.request("DELETE", path).status_code == 204
+            assert working.post(f"{path}/forward", examples["sample"]["value"]).status_code == 404
+
+
+def test_a_worker_places_the_faults_of_a_call() -> None:
+    with client_of(create_app(Settings(concurrency=1, inline_ms=0))) as working:
+        path = f"/v1/graphs/{register(working, GRAPHS['layer']['value'])}/gradients"
+        errors = working.post(path, {"tensors": {"x": [1, 1, 1, 1, "x"], "z": 1}}).json()["errors"]
+        assert [(error["pointer"], error["code"]) for error in errors] == [
+            ("#/tensors/z", "unknown_tensor"),
+            ("#/tensors/y", "missing_value"),
+            ("#/tensors/x/4", "not_a_number"),
+        ]
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_call_of_an_unknown_graph_is_not_found(client: Client, operation: str) -> None:
     reply = client.post(f"/v1/graphs/{UNKNOWN}/{operation}", {})
