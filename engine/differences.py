@@ -206,6 +206,30 @@ def judged_exactly(gradient: Array, derivative: Array, tolerance: Tolerance) -> 
     return Verdict(np.where(agrees, AGREES, FAILS), gradient, derivative, derivative, derivative, tolerance)
 
 
+def judged_along(gradient: Array, steps: Array, slope: Array, tolerance: Tolerance) -> dict[str, Any]:
+    """Return the verdict on a whole gradient by the function's slope along `steps`: (*lead, elements), (*lead).
+
+    Errors within the tolerance add up as those of random signs do, by the root of the sum of their squares; one element
+    that is wrong stands out among a million.
+    """
+    with np.errstate(all="ignore"):
+        terms = gradient * steps
+        allowed = np.sqrt(np.sum((steps * tolerance.of(gradient)) ** 2, axis=-1))
+        allowed = allowed + 1e3 * tolerance.unit * np.abs(terms).sum(axis=-1)
+        expected = terms.sum(axis=-1)
+        difference = np.abs(expected - slope)
+    passed = bool((difference <= allowed).all())
+    if not difference.size:
+        return {"passed": passed, "difference": 0.0, "gradient": 0.0, "numeric": 0.0}
+    worst = int(np.argmax(difference - allowed))
+    return {
+        "passed": passed,
+        "difference": float(difference.flat[worst]),
+        "gradient": float(expected.flat[worst]),
+        "numeric": float(slope.flat[worst]),
+    }
+
+
 def _allowed(gradient: Array, left: Array, right: Array, tolerance: Tolerance) -> Array:
     """Return where the gradient lies between the slopes on both sides, or equals one of them."""
     slack = tolerance.of(left, right) + 1e-3 * np.abs(left - right)

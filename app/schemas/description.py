@@ -127,6 +127,7 @@ _SWEEP = _object({"results": _list(_STRINGS), "runs": _COUNT, "slots": _COUNT, "
 _KEPT = _object({"name": _NAME_OR_NULL, "op": _NAME_OR_NULL, **_TYPE, "bytes": _COUNT, "needed_by": _STRINGS})
 _PASSES = _object({"mode": _STRING, "passes": _COUNT, "without_colouring": _COUNT, "saved": _COUNT})
 _REAL: Schema = {"anyOf": [{"type": "number"}, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}]}
+_COMPARED = ("difference", "gradient", "numeric")
 _SLOPES: dict[str, Schema] = {"index": _SHAPE, "gradient": _REAL}
 _WORST = {"anyOf": [_object({"difference": _REAL, **_SLOPES, "numeric": _REAL}), _NULL]}
 _INPUT = _object(
@@ -137,6 +138,7 @@ _INPUT = _object(
         "largest_absolute": _WORST,
         "largest_relative": _WORST,
         "at_kinks": _list(_object({**_SLOPES, "left": _REAL, "right": _REAL})),
+        "direction": {"anyOf": [_object({"passed": _FLAG, **dict.fromkeys(_COMPARED, _REAL)}), _NULL]},
     }
 )
 _PRODUCT = _object({"passed": _FLAG, "tangent": _REAL, "cotangent": _REAL, "difference": _REAL})

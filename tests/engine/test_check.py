@@ -101,6 +101,14 @@ def test_tangents_that_disagree_with_gradients_are_found(monkeypatch: pytest.Mon
     assert product["difference"] == pytest.approx(abs(product["tangent"] - product["cotangent"]))
 
 
+def test_gradients_that_cancel_to_nothing_pass() -> None:
+    """The sum of a softmax is 1: what is left of its gradients is rounding."""
+    values = {"x": [1.0, 2.0, 3.0]}
+    made = program(values, call("softmax", "x", 0, output="p"), call("sum", "p", output="y"))
+    for seed in range(5):
+        assert compile_check(made, CheckRequest(), Limits()).run(given(values), seed=seed)["passed"]
+
+
 # Kinks and values that are not finite
 
 
@@ -158,6 +166,7 @@ def test_a_function_that_is_not_finite_fails() -> None:
     assert not found["passed"]
     assert not found["finite"]
     assert found["inputs"]["x"]["failed"] == 2
+    assert not checked({"x": [0.0, 1.0]}, call("log", "x", output="y"), wrt=())["passed"]
 
 
 def test_values_that_an_op_refuses_near_by_are_left_out() -> None:
@@ -193,6 +202,26 @@ def test_analytic_functions_are_held_against_complex_steps() -> None:
 def test_functions_with_kinks_are_held_against_differences(name: str) -> None:
     x, kinked, _ = KINKS[name]
     assert checked({"x": x}, kinked)["inputs"]["x"]["method"] == "central differences"
+
+
+def test_one_wrong_element_of_those_that_are_not_moved_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_module, "WORK", 1)
+    x = {"x": np.linspace(0.0, 1.0, 20_000)}
+    right = checked(x, call("exp", "x", output="y"))["inputs"]["x"]
+    assert right["direction"]["passed"]
+    wrong = lambda g, out, x: g * OPS["where"](OPS["ge"](x, 1.0), 0.0, out)  # noqa: E731
+    monkeypatch.setitem(exponential.exp.rules, 0, wrong)
+    found = checked(x, call("exp", "x", output="y"))["inputs"]["x"]
+    assert (found["passed"], found["failed"], found["direction"]["passed"]) == (False, 0, False)
+
+
+def test_every_sample_has_its_direction() -> None:
+    values = {"x": np.random.default_rng(4).uniform(0.5, 1.5, (3, 4))}
+    calls = (call("log", "x", output="l"), call("sum", "l", output="y"))
+    found = compile_check(program(values, *calls), CheckRequest(vmap={"x": 0}), Limits()).run(given(values))
+    direction = found["inputs"]["x"]["direction"]
+    assert direction["passed"]
+    assert direction["difference"] == abs(direction["gradient"] - direction["numeric"])
 
 
 def test_a_step_of_one_s_own_is_that_of_differences() -> None:
