@@ -54,7 +54,7 @@ class Derivation:
         self._cuts = self.lookup.known(("checkpoint",), request.checkpoint)
         self._brought: Mapping[str, Leaf] = {}
         with building(self.traced.builder):
-            for name in set(self._axes) & set(program.tensors):
+            for name in filter(self._axes.__contains__, program.tensors):
                 self._map(("tensors", name), self.traced.names[name], program.tensors[name], self._axes[name])
 
     @property
