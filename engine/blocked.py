@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine.cores import CORES, shared
-from engine.cost import flops
+from engine.cost import flops, size, workspace
 from engine.errors import OpError
 from engine.graph import Node, Tensor
 from engine.optimize.fuse import Cluster, sliced
@@ -38,8 +38,9 @@ are too short: 2**20 float32 through 16 loops take 2.9 ms on one core in blocks 
 class Instruction:
     """One node inside a block.
 
-    It reads registers and writes one. A ufunc writes into `scratch` (an index) or, where that is None, into a result.
-    `shape` is the parameter of that name behind the rows, which differ in the last block.
+    It reads registers and writes one; those in `dead` nobody reads after it. A ufunc writes into `scratch` (an index)
+    or, where that is None, into a result. `shape` is the parameter of that name behind the rows, which differ in the
+    last block.
     """
 
     kernel: Any
@@ -52,6 +53,7 @@ class Instruction:
     result: int | None
     total: int | None
     node: Node
+    dead: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Blocked:
     scratch: tuple[tuple[tuple[int, ...], Any], ...]
     totals: tuple[bool, ...]
     flat: bool
+    workspace: int
 
     def __call__(self, *arrays: Array) -> tuple[Array, ...]:
         """Return the results: arrays, and totals of the blocks' sums."""
@@ -111,19 +114,26 @@ class Blocked:
             args = [memory[register] for register in step.args]
             if step.ufunc:
                 memory[step.register] = step.kernel(*args, out=_target(step, results, scratch, start, stop))
-                continue
-            params = step.params if step.shape is None else {**step.params, "shape": (stop - start, *step.shape)}
-            try:
-                value = step.kernel(*args, **params)
-            except OpError as error:
-                error.node = step.node
-                raise
-            memory[step.register] = value
-            if step.total is not None:
-                known = results[step.total]
-                results[step.total] = value if known is None else known + value
-            elif step.result is not None:
-                results[step.result][start:stop] = value
+            else:
+                memory[step.register] = _computed(step, args, results, start, stop)
+            for register in step.dead:
+                memory[register] = None
+
+
+def _computed(step: Instruction, args: Sequence[Array], results: list[Any], start: int, stop: int) -> Any:
+    """Return what a kernel that has memory of its own gives for a block, put among the results if it is one."""
+    params = step.params if step.shape is None else {**step.params, "shape": (stop - start, *step.shape)}
+    try:
+        value = step.kernel(*args, **params)
+    except OpError as error:
+        error.node = step.node
+        raise
+    if step.total is not None:
+        known = results[step.total]
+        results[step.total] = value if known is None else known + value
+    elif step.result is not None:
+        results[step.result][start:stop] = value
+    return value
 
 
 def _target(step: Instruction, results: Sequence[Any], scratch: Sequence[Array], start: int, stop: int) -> Array:
@@ -149,9 +159,10 @@ def blocked(cluster: Cluster, needed: Sequence[Tensor]) -> Blocked:
     length = numel(flat) if flat else cluster.length
     count = min(CORES, length) if sum(map(flops, cluster.nodes)) >= WORTH_THREADS else 1
     rows = min(_fitting(cluster, length), -(-length // count))
+    shares = _shares(length, rows, count)
     return Blocked(
         rows,
-        _shares(length, rows, count),
+        shares,
         tuple(tensor for tensor, _ in inputs),
         tuple(needed),
         tuple(rowwise for _, rowwise in inputs),
@@ -160,7 +171,26 @@ def blocked(cluster: Cluster, needed: Sequence[Tensor]) -> Blocked:
         tuple((() if flat else shape, dtype) for shape, dtype in allocation.kinds),
         tuple(tensor in cluster.totals for tensor in needed),
         flat is not None,
+        len(shares) * (_held(cluster, allocation) * rows // length + _totals(cluster)),
     )
+
+
+def _held(cluster: Cluster, allocation: _Allocation) -> int:
+    """Return a bound on the bytes that scratch and kernels would take for all rows at once."""
+    alive = sum([cluster.length * numel(shape) * int(dtype.itemsize) for shape, dtype in allocation.kinds])
+    most = alive
+    for node in cluster.nodes:
+        result = node.outputs[0]
+        own = allocation.owns(node) and result not in cluster.totals
+        alive += size(result) if own else 0
+        most = max(most, alive + workspace(node))
+        alive -= sum(size(tensor) for tensor in allocation.dying(node))
+    return most
+
+
+def _totals(cluster: Cluster) -> int:
+    """Return the bytes of sums over the rows while a block's are added to those before it."""
+    return 2 * sum(map(size, cluster.totals))
 
 
 def _fitting(cluster: Cluster, length: int) -> int:
@@ -215,12 +245,13 @@ def _instruction(
     params, shape = node.params, node.params.get("shape")
     if flat:
         params, shape = _flattened(params)
+    read = {
+        tensor: registers[tensor, tensor in cluster.inside or sliced(node, tensor, cluster.length)]
+        for tensor in node.inputs
+    }
     return Instruction(
         node.primitive.run,
-        tuple(
-            registers[tensor, tensor in cluster.inside or sliced(node, tensor, cluster.length)]
-            for tensor in node.inputs
-        ),
+        tuple(map(read.__getitem__, node.inputs)),
         registers[result, True],
         params,
         None if shape is None else tuple(shape[1:]),
@@ -229,6 +260,7 @@ def _instruction(
         None if is_total else place,
         place if is_total else None,
         node,
+        tuple(register for tensor, register in read.items() if allocation.last_reader(tensor) is node),
     )
 
 
@@ -250,14 +282,32 @@ class _Allocation:
         self._held: dict[Tensor, int] = {}
         self._base: dict[Tensor, Tensor] = {}
         self._last: dict[Tensor, Node] = {}
+        self._reader: dict[Tensor, Node] = {}
+        self._ends: dict[Node, list[Tensor]] = {}
         for node in cluster.nodes:
             result = node.outputs[0]
             self._base[result] = self._root(node.inputs[0]) if node.primitive.view else result
+            self._last[self._root(result)] = node
             for tensor in node.inputs:
-                self._last[self._root(tensor)] = node
+                self._last[self._root(tensor)] = self._reader[tensor] = node
+        for tensor, node in self._last.items():
+            if tensor in cluster.inside and self.owns(tensor.node):
+                self._ends.setdefault(node, []).append(tensor)
 
     def _root(self, tensor: Tensor) -> Tensor:
         return self._base.get(tensor, tensor)
+
+    def last_reader(self, tensor: Tensor) -> Node | None:
+        """Return the last node that reads a tensor itself."""
+        return self._reader.get(tensor)
+
+    def owns(self, node: Node) -> bool:
+        """Whether a node's kernel makes memory for its result."""
+        return not (node.primitive.view or isinstance(node.primitive.run, np.ufunc))
+
+    def dying(self, node: Node) -> list[Tensor]:
+        """Return the results with memory of their own that nothing looks at any more behind a node."""
+        return self._ends.get(node, [])
 
     def take(self, node: Node, *, wanted: bool) -> int | None:
         """Let go of what a node reads last. Return the scratch array for its result, if one is wanted."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from engine.graph import Node, Tensor
 
 WEIGHTS: Mapping[str, int] = {
@@ -100,6 +102,26 @@ FORMULAS: Mapping[str, Callable[[Node], int]] = {
 }
 """Operations of linear algebra. Source: Golub and Van Loan 2013, "Matrix computations", tables of each chapter."""
 
+WORKSPACE: Mapping[str, int] = {
+    "_huber": 4,
+    "_logit_residual": 4,
+    "_logsumexp": 3,
+    "_median": 3,
+    "_normal_cdf": 8,
+    "_reshape": 0,
+    "_softplus": 4,
+    "_sum": 1,
+    "_var": 4,
+    "_window_max": 4,
+    "_window_put": 3,
+    "convert": 0,
+    "sigmoid": 3,
+}
+"""Arrays of the size of a node's largest that its kernel needs besides its results, and 2 for those not named.
+
+`tests/engine/test_memory.py` holds each op's kernels to them.
+"""
+
 DECOMPOSITIONS = frozenset(FORMULAS) - {"_matmul"}
 """The primitives whose kernels are LAPACK's."""
 
@@ -154,3 +176,11 @@ def _additions(node: Node) -> int:
 def size(tensor: Tensor) -> int:
     """Return the bytes of a tensor."""
     return tensor.numel * tensor.dtype.itemsize
+
+
+def workspace(node: Node) -> int:
+    """Return a bound on the bytes that a node's kernel takes besides its results, while it runs."""
+    primitive = node.primitive
+    if isinstance(primitive.run, np.ufunc) or (primitive.view and not primitive.may_copy) or not node.inputs:
+        return 0
+    return WORKSPACE.get(primitive.name, 2) * max([size(tensor) for tensor in (*node.inputs, *node.outputs)])

@@ -252,7 +252,9 @@ class Derivation:
         cuts = self._finished([self.lookup.tensor(name) for name in self._cuts])
         keep = [*cuts, *(tensor for tensor in wanted if tensor.node.index < self._boundary)]
         again, once = (
-            plan(recomputed(wanted, self._boundary, kept), boundary=self._boundary)  # copies have an order of their own
+            plan(
+                recomputed(wanted, self._boundary, kept), simplify=False, boundary=self._boundary
+            )  # in the copies' own order
             for kept in (keep, [*keep, *behind(wanted, self._boundary, cuts)])
         )
         return once if once.peak_bytes <= again.peak_bytes else again

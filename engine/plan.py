@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.autodiff.reverse import ancestors
-from engine.blocked import blocked
+from engine.blocked import Blocked, blocked
 from engine.cores import with_threads_of_blas
-from engine.cost import DECOMPOSITIONS, flops
+from engine.cost import DECOMPOSITIONS, flops, workspace
 from engine.graph import Node, Tensor
 from engine.lowering import Kernel, lowered
 from engine.operands import CONSTANT, LEAF
 from engine.optimize.fuse import SMALLEST, Cluster, fused
+from engine.optimize.identities import simplified
 from engine.optimize.order import interleaved
 
 Source = tuple[str, str]
@@ -53,8 +54,8 @@ class Step(NamedTuple):
 class Plan:
     """Steps, the slots of inputs and outputs, and the memory as it is at the start: constants, else None.
 
-    `held` bounds the bytes that are alive while each step runs, inputs included; views are counted as copies where they
-    may be. `boundary` is the index of the first node that belongs to a derivative.
+    `held` bounds the bytes that are alive while each step runs, inputs and what kernels need for themselves included;
+    views are counted as copies where they may be. `boundary` is the index of the first node of a derivative.
     """
 
     steps: tuple[Step, ...]
@@ -67,7 +68,10 @@ class Plan:
 
 
 class Unit(NamedTuple):
-    """What becomes a step: a node or a cluster, with the tensors that it reads and gives."""
+    """What becomes a step: a node or a cluster, with the tensors that it reads and gives.
+
+    `workspace` bounds the bytes that its kernel takes besides its results.
+    """
 
     kernel: Kernel
     extra: tuple[Any, ...]
@@ -76,15 +80,21 @@ class Unit(NamedTuple):
     outputs: tuple[Tensor, ...]
     several: bool
     view: bool
+    workspace: int
     nodes: tuple[Node, ...]
 
 
-def plan(wanted: Sequence[Tensor], *, fuse: bool = True, boundary: int = 0, turn: int | None = None) -> Plan:
+def plan(
+    wanted: Sequence[Tensor], *, fuse: bool = True, simplify: bool = True, boundary: int = 0, turn: int | None = None
+) -> Plan:
     """Return the plan that computes `wanted`, in their order. Without `fuse` each node is a step of its own.
 
+    Without `simplify` equal nodes stay apart: copies that are computed again instead of kept.
     Derivatives begin with the node of index `boundary`, tangents with that of index `turn`.
     """
     order = ancestors(wanted)
+    if simplify:
+        order, wanted = simplified(order, wanted)
     if turn is not None:
         order = interleaved(order, boundary, turn)
     constants = _constants(order)
@@ -99,7 +109,7 @@ def plan(wanted: Sequence[Tensor], *, fuse: bool = True, boundary: int = 0, turn
     steps = _steps(units, slots, {*outputs, *range(len(constants))})
     sizes = [0 if tensor in constants else tensor.numel * tensor.dtype.itemsize for tensor in slots]
     first = [slots[tensor] for tensor in leaves]
-    held = _held(first, steps, [unit.view for unit in units], sizes)
+    held = _held(first, steps, units, sizes)
     return Plan(
         steps,
         tuple([(tensor.node.params["source"], slot) for tensor, slot in zip(leaves, first, strict=True)]),
@@ -158,19 +168,29 @@ def _node_unit(node: Node) -> Unit:
     kernel, extra, params = lowered(node)
     if primitive.name in DECOMPOSITIONS and flops(node) >= WORTH_THREADS_OF_BLAS:
         kernel = with_threads_of_blas(kernel)
-    return Unit(kernel, extra, params, node.inputs, node.outputs, primitive.several, view, (node,))
+    return Unit(kernel, extra, params, node.inputs, node.outputs, primitive.several, view, workspace(node), (node,))
 
 
 def _cluster_unit(cluster: Cluster, read: set[Tensor]) -> Unit:
     kernel = blocked(cluster, [node.outputs[0] for node in cluster.nodes if node.outputs[0] in read])
-    return Unit(kernel, (), {}, kernel.inputs, kernel.outputs, True, False, tuple(cluster.nodes))
+    if len(cluster.nodes) == 1:
+        node = cluster.nodes[0]
+        return Unit(_alone(kernel, node), (), {}, node.inputs, node.outputs, False, False, kernel.workspace, (node,))
+    nodes = tuple(cluster.nodes)
+    return Unit(kernel, (), {}, kernel.inputs, kernel.outputs, True, False, kernel.workspace, nodes)
+
+
+def _alone(kernel: Blocked, node: Node) -> Kernel:
+    """Return the kernel of a cluster of one node as that node's: called with its inputs, returns its result."""
+    places = [node.inputs.index(tensor) for tensor in kernel.inputs]
+    return lambda *arrays: kernel(*[arrays[place] for place in places])[0]
 
 
 def _steps(units: Sequence[Unit], slots: Mapping[Tensor, int], kept: set[int]) -> tuple[Step, ...]:
     """Return the steps; each names what nobody reads after it, unless that is `kept`."""
     seen = set(kept)
     steps: list[Step] = []
-    for kernel, extra, params, inputs, outputs, several, _, nodes in reversed(units):
+    for kernel, extra, params, inputs, outputs, several, _, _, nodes in reversed(units):
         args = tuple([slots[tensor] for tensor in inputs])
         made = tuple([slots[tensor] for tensor in outputs])
         dead: tuple[int, ...] = tuple([slot for slot in (*args, *made) if slot not in seen])
@@ -182,21 +202,26 @@ def _steps(units: Sequence[Unit], slots: Mapping[Tensor, int], kept: set[int]) -
     return tuple(steps)
 
 
-def _held(first: Sequence[int], steps: Sequence[Step], views: Sequence[bool], sizes: Sequence[int]) -> tuple[int, ...]:
-    """Return the bytes that are alive while each step runs: memory that views share dies with the last of them."""
+def _held(first: Sequence[int], steps: Sequence[Step], units: Sequence[Unit], sizes: Sequence[int]) -> tuple[int, ...]:
+    """Return the bytes that are alive while each step runs: memory that views share dies with the last of them.
+
+    The slots in `first` hold inputs: whoever runs the plan holds them until it ends.
+    """
     owner = list(range(len(sizes)))
     users = [1] * len(sizes)
+    for slot in first:
+        users[slot] += 1
     alive = sum([sizes[slot] for slot in first])
     held = []
-    for step, view in zip(steps, views, strict=True):
+    for step, unit in zip(steps, units, strict=True):
         results = step.results
         for slot in results if isinstance(results, tuple) else (results,):
-            if view:
+            if unit.view:
                 owner[slot] = base = owner[step.args[0]]
                 users[base] += 1
             else:
                 alive += sizes[slot]
-        held.append(alive)
+        held.append(alive + unit.workspace)
         for slot in step.dead:
             base = owner[slot]
             users[base] -= 1

@@ -82,20 +82,25 @@ def _walk(plan: Plan, given: Sequence[Any], deadline: float | None) -> list[Any]
         for step in plan.steps:
             if deadline is not None and time.monotonic() > deadline:
                 raise DeadlineExceeded("the deadline passed while the graph ran")
-            kernel, extra, params, args, results, dead, _ = step
-            result = kernel(*[memory[slot] for slot in args], *extra, **params)
-            if isinstance(results, int):
-                memory[results] = result
-            else:
-                for slot, value in zip(results, result, strict=True):
-                    memory[slot] = value
-            for slot in dead:
-                memory[slot] = None
+            _take(step, memory)
     except OpError as error:
         node = error.node or (step.nodes[0] if step else None)
         path = path_of(node) if isinstance(node, Node) else ()
         raise ValueFault(error.code, error.detail, error.hint, path) from error
     return [memory[slot] for slot in plan.outputs]
+
+
+def _take(step: Step, memory: list[Any]) -> None:
+    """Run a step. Nothing but `memory` holds arrays behind it, so that those let go of are free."""
+    kernel, extra, params, args, results, dead, _ = step
+    result = kernel(*[memory[slot] for slot in args], *extra, **params)
+    if isinstance(results, int):
+        memory[results] = result
+    else:
+        for slot, value in zip(results, result, strict=True):
+            memory[slot] = value
+    for slot in dead:
+        memory[slot] = None
 
 
 def path_of(node: Node) -> tuple[str | int, ...]:

@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from engine.cost import flops
 from engine.graph import Node, Tensor
 from engine.operands import CONSTANT
 
 SMALLEST = 2**15
 """Elements below which a cluster is not worth its bookkeeping: they are in cache anyway."""
+
+ALONE = 2**22
+"""Operations from which on a single node is cut into blocks: several cores run them."""
 
 CHEAP = 2**10
 """Elements below which a node may be moved past a cluster."""
@@ -46,10 +50,11 @@ class Cluster:
         (self.totals if is_total(node, self.length) else self.inside).add(result)
 
     def worthwhile(self) -> bool:
-        """Whether there is enough in it to run by blocks."""
+        """Whether there is enough in it to run by blocks: several nodes, or one that is worth several cores."""
         work = [node for node in self.nodes if not node.primitive.view]
-        largest = max((tensor.numel for node in work for tensor in (*node.inputs, *node.outputs)), default=0)
-        return len(work) > 1 and largest >= SMALLEST
+        if len(work) < 2:
+            return sum(map(flops, work)) >= ALONE
+        return max(tensor.numel for node in work for tensor in (*node.inputs, *node.outputs)) >= SMALLEST
 
 
 def is_rowwise(node: Node, length: int) -> bool:

@@ -86,7 +86,7 @@ def test_clusters_give_what_single_nodes_give(name: str) -> None:
 
 
 def test_a_chain_and_its_gradient_are_one_cluster() -> None:
-    shape = (200_000,)
+    shape = (2_000_000,)
     ops = (
         Call("mul", (Ref("a"), Ref("c")), {}, "ac"),
         Call("tanh", (Ref("ac"),), {}, "t"),

@@ -1,0 +1,70 @@
+"""The memory that a plan says it holds is a bound on what a run takes, measured: inputs, results and kernels' own.
+
+NumPy tells tracemalloc of its arrays. Its loops besides convert operands in buffers of 8,192 elements each.
+"""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.workloads import WORKLOADS
+from engine.autodiff.batching import batched
+from engine.compile import compile as compile_request
+from engine.execute.numpy import Runner
+from engine.graph import building
+from engine.operands import leaf
+from engine.plan import Plan, plan
+from engine.program import Limits
+from engine.samples import Sample
+from tests.engine.test_execute import with_gradients
+from tests.engine.test_laws import CASES
+
+BUFFERS = 4 * 8192 * 8
+"""Bytes of the buffers of a loop over four operands."""
+
+MANY = 4000
+
+
+def measured(made: Plan, given: Mapping[Any, Any]) -> int:
+    """Return the bytes that a run takes at most, with its inputs."""
+    runner = Runner(made)
+    runner.run(given)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        runner.run(given)
+        peak = tracemalloc.get_traced_memory()[1]
+        return peak + sum([int(given[source].nbytes) for source, _ in made.inputs])
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_many_samples_and_their_gradients_fit_the_bound(name: str, sample: Sample) -> None:
+    case, wanted = with_gradients(name, sample)
+    given: dict[tuple[str, str], Any] = {("seed", ""): np.int64(7)}
+    mapped = {}
+    with building(case.builder):
+        for key, value in case.values.items():
+            given["tensors", key] = value
+            if key in case.leaves:
+                tensor = case.leaves[key]
+                mapped[tensor] = leaf(("many", key), tensor.dtype, (MANY, *tensor.shape))
+                given["many", key] = np.ascontiguousarray(np.broadcast_to(value, (MANY, *value.shape)))
+        made = plan(batched(wanted, mapped, MANY))
+    assert measured(made, given) <= made.peak_bytes + BUFFERS
+
+
+@pytest.mark.parametrize("name", ["elementwise_1m", "mlp", "transformer", "lenet"])
+def test_large_workloads_fit_the_bound(name: str) -> None:
+    known = WORKLOADS[name]
+    case = known.case(**known.full)
+    (sweep,) = compile_request(case.program, case.request, Limits()).sweeps
+    given = {("tensors", key): value for key, value in case.values.items()}
+    assert measured(sweep.plan, given) <= sweep.plan.peak_bytes + BUFFERS
