@@ -6,7 +6,7 @@ NumPy's loops are at the speed of the memory that they read and write. With bloc
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -61,7 +61,8 @@ class Blocked:
     """The kernel of a cluster: called with its inputs, returns its results, in the order of `outputs`.
 
     `rows` of its `length` go through it at once. `shares` are the ranges of rows that cores run beside each other: they
-    do not depend on how many cores are free, so that sums over blocks are the same under load.
+    do not depend on how many cores are free, so that sums over blocks are the same under load. `over` pairs places: a
+    result may be written over an input whose rows are read for the last time before, or while, those are written.
     """
 
     rows: int
@@ -74,14 +75,21 @@ class Blocked:
     scratch: tuple[tuple[tuple[int, ...], Any], ...]
     totals: tuple[bool, ...]
     flat: bool
+    over: tuple[tuple[int, int], ...]
     workspace: int
 
-    def __call__(self, *arrays: Array) -> tuple[Array, ...]:
-        """Return the results: arrays, and totals of the blocks' sums."""
-        results: list[Any] = [
-            None if total else np.empty(tensor.shape, tensor.dtype.numpy)
-            for tensor, total in zip(self.outputs, self.totals, strict=True)
-        ]
+    def __call__(self, *arrays: Array, free: Collection[int] = ()) -> tuple[Array, ...]:
+        """Return the results: arrays, and totals of the blocks' sums.
+
+        Of the arrays, those at places in `free` may be written over, where `over` has them.
+        """
+        results: list[Any] = [None] * len(self.outputs)
+        for place, source in self.over:
+            if source in free:
+                results[place] = arrays[source]
+        for place, tensor in enumerate(self.outputs):
+            if results[place] is None and not self.totals[place]:
+                results[place] = np.empty(tensor.shape, tensor.dtype.numpy)
         places = results
         if self.flat:
             arrays = tuple([a.reshape(-1 if rowwise else ()) for a, rowwise in zip(arrays, self.sliced, strict=True)])
@@ -171,8 +179,29 @@ def blocked(cluster: Cluster, needed: Sequence[Tensor]) -> Blocked:
         tuple((() if flat else shape, dtype) for shape, dtype in allocation.kinds),
         tuple(tensor in cluster.totals for tensor in needed),
         flat is not None,
+        _over(cluster, allocation, inputs, needed),
         len(shares) * (_held(cluster, allocation) * rows // length + _totals(cluster)),
     )
+
+
+def _over(
+    cluster: Cluster, allocation: _Allocation, inputs: Sequence[tuple[Tensor, bool]], needed: Sequence[Tensor]
+) -> tuple[tuple[int, int], ...]:
+    """Return pairs of places: a result, and an input of its type that nothing reads behind the result's row."""
+    order = {node: number for number, node in enumerate(cluster.nodes)}
+    whole = {tensor for tensor, rowwise in inputs if not rowwise}
+    sources = {place: tensor for place, (tensor, rowwise) in enumerate(inputs) if rowwise and tensor not in whole}
+    pairs = []
+    for place, result in enumerate(needed):
+        if result in cluster.totals:
+            continue
+        for source, tensor in sources.items():
+            same = tensor.shape == result.shape and tensor.dtype is result.dtype
+            if same and order[allocation.last(tensor)] <= order[result.node]:
+                pairs.append((place, source))
+                del sources[source]
+                break
+    return tuple(pairs)
 
 
 def _held(cluster: Cluster, allocation: _Allocation) -> int:
@@ -296,6 +325,10 @@ class _Allocation:
 
     def _root(self, tensor: Tensor) -> Tensor:
         return self._base.get(tensor, tensor)
+
+    def last(self, tensor: Tensor) -> Node:
+        """Return the last node that reads a tensor or a view of it."""
+        return self._last[tensor]
 
     def last_reader(self, tensor: Tensor) -> Node | None:
         """Return the last node that reads a tensor itself."""

@@ -103,11 +103,13 @@ FORMULAS: Mapping[str, Callable[[Node], int]] = {
 """Operations of linear algebra. Source: Golub and Van Loan 2013, "Matrix computations", tables of each chapter."""
 
 WORKSPACE: Mapping[str, int] = {
+    "_derivative": 12,
     "_huber": 4,
     "_logit_residual": 4,
     "_logsumexp": 3,
     "_median": 3,
     "_normal_cdf": 8,
+    "_pow": 4,
     "_reshape": 0,
     "_softplus": 4,
     "_sum": 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.blocked import Blocked
 from engine.cores import claim_blas, computing
 from engine.errors import DeadlineExceeded, OpError, ValueFault
 from engine.execute.heap import keep_freed
@@ -93,7 +95,11 @@ def _walk(plan: Plan, given: Sequence[Any], deadline: float | None) -> list[Any]
 def _take(step: Step, memory: list[Any]) -> None:
     """Run a step. Nothing but `memory` holds arrays behind it, so that those let go of are free."""
     kernel, extra, params, args, results, dead, _ = step
-    result = kernel(*[memory[slot] for slot in args], *extra, **params)
+    if type(kernel) is Blocked and kernel.over:
+        free = [source for _, source in kernel.over if args[source] in dead and _is_free(memory, args[source])]
+        result = kernel(*[memory[slot] for slot in args], free=free)
+    else:
+        result = kernel(*[memory[slot] for slot in args], *extra, **params)
     if isinstance(results, int):
         memory[results] = result
     else:
@@ -101,6 +107,25 @@ def _take(step: Step, memory: list[Any]) -> None:
             memory[slot] = value
     for slot in dead:
         memory[slot] = None
+
+
+def _is_free(memory: list[Any], slot: int) -> bool:
+    """Whether nobody but `memory` holds an array or a view of it, so that it can be written over.
+
+    A view holds the array that it looks at, a caller his inputs, a plan its constants.
+    """
+    if _holders(memory, slot) != _ALONE:
+        return False
+    flags = memory[slot].flags  # which hold the array too
+    return bool(flags.owndata and flags.c_contiguous and flags.writeable)
+
+
+def _holders(memory: list[Any], slot: int) -> int:
+    """Return how many references there are to what is in a slot, as this interpreter counts its own."""
+    return sys.getrefcount(memory[slot])
+
+
+_ALONE = _holders([np.empty(0)], 0)
 
 
 def path_of(node: Node) -> tuple[str | int, ...]:
