@@ -43,7 +43,7 @@ def _products(request: dict[str, Any]) -> Sections:
     directions = _read(request, "vectors")
     moved = [leaves[name] for name in directions]
     output = request["output"]
-    back = torch.autograd.grad(values[output], moved, create_graph=True)
+    back = torch.autograd.grad(values[output], moved, create_graph=True, materialize_grads=True)
     pairs = zip(back, directions.values(), strict=True)
     recorded = [(gradient, vector) for gradient, vector in pairs if gradient.requires_grad]
     found = [torch.zeros_like(leaf) for leaf in moved]

@@ -5,6 +5,7 @@ gradients that are right where PyTorch's are not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,3 +202,42 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(Kink("linalg.det", {"A": [[1.0, 2.0], [2.0, 4.0]]}), [[4.0, -2.0], [-2.0, 1.0]]),
     Correction(Kink("linalg.det", {"A": [[0.0, 0.0], [0.0, 1.0]]}), [[1.0, 0.0], [0.0, 0.0]]),
 )
+
+
+def _any(_: Kink) -> bool:
+    return True
+
+
+def _of_one_element(kink: Kink) -> bool:
+    return len(kink.tensors["x"]) == 1
+
+
+def _begins_infinite(kink: Kink) -> bool:
+    return kink.tensors["x"][0] in (INF, -INF) and bool(kink.tensors["x"][1] == 0)
+
+
+def _moves_the_exponent(kink: Kink) -> bool:
+    return "b" in kink.tensors or (kink.inputs is not None and kink.inputs[0] == 0)
+
+
+SECOND_APART: tuple[tuple[str, Callable[[Kink], bool], str], ...] = (
+    ("softplus", _any, "PyTorch leaves out the threshold itself, whose gradient it takes from below"),
+    ("mish", _any, "PyTorch's is NaN where exp overflows; it is 0"),
+    (
+        "pow",
+        _moves_the_exponent,
+        "PyTorch's lacks the mixed term at the exponent 0, and is NaN at any zero",
+    ),
+    ("var", _of_one_element, "the value is NaN, PyTorch's second derivative 0"),
+    (
+        "logcumsumexp",
+        _begins_infinite,
+        "the gradient is NaN at the infinite element, and so is here what uses it",
+    ),
+    (
+        "binary_cross_entropy",
+        _any,
+        "the gradient by the input is clamped, that by the target not: order matters",
+    ),
+)
+"""Kinks whose second derivatives are not PyTorch's, by op, and why."""
