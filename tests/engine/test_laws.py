@@ -1,7 +1,8 @@
 """The laws that every op keeps, on every one of its samples.
 
-Typed shapes and dtypes are those of the run; gradients are central differences, gradients of gradients too; float32 is
-near float64; every primitive works unchanged when all its inputs gain a leading axis, which is what batching rests on.
+Typed shapes and dtypes are those of the run; gradients are central differences, gradients of gradients too; tangents
+and gradients are transposes, and every order of the two modes gives the same second derivatives; float32 is near
+float64; every primitive works unchanged when all its inputs gain a leading axis, which is what batching rests on.
 """
 
 from __future__ import annotations
@@ -312,6 +313,55 @@ def test_tangents_and_gradients_agree(name: str, sample: Sample) -> None:
         scale = max(1.0, *(float(np.abs(value).sum()) for value in [*values, *moved]), 1.0)
         assert abs(forward - backward_) <= 1e-10 * scale
         roots = [gradient for gradient in found.values() if gradient.requires_grad]
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_the_order_of_modes_does_not_matter(name: str, sample: Sample) -> None:
+    """Second derivatives are one by forward over reverse, reverse over forward and reverse over reverse mode."""
+    case = traced(name, sample)
+    if not recorded(case):
+        return
+    leaves = [case.leaves[key] for key in case.differentiable]
+    wanted, *others = [
+        [_values(case, tensor, like) for tensor, like in zip(found, leaves, strict=True)]
+        for found in _second_derivatives(case, leaves)
+    ]
+    for other in others:
+        for one, same in zip(wanted, other, strict=True):
+            np.testing.assert_allclose(same, one, rtol=1e-9, atol=1e-10 * max(1.0, float(np.abs(one).max(initial=0))))
+
+
+def _second_derivatives(case: Case, leaves: list[Tensor]) -> list[list[Tensor | None]]:
+    """Return the second derivatives of <seeds, results> in random directions, three times."""
+    rng = np.random.default_rng(10)
+    roots = recorded(case)
+    with building(case.builder):
+        directions = {tensor: _drawn(case, f"v_{place}", tensor, rng) for place, tensor in enumerate(leaves)}
+        seeds = [_drawn(case, f"u_{place}", root, rng) for place, root in enumerate(roots)]
+        gradients = dict(zip(leaves, backward(list(zip(roots, seeds, strict=True)), leaves), strict=True))
+        tangents = pushforward(roots, directions)
+        found = {tensor: gradient for tensor, gradient in gradients.items() if gradient is not None}
+        forward_over_reverse = dict(zip(found, pushforward(list(found.values()), directions), strict=True))
+        return [
+            [forward_over_reverse.get(tensor) for tensor in leaves],
+            backward(_moving(tangents, seeds), leaves),
+            backward(_moving(list(gradients.values()), list(directions.values())), leaves),
+        ]
+
+
+def _moving(roots: Sequence[Tensor | None], seeds: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    return [(root, seed) for root, seed in zip(roots, seeds, strict=True) if root is not None and root.requires_grad]
+
+
+def _drawn(case: Case, key: str, like: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return a leaf of random values, of a tensor's type."""
+    case.values[key] = rng.standard_normal(like.shape).astype(like.dtype.numpy)
+    return leaf(("tensors", key), like.dtype, like.shape)
+
+
+def _values(case: Case, tensor: Tensor | None, like: Tensor) -> np.ndarray:
+    """Return a derivative's values, zeros where there is none."""
+    return np.zeros(like.shape) if tensor is None else case.run([tensor])[0]
 
 
 @pytest.mark.parametrize(("name", "sample"), CASES)
