@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -88,6 +89,7 @@ def _without_coding(scope: Scope) -> Scope:
     return {**scope, "headers": kept}
 
 
+@lru_cache(256)
 def _accepted(header: str) -> tuple[Coding | None, bool]:
     """Return the coding that the client likes best, and whether it insists on one. Raises NotAcceptable.
 
@@ -110,6 +112,15 @@ _LEAST = 0.001
 """The weight of a reply as it is where the client says nothing of it."""
 
 
+def _vary(headers: list[tuple[bytes, bytes]]) -> None:
+    """Say that a reply depends on what the client accepts."""
+    for index, (name, value) in enumerate(headers):
+        if name == b"vary":
+            headers[index] = (name, value + b", Accept-Encoding")
+            return
+    headers.append((b"vary", b"Accept-Encoding"))
+
+
 class _Reply:
     """One reply on its way out. `insists` says that the client takes it only in its coding."""
 
@@ -120,7 +131,7 @@ class _Reply:
     async def send(self, message: Message) -> None:
         """Pass a message on; the first one waits for the body, which decides about its headers."""
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).add_vary_header("Accept-Encoding")
+            _vary(message["headers"])
             self._start = message
             return
         if self._start is not None:

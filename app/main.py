@@ -25,6 +25,7 @@ from app.placement import Placement
 from app.pool import Pool
 from app.registered import RegisteredGraphs
 from app.routes import catalogue, derivatives, docs, graphs, service
+from app.routes.direct import Direct
 from app.schemas.description import COMPONENTS
 from app.settings import Settings
 from app.store import Store
@@ -93,6 +94,7 @@ def _middleware(settings: Settings, metrics: Metrics, access: AccessLog) -> list
         Middleware(Admission, places=settings.concurrency + settings.queue, retry_after_s=settings.retry_after_s),
         Middleware(BodyBounds, most=settings.max_body_bytes, timeout_s=settings.body_timeout_ms / 1000),
         Middleware(Compression, most=settings.max_body_bytes),
+        Middleware(Direct, routes=[*derivatives.router.routes, *graphs.router.routes]),
     ]
 
 

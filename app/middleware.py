@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 import time
+from itertools import count
 from typing import Any
-from uuid import uuid4
 
 import structlog
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +33,19 @@ _HEADERS = {
     b"cache-control": b"no-store",
 }
 """What every response has unless its route says otherwise."""
+
+
+_PROCESS = secrets.token_hex(8)
+_COUNTER = count()
+"""The halves of the ids that are given here: one is this process's, the other the request's."""
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    """Return the first header of a name, or nothing."""
+    for known, value in scope["headers"]:
+        if known == name:
+            return str(value, "latin-1")
+    return ""
 
 
 class Observation:
@@ -75,8 +88,8 @@ class _Exchange:
         # A HEAD is answered as the GET it stands for; the server sends no body for it.
         self.scope = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         self.method: str = scope["method"]
-        given = Headers(scope=scope).get("x-request-id", "")
-        self.id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        given = _header(scope, b"x-request-id")
+        self.id = given if _REQUEST_ID.fullmatch(given) else f"{_PROCESS}{next(_COUNTER):016x}"
         self.status = 0
         self.problem: Problem | None = None
         self._send = send
@@ -156,7 +169,7 @@ class BodyBounds:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "")
+        declared = _header(scope, b"content-length")
         if declared.isdecimal() and int(declared[:20]) > self.most:
             raise self._too_large()
         await self.app(scope, self._bounded(receive), send)

@@ -51,7 +51,13 @@ class Operation:
 
     def options(self, given: Members, reading: Reading) -> dict[str, Any]:
         """Return the volatile members, defaults included. Raises Refused."""
-        return {name: self.record.members[name].value(given, name, (), reading) for name in self.volatile}
+        members = self.record.members
+        named = {name: members[name].value(given, name, (), reading) for name in given}
+        return {**self._defaults, **named}
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        return {name: self.record.members[name].value({}, name, (), Reading(1, 1)) for name in self.volatile}
 
     def request(self, members: Members, leaves: Leaves) -> Request:
         """Return the engine's request, in which types stand for tensors."""

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from app.cache import Cache
 from app.errors import Busy, ClientGone, Problem, TimedOut
@@ -85,7 +85,8 @@ class Placement:
         if read_s <= self._inline_s and await self._is_ready(call.graph):
             scale = _Scale(self._inline_s, deadline, self._light, read_s)
             try:
-                return self._evaluator.answer(replace(call, body=b"".join(body)), deadline, scale)
+                whole = Call(call.operation, b"".join(body), call.reads, call.writes, call.graph)
+                return self._evaluator.answer(whole, deadline, scale)
             except _Elsewhere as found:
                 key, deadline = found.key, found.deadline
         return await self._sent(_Sent(call, body, key, deadline, gone))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from fastapi import APIRouter
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app.evaluate import Call
@@ -29,7 +29,7 @@ async def answered(request: Request, operation: str, graph_id: str | None = None
     """Return the reply to a call, which brings its graph or calls the registered one of an id. Raises Problem."""
     reads, writes = codecs(request)
     state = request.app.state
-    body = [piece async for piece in request.stream()]
+    body = await _pieces(request)
     call = Call(operation, b"", reads, writes, graph_id)
     answer = await state.placement.answer(call, body, partial(gone, request))
     timings = answer.timings
@@ -38,8 +38,35 @@ async def answered(request: Request, operation: str, graph_id: str | None = None
     state.metrics.computed(phases, plan)
     if answer.elsewhere_s is not None:
         phases["elsewhere"] = answer.elsewhere_s
-    headers = {**VARY, "Server-Timing": _server_timing(phases, plan)}
-    return Response(answer.body, media_type=writes.media_type, headers=headers)
+    return _Reply(answer.body, writes.media_type, _server_timing(phases, plan))
+
+
+async def _pieces(request: Request) -> list[bytes]:
+    """Return the body as it arrives. Raises ClientDisconnect."""
+    pieces = []
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return pieces
+
+
+class _Reply(Response):
+    """A reply whose headers are made at once, without looking any of them up."""
+
+    def __init__(self, body: bytes | memoryview, media_type: str, timing: str) -> None:
+        self.status_code, self.body, self.background = 200, body, None
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", media_type.encode("ascii")),
+            (b"server-timing", timing.encode("ascii")),
+            *_VARY,
+        ]
+
+
+_VARY = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in VARY.items()]
 
 
 def _server_timing(phases: dict[str, float], plan: str) -> str:

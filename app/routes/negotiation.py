@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from fastapi import Depends
@@ -23,30 +24,34 @@ _BODIES = " or ".join(CODECS)
 
 def codecs(request: Request) -> tuple[Codec, Codec]:
     """Return the codecs of the request's body and of its reply. Raises NotAcceptable, UnsupportedMedia."""
-    writes = reply_codec(request)
-    return _body_codec(request), writes
+    return _codecs(request.headers.get("content-type", ""), request.headers.get("accept", "*/*"))
+
+
+@lru_cache(256)
+def _codecs(content_type: str, accept: str) -> tuple[Codec, Codec]:
+    writes = _BY_NAME[_best(accept, list(_BY_NAME))]
+    return _body_codec(content_type), writes
 
 
 def reply_codec(request: Request) -> Codec:
     """Return the codec of the reply that the client likes best. Raises NotAcceptable."""
-    return _BY_NAME[_best(request, list(_BY_NAME))]
+    return _BY_NAME[_best(request.headers.get("accept", "*/*"), list(_BY_NAME))]
 
 
 def accepts(offered: str) -> Any:
     """Return a dependency of resources that offer one media type."""
 
     def check(request: Request) -> None:
-        _best(request, [offered])
+        _best(request.headers.get("accept", "*/*"), [offered])
 
     return Depends(check)
 
 
-def _best(request: Request, offered: Sequence[str]) -> str:
+def _best(accept: str, offered: Sequence[str]) -> str:
     """Return the media type that the client likes best of those offered, the first among equals.
 
     Problem documents are JSON for everybody; who takes them takes the first media type too. Raises NotAcceptable.
     """
-    accept = request.headers.get("accept", "*/*")
     if accept == "*/*":
         return offered[0]
     ranges = weights(accept)
@@ -65,9 +70,8 @@ def _weight(name: str, ranges: Mapping[str, float]) -> float:
     return next((ranges[known] for known in wider if known in ranges), 0.0)
 
 
-def _body_codec(request: Request) -> Codec:
+def _body_codec(value: str) -> Codec:
     """Return the codec of the body, JSON where nothing is said of it. Raises UnsupportedMedia."""
-    value = request.headers.get("content-type", "")
     name, *parameters = (piece.strip() for piece in value.lower().split(";"))
     codec = _BY_NAME.get(name or JSON)
     charsets = [parameter.partition("=")[2].strip('"') for parameter in parameters if parameter.startswith("charset=")]
