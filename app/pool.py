@@ -1,8 +1,8 @@
-"""Where computations run: in threads, off the event loop, as many at a time as there are slots.
+"""Threads for what waits rather than computes: the store of registered graphs. Calls are computed elsewhere, as
+`app.placement` says.
 
-The routes call `run` with the whole bytes-to-bytes work of a request. Who waits for it can stop waiting, because the
-deadline passed or the client left; the work itself stops at the engine's next look at its deadline, and its slot is
-free from then on.
+The routes of registered graphs call `run`. Who waits for it can stop waiting, because the deadline passed or the client
+left; a slot is free again when its work ends.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _BRIEF_S = 0.02
 
 
 class Pool:
-    """A fixed number of slots for computations."""
+    """A fixed number of slots."""
 
     def __init__(self, slots: int) -> None:
-        self._executor = ThreadPoolExecutor(slots, thread_name_prefix="compute")
+        self._executor = ThreadPoolExecutor(slots, thread_name_prefix="store")
 
     async def run(self, work: Callable[[], T], *, timeout_s: float, gone: Callable[[], Awaitable[None]]) -> T:
         """Return what `work` returns, once a slot is free. `gone` returns when the client leaves.
