@@ -108,7 +108,7 @@ class Evaluator:
             options = asked.options(document.options, self._reading())
             arrays = decode_values(document, structure.sent, structure.dtype)
         except (Refused, TooManyFaults, InvalidRequest):
-            raise InvalidRequest(self._faults(asking, document, deadline)) from None
+            raise InvalidRequest(self._faults(asking, document.whole(), deadline)) from None
         parsed = time.perf_counter()
         deadline = _deadline(parsed - began, options["timeout_ms"], deadline)
         plan, kept = self._plan(asking, document, structure, arrays, deadline)

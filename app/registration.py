@@ -37,7 +37,7 @@ def read(body: bytes, codec: Codec, settings: Settings, deadline: float | None) 
         forms = {("tensors", name): form for name, form in graph.tensors.items()}
         values = decode_values(document, forms, graph.dtype)
     except (Refused, TooManyFaults, InvalidRequest):
-        raise InvalidRequest(_faults(document, settings)) from None
+        raise InvalidRequest(_faults(document.whole(), settings)) from None
     if reading.faults:
         raise InvalidRequest(reading.faults)
     arrays = {name: array for (_, name), array in values.items()}

@@ -43,10 +43,15 @@ def decode_values(document: Document, forms: Mapping[Source, TensorForm], dtype:
 def _array(document: Document, source: Source, form: TensorForm, dtype: DType) -> Array:
     section, name = source
     path: Path = (*document.sections[section], name, *(() if form.shorthand else ("data",)))
-    array = decode(document.values[section][name], form, path, dtype)
-    if array.dtype.kind == "f" and not array.all() and document.signed_values:
+    data = document.values[section][name]
+    array = decode(data, form, path, dtype)
+    if type(data) in _SIGNLESS and array.dtype.kind == "f" and not array.all() and document.signed_values:
         return decode(document.signed_values[section][name], form, path, dtype)
     return array
+
+
+_SIGNLESS = {list, int}
+"""What numbers are read as that lose the sign of `-0`."""
 
 
 def value_faults(document: Document, registered: GraphForm | None = None) -> Iterator[Fault]:

@@ -14,10 +14,14 @@ from itertools import chain
 from typing import Any, NoReturn
 
 import numpy as np
+import orjson
+import pybase64
 
 from app.errors import InvalidRequest
 from app.schemas.readers import WORDS, short
 from app.schemas.tensor import TensorForm
+from app.wire.cut import Packed
+from app.wire.numbers import Numbers
 from engine.errors import Fault, Path
 from engine.types import Category, DType, Shape, bool_
 
@@ -50,13 +54,31 @@ def decode(data: Any, form: TensorForm, path: Path, default: DType) -> Array:
     `form` has the dtype and the shape that go with it, if they were given; `default` is the dtype of numbers that
     name none. Raises InvalidRequest.
     """
+    if type(data) is Numbers:
+        return _from_numbers(data, form, path, default)
+    if type(data) is Packed:
+        return _from_base64(data.characters, form, path, default)
     if type(data) is bytes:
         return _from_bytes(data, form, path, default)
     if type(data) is str and data not in WORDS:
         return _from_base64(data, form, path, default)
     leaves = _flatten(data, path)
     dtype = form.dtype or (bool_ if leaves.kinds == {bool} else default)
-    return _shaped(_CONVERSIONS[dtype.category](leaves, dtype), leaves, form.shape)
+    return _shaped(_CONVERSIONS[dtype.category](leaves, dtype), leaves.shape, form.shape, path)
+
+
+def _from_numbers(numbers: Numbers, form: TensorForm, path: Path, default: DType) -> Array:
+    """Return the array of a long list of numbers; one that is not as simple as that goes the way of the others."""
+    dtype = form.dtype or default
+    wide = numbers.read(dtype)
+    if wide is not None:
+        array, misfits = _narrowed(wide, dtype)
+        if not misfits.any():
+            return _shaped(array, wide.shape, form.shape, path)
+    try:
+        return decode(numbers.lists(signed=dtype.is_floating), form, path, default)
+    except orjson.JSONDecodeError:
+        _refuse(path, "malformed_json", "the list is not JSON", "Send strict JSON.")
 
 
 def _refuse(path: Path, code: str, detail: str, hint: str) -> NoReturn:
@@ -106,14 +128,15 @@ def _unravel(index: int, shape: Shape) -> tuple[int, ...]:
     return tuple(reversed(indices))
 
 
-def _shaped(array: Array, leaves: _Leaves, shape: Shape | None) -> Array:
-    if shape is None or shape == leaves.shape:
-        return array.reshape(leaves.shape)
-    if not len(array) and shape[: len(leaves.shape)] == leaves.shape:  # lists cannot nest below a size of 0
+def _shaped(array: Array, nested: Shape, shape: Shape | None, path: Path) -> Array:
+    """Return the array, whose numbers were nested so, in the shape that was given with them."""
+    if shape is None or shape == nested:
+        return array.reshape(nested)
+    if not array.size and shape[: len(nested)] == nested:  # lists cannot nest below a size of 0
         return array.reshape(shape)
-    if len(leaves.shape) != 1 or len(array) != math.prod(shape):
-        given = f"{len(array)} values" if len(leaves.shape) == 1 else f"data of shape {list(leaves.shape)}"
-        _refuse_shape(leaves.path, given, shape)
+    if len(nested) != 1 or array.size != math.prod(shape):
+        given = f"{array.size} values" if len(nested) == 1 else f"data of shape {list(nested)}"
+        _refuse_shape(path, given, shape)
     return array.reshape(shape)
 
 
@@ -140,10 +163,29 @@ def _integers(leaves: _Leaves, dtype: DType) -> Array:
         wide = np.fromiter(flat, np.int64, len(flat))
     except OverflowError:
         _refuse_leaf(leaves, dtype, lambda leaf: bounds.min <= leaf <= bounds.max)
-    outside = (wide < bounds.min) | (wide > bounds.max)
-    if outside.any():
-        _refuse_number(leaves, int(outside.argmax()), dtype)
-    return wide.astype(dtype.numpy)
+    return _fitting(wide, leaves, dtype)
+
+
+def _fitting(wide: Array, leaves: _Leaves, dtype: DType) -> Array:
+    """Return the numbers, which are those of the leaves, in their dtype."""
+    array, misfits = _narrowed(wide, dtype)
+    if misfits.any():
+        _refuse_number(leaves, int(misfits.argmax()), dtype)
+    return array
+
+
+def _narrowed(wide: Array, dtype: DType) -> tuple[Array, Array]:
+    """Return float64 or int64 numbers in another dtype, and which of them it does not hold."""
+    if wide.dtype == dtype.numpy:
+        return wide, _NONE
+    with np.errstate(over="ignore"):
+        array = wide.astype(dtype.numpy)
+    if dtype.is_floating:
+        return array, np.isinf(array) & np.isfinite(wide)
+    return array, array != wide
+
+
+_NONE = np.zeros(1, np.bool_)
 
 
 def _whole_numbers(leaves: _Leaves, dtype: DType) -> list[int]:
@@ -159,15 +201,7 @@ def _is_whole(leaf: Any) -> bool:
 
 def _floats(leaves: _Leaves, dtype: DType) -> Array:
     flat = leaves.flat if leaves.kinds <= _NUMBERS or leaves.kinds == {bool} else _with_words(leaves, dtype)
-    wide = np.fromiter(flat, np.float64, len(flat))
-    if dtype.itemsize == 8:
-        return wide
-    with np.errstate(over="ignore"):
-        array = wide.astype(dtype.numpy)
-    overflowed = np.isinf(array) & np.isfinite(wide)
-    if overflowed.any():
-        _refuse_number(leaves, int(overflowed.argmax()), dtype)
-    return array
+    return _fitting(np.fromiter(flat, np.float64, len(flat)), leaves, dtype)
 
 
 _NUMBERS = {int, float}
@@ -235,7 +269,7 @@ def _range(dtype: DType) -> str:
     return "bool has true and false, also written 1 and 0."
 
 
-def _from_base64(text: str, form: TensorForm, path: Path, default: DType) -> Array:
+def _from_base64(text: str | memoryview, form: TensorForm, path: Path, default: DType) -> Array:
     if form.shape is None:
         _refuse(
             path,
@@ -244,7 +278,7 @@ def _from_base64(text: str, form: TensorForm, path: Path, default: DType) -> Arr
             'Base64 data needs `shape` beside it. The strings that are numbers are "NaN", "Infinity", "-Infinity".',
         )
     try:
-        raw = binascii.a2b_base64(text, strict_mode=True)
+        raw = pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         _refuse(path, "malformed_base64", f"the data is not base64: {error}", "Send standard base64 with its padding.")
     return _from_bytes(raw, form, path, default)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -17,10 +19,11 @@ import orjson
 
 from app.errors import BadBody, InvalidRequest
 from app.schemas.readers import MAX_FAULTS
+from app.wire.cut import Long, cut
 from app.wire.document import Document, Sections, Values, detach, find, object_of, refuse_repeated, too_deep
+from app.wire.numbers import NEGATIVE_ZERO, may_have_negative_zero
 from engine.errors import Fault, Path
 
-_NEGATIVE_ZERO = re.compile(rb"(?<![eE])-0(?=[,\]}\s])")
 _STRING_OR_NEGATIVE_ZERO = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![eE])-0(?=[,\]}\s])')
 
 
@@ -29,23 +32,44 @@ def read(text: bytes, sections: Sections, volatile: frozenset[str] = frozenset()
 
     Raises BadBody where it is not strict JSON, InvalidRequest where numbers overflow.
     """
-    document = JsonDocument(text, sections, volatile)
-    _refuse_duplicates(text, document)
-    _refuse_wide_integers(text, document, sections)
-    return document
+    shortened, long = cut(text)
+    if long:
+        with suppress(BadBody, InvalidRequest):
+            document = JsonDocument(shortened, sections, volatile, text)
+            if document.put_back(long):
+                return document
+    return JsonDocument(text, sections, volatile, text)
 
 
 class JsonDocument(Document):
-    """A request that came as JSON."""
+    """A request that came as JSON. `text` may have marks in place of long values, `whole` has none."""
 
-    def __init__(self, text: bytes, sections: Sections, volatile: frozenset[str]) -> None:
+    def __init__(self, text: bytes, sections: Sections, volatile: frozenset[str], whole: bytes) -> None:
         super().__init__(_load(text), sections, volatile)
-        self._text = text
+        self._text, self._whole, self._volatile = text, whole, volatile
+        _refuse_duplicates(text, self)
+        _refuse_wide_integers(text, self, sections)
+
+    def put_back(self, long: Mapping[str, Long]) -> bool:
+        """Put long values in place of their marks. Return whether all were values of tensors."""
+        found = 0
+        for values in self.values.values():
+            for name, value in values.items():
+                if type(value) is str and value in long:
+                    values[name] = long[value]
+                    found += 1
+        return found == len(long)
+
+    def whole(self) -> Document:
+        """Return the request with all values as Python objects, for what explains faults. Raises what reading does."""
+        if self._text is self._whole:
+            return self
+        return JsonDocument(self._whole, self.sections, self._volatile, self._whole)
 
     @cached_property
     def signed_values(self) -> Values | None:
         """The values with the sign of every `-0`, or None where the text has no such number."""
-        if not _NEGATIVE_ZERO.search(self._text):
+        if not may_have_negative_zero(self._text) or not NEGATIVE_ZERO.search(self._text):
             return None
         rewritten = _STRING_OR_NEGATIVE_ZERO.sub(_as_float, self._text)
         return detach(_load(rewritten), self.sections)
@@ -67,7 +91,7 @@ def _refuse_duplicates(text: bytes, document: Document) -> None:
 
 
 def _has_escaped_colon(text: bytes) -> bool:
-    return b"\\u" in text and (b"\\u003a" in text or b"\\u003A" in text)
+    return b"\\" in text and (b"\\u003a" in text or b"\\u003A" in text)
 
 
 def _nothing(_: str) -> None:

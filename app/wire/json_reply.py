@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import orjson
+import pybase64
 
 from app.wire.reply import Array, Kept, Members, Tensor, raw_bytes, type_of
 
@@ -30,28 +31,31 @@ def _written(member: Any, data: Callable[[Array], Any]) -> Any:
 
 
 def _base64(array: Array) -> str:
-    return binascii.b2a_base64(raw_bytes(array), newline=False).decode("ascii")
+    return pybase64.b64encode_as_string(raw_bytes(array))
 
 
 def _nested(array: Array) -> Any:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return _with_words(array)
-    if array.ndim == 0:
-        return orjson.Fragment(_flat(array)[1:-1])
-    return np.ascontiguousarray(array)
+    rows = np.ascontiguousarray(array)  # () becomes (1,)
+    finite = array.dtype.kind != "f" or np.isfinite(rows).all()
+    if finite and array.ndim:
+        return rows
+    text = _dumped(rows) if finite else _with_words(rows)
+    return orjson.Fragment(text if array.ndim else text[1:-1])
 
 
-def _flat(array: Array) -> bytes:
-    return orjson.dumps(array.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
+def _with_words(array: Array) -> bytes:
+    """Return the JSON of an array, strings in place of what is not finite. orjson writes null there."""
+    values = array[~np.isfinite(array)]
+    words = np.where(np.isnan(values), 0, np.where(values > 0, 1, 2))
+    pieces = _dumped(array).split(b"null")
+    return b"".join(chain.from_iterable(zip(pieces, [*_WORDS[words].tolist(), b""], strict=True)))
 
 
-def _with_words(array: Array) -> Any:
-    """Return nested lists in which strings stand for what is not finite; orjson alone would write null."""
-    values = np.array(orjson.loads(_flat(array)), dtype=object).reshape(array.shape)
-    values[np.isnan(array)] = "NaN"
-    values[np.isposinf(array)] = "Infinity"
-    values[np.isneginf(array)] = "-Infinity"
-    return values.tolist()
+_WORDS = np.array([b'"NaN"', b'"Infinity"', b'"-Infinity"'], object)
+
+
+def _dumped(array: Array) -> bytes:
+    return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 _ENCODINGS: dict[str, Callable[[Array], Any]] = {"json": _nested, "base64": _base64}
