@@ -33,6 +33,9 @@ _PIECE = 2**17
 
 _MAX_NESTING = 64
 Kind = Literal["d", "i"]
+Piece = tuple[int, int]
+"""Where a piece of a text begins and ends."""
+
 _KINDS: dict[Category, tuple[Kind, type]] = {Category.FLOAT: ("d", np.float64), Category.INTEGER: ("i", np.int64)}
 
 
@@ -52,16 +55,16 @@ class Numbers:
         cuts = self._cuts()
         if cuts is None or dtype.category not in _KINDS:
             return None
-        pieces = [slice(before + 1, after) for before, after in pairwise(cuts)]
-        marks = [_marks(self.text[piece]) for piece in pieces]
+        pieces = [(before + 1, after) for before, after in pairwise(cuts)]
+        marks = [_marks(self.text, piece) for piece in pieces]
         shape = _shape(b",".join(marks))
         if shape is None:
             return None
         kind, wide = _KINDS[dtype.category]
         flat: Array = np.empty(prod(shape), wide)
-        if not _fill(flat, map(self.text.__getitem__, pieces), marks, kind):
+        if not _fill(flat, self.text, pieces, marks, kind):
             return None
-        if kind == "d" and not flat.all() and any(may_have_negative_zero(self.text[piece]) for piece in pieces):
+        if kind == "d" and not flat.all() and any(may_have_negative_zero(self.text[slice(*piece)]) for piece in pieces):
             return None
         return flat.reshape(shape)
 
@@ -85,20 +88,23 @@ NEGATIVE_ZERO = re.compile(rb"(?<![eE])-0(?=[,\]}\s])")
 """What a parser takes for the integer 0. `1e-0` is something else."""
 
 
-def _marks(piece: bytes) -> bytes:
+def _marks(text: bytes, piece: Piece) -> bytes:
     """Return the brackets and commas of a piece, as they follow each other.
 
-    Where the lists are long, commas are counted from bracket to bracket: four times as fast as taking out the rest.
+    Where the lists are long, commas are counted from bracket to bracket: five times as fast as taking out the rest.
     """
-    text = np.frombuffer(piece, np.uint8)
-    places = np.flatnonzero(text | 6 == ord("[") | 6)  # the two brackets differ in these bits, and nothing else is so
+    begin, end = piece
+    characters = np.frombuffer(text, np.uint8)[begin:end]
+    places: Array = np.empty(0, np.intp)
+    if text.find(b"]", begin, end) >= 0 or text.find(b"[", begin, end) >= 0:
+        # The two brackets differ in these bits, and nothing else in numbers is so.
+        places = np.flatnonzero(characters | 6 == ord("[") | 6)
     if len(places) > _FEW:
-        return piece.translate(None, _PARTS_OF_NUMBERS)
-    commas = text == ord(",")
-    ends = [-1, *places.tolist(), len(piece)]
+        return text[begin:end].translate(None, _PARTS_OF_NUMBERS)
+    commas = characters == ord(",")
     return b"".join(
-        b"," * np.count_nonzero(commas[before + 1 : after]) + piece[after : after + 1]
-        for before, after in pairwise(ends)
+        b"," * np.count_nonzero(commas[before + 1 : after]) + text[begin + after : min(begin + after + 1, end)]
+        for before, after in pairwise((-1, *places.tolist(), end - begin))
     )
 
 
@@ -127,18 +133,17 @@ def _shape(marks: bytes) -> Shape | None:
     return shape if regular == marks else None
 
 
-def _fill(flat: Array, pieces: Iterable[bytes], marks: Iterable[bytes], kind: Kind) -> bool:
+def _fill(flat: Array, text: bytes, pieces: Iterable[Piece], marks: Iterable[bytes], kind: Kind) -> bool:
     """Put the numbers of the pieces into an array, one after the other. Return whether all went in and filled it.
 
     A piece is JSON once the lists in which it begins and ends are opened and closed; the marks are its brackets.
     """
-    parser = simdjson.Parser()
+    parser, view = simdjson.Parser(), memoryview(text)
     position = depth = 0
-    for piece, brackets in zip(pieces, marks, strict=True):
+    for (begin, end), brackets in zip(pieces, marks, strict=True):
         after = depth + brackets.count(b"[") - brackets.count(b"]")
-        text = piece if depth == after == 0 else b"".join((b"[" * depth, piece, b"]" * after))
         try:
-            array = parser.parse(text)
+            array = parser.parse(b"".join((b"[" * depth, view[begin:end], b"]" * after)))
             assert isinstance(array, simdjson.Array)
             numbers = np.frombuffer(array.as_buffer(of_type=kind), flat.dtype)
             del array  # the parser reads nothing else while it lives
