@@ -14,7 +14,6 @@ from itertools import chain
 from typing import Any, NoReturn
 
 import numpy as np
-import orjson
 import pybase64
 
 from app.errors import InvalidRequest
@@ -76,9 +75,10 @@ def _from_numbers(numbers: Numbers, form: TensorForm, path: Path, default: DType
         if not misfits.any():
             return _shaped(array, wide.shape, form.shape, path)
     try:
-        return decode(numbers.lists(signed=dtype.is_floating), form, path, default)
-    except orjson.JSONDecodeError:
+        lists = numbers.lists(signed=dtype.is_floating)
+    except ValueError:  # reading the request as a whole tells why
         _refuse(path, "malformed_json", "the list is not JSON", "Send strict JSON.")
+    return decode(lists, form, path, default)
 
 
 def _refuse(path: Path, code: str, detail: str, hint: str) -> NoReturn:

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from app.errors import BadBody
+from app.errors import BadBody, BodyTooLarge
 from app.schemas.readers import short
 from app.schemas.tensor import SHORTHAND
 from engine.errors import Fault, Path
@@ -114,6 +114,16 @@ def _dump(skeleton: Any) -> bytes:
         return orjson.dumps(skeleton)
     except orjson.JSONEncodeError:
         raise too_deep() from None
+
+
+MAX_CONTAINERS = 2_000_000
+"""Lists and objects that are made of one body: half a gigabyte. 128 MiB could ask for 130 million, 30 times as much."""
+
+
+def too_many_containers() -> BodyTooLarge:
+    """Return the problem of a body that has more lists and objects than are made of one."""
+    hint = "Send `data` as one flat list with `shape`, as base64, or as raw bytes in MessagePack."
+    return BodyTooLarge(f"The body has more than {MAX_CONTAINERS} lists and objects.", hint=hint)
 
 
 def too_deep() -> BadBody:

@@ -20,7 +20,18 @@ import orjson
 from app.errors import BadBody, InvalidRequest
 from app.schemas.readers import MAX_FAULTS
 from app.wire.cut import Long, cut
-from app.wire.document import Document, Sections, Values, detach, find, object_of, refuse_repeated, too_deep
+from app.wire.document import (
+    MAX_CONTAINERS,
+    Document,
+    Sections,
+    Values,
+    detach,
+    find,
+    object_of,
+    refuse_repeated,
+    too_deep,
+    too_many_containers,
+)
 from app.wire.numbers import NEGATIVE_ZERO, may_have_negative_zero
 from engine.errors import Fault, Path
 
@@ -131,6 +142,8 @@ def _wide(path: Path, value: _Digits) -> Fault:
 
 
 def _load(text: bytes) -> Any:
+    if len(text) > MAX_CONTAINERS and text.count(b"[") + text.count(b"{") > MAX_CONTAINERS:
+        raise too_many_containers()
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -16,7 +16,16 @@ import msgpack
 
 from app.errors import BadBody, InvalidRequest
 from app.schemas.readers import MAX_FAULTS
-from app.wire.document import Document, Sections, find, object_of, refuse_repeated, too_deep
+from app.wire.document import (
+    MAX_CONTAINERS,
+    Document,
+    Sections,
+    find,
+    object_of,
+    refuse_repeated,
+    too_deep,
+    too_many_containers,
+)
 from engine.errors import Fault, Path
 
 _HINT = "Send one MessagePack object: strings in UTF-8, keys that are strings, no extension types, nothing after it."
@@ -57,16 +66,25 @@ _REASONS: dict[type, str] = {
 
 def _unpack(body: bytes) -> Any:
     repeated = False
+    containers = 0
+
+    def items(found: list[Any]) -> list[Any]:
+        nonlocal containers
+        containers += 1
+        if containers > MAX_CONTAINERS:
+            raise too_many_containers()
+        return found
 
     def members(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
         nonlocal repeated
+        items(pairs)
         if not all(type(key) is str for key, _ in pairs):
             _refuse("a key is raw bytes")
         found = object_of(pairs)
         repeated = repeated or type(found) is not dict
         return found
 
-    tree = msgpack.unpackb(body, object_pairs_hook=members)
+    tree = msgpack.unpackb(body, object_pairs_hook=members, list_hook=items)
     if repeated:
         refuse_repeated(tree)
     return tree

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
+from app.wire.document import MAX_CONTAINERS
 from engine.types import Category, DType, Shape
 
 try:
@@ -69,8 +70,13 @@ class Numbers:
         return flat.reshape(shape)
 
     def lists(self, *, signed: bool) -> Any:
-        """Return the list as Python objects, if `signed` with floats in place of `-0`. Raises JSONDecodeError."""
+        """Return the list as Python objects, if `signed` with floats in place of `-0`.
+
+        Raises ValueError where it is not JSON, or more lists than are made of one body.
+        """
         text = self.text[self.begin : self.end]
+        if text.count(b"[") > MAX_CONTAINERS:
+            raise ValueError(MAX_CONTAINERS)
         return orjson.loads(NEGATIVE_ZERO.sub(b"-0.0", text) if signed else text)
 
     def _cuts(self) -> list[int] | None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.errors import BadBody, InvalidRequest, pointer
+from app.errors import BadBody, BodyTooLarge, InvalidRequest, pointer
+from app.wire import json_body
 from app.wire.document import Document
 from app.wire.json_body import read
 
@@ -127,3 +128,12 @@ def test_locate_leads_to_what_was_written(path: Any, place: str) -> None:
 def test_a_body_that_cannot_be_read_says_where() -> None:
     with pytest.raises(BadBody, match="line 2, column 7"):
         document('{"a": 1,\n "b": x}')
+
+
+@pytest.mark.parametrize("item", ["[]", "{}", '[{"a":[]}]'])
+def test_lists_without_number_are_refused_before_they_are_made(item: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_body, "MAX_CONTAINERS", 300)
+    document(f"[{','.join([item] * 75)}]")
+    with pytest.raises(BodyTooLarge) as refused:
+        document(f"[{','.join([item] * 301)}]")
+    assert "shape" in refused.value.faults[0].hint

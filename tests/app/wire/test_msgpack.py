@@ -6,7 +6,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from app.errors import BadBody, InvalidRequest, pointer
+from app.errors import BadBody, BodyTooLarge, InvalidRequest, pointer
 from app.wire import json_body, msgpack_body
 from app.wire.document import Document
 from engine.errors import Fault
@@ -118,3 +118,11 @@ def test_all_such_faults_are_told() -> None:
 def test_numbers_of_64_bits_are_exact() -> None:
     assert read(msgpack.packb({"seed": 2**64 - 1})).options == {"seed": 2**64 - 1}
     assert read(msgpack.packb({"a": -(2**63)})).skeleton == {"a": -(2**63)}
+
+
+def test_lists_without_number_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(msgpack_body, "MAX_CONTAINERS", 100)
+    read(msgpack.packb([[]] * 99))
+    for item in (b"\x90", b"\x80"):
+        with pytest.raises(BodyTooLarge):
+            read(b"\xdc\x00\x64" + item * 100)
