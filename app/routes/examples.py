@@ -132,6 +132,11 @@ EXAMPLES: dict[str, dict[str, Example]] = {
     },
     "check": {
         "tutorial": _example("The gradients of a linear layer are right", graphs.TUTORIAL),
+        "analytic": _example(
+            "An analytic function: complex steps show the gradients right to the last digits",
+            graphs.TANH_LAYER,
+            backward={"h": [1, 2, 3]},
+        ),
         "kinks": _example("At 0 the slopes of a rectifier differ: two kinks, and no failure", _RECTIFIER),
         "mapped": _example("Per-sample gradients, for every sample", graphs.BATCH, vmap=_ALL),
         "masked": _example(

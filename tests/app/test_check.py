@@ -88,6 +88,13 @@ def test_kinks_are_counted_and_are_no_failures(evaluator: Evaluator) -> None:
     assert [kink["index"] for kink in report["at_kinks"]] == [[1], [3]]
 
 
+def test_analytic_functions_are_right_to_the_last_digits(evaluator: Evaluator) -> None:
+    found = check(evaluator, EXAMPLES["check"]["analytic"]["value"])
+    for report in found["inputs"].values():
+        assert (report["method"], report["direction"]["passed"]) == ("complex step", True)
+        assert report["largest_relative"]["difference"] < 1e-14
+
+
 def test_what_is_not_finite_is_spelled_as_in_tensors(evaluator: Evaluator) -> None:
     found = check(evaluator, EXAMPLES["check"]["masked"]["value"])
     worst = found["inputs"]["x"]["largest_absolute"]
