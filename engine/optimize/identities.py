@@ -45,6 +45,9 @@ RULES: Mapping[str, Callable[[Sequence[Tensor]], Tensor | None]] = {
 }
 """By primitive: which of the tensors at hand has the values of the result, if one does."""
 
+COMMUTING = frozenset({"_add", "mul"})
+"""Primitives whose operands may be exchanged without changing a bit of the result."""
+
 
 def simplified(order: Sequence[Node], wanted: Sequence[Tensor]) -> tuple[list[Node], Sequence[Tensor]]:
     """Return the nodes that are left of `order`, and the tensors that have the values of those wanted.
@@ -65,7 +68,8 @@ def simplified(order: Sequence[Node], wanted: Sequence[Tensor]) -> tuple[list[No
             same[node.outputs[0]] = found
             continue
         if not node.params:
-            equal = known.setdefault((node.primitive, inputs), node)
+            operands = frozenset(inputs) if node.primitive.name in COMMUTING else inputs
+            equal = known.setdefault((node.primitive, operands), node)
             if equal is not node:
                 same.update(zip(node.outputs, [same.get(t, t) for t in equal.outputs], strict=True))
                 continue
