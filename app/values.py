@@ -45,7 +45,8 @@ def _array(document: Document, source: Source, form: TensorForm, dtype: DType) -
     path: Path = (*document.sections[section], name, *(() if form.shorthand else ("data",)))
     data = document.values[section][name]
     array = decode(data, form, path, dtype)
-    if type(data) in _SIGNLESS and array.dtype.kind == "f" and not array.all() and document.signed_values:
+    signless = document.lacks_signs and type(data) in _SIGNLESS and array.dtype.kind == "f"
+    if signless and not array.all() and document.signed_values:
         return decode(document.signed_values[section][name], form, path, dtype)
     return array
 

@@ -168,6 +168,8 @@ def _integers(leaves: _Leaves, dtype: DType) -> Array:
 
 def _fitting(wide: Array, leaves: _Leaves, dtype: DType) -> Array:
     """Return the numbers, which are those of the leaves, in their dtype."""
+    if wide.dtype == dtype.numpy:
+        return wide
     array, misfits = _narrowed(wide, dtype)
     if misfits.any():
         _refuse_number(leaves, int(misfits.argmax()), dtype)

@@ -31,6 +31,9 @@ class Document:
     the skeleton. Raises BadBody where the skeleton nests too deeply to be kept.
     """
 
+    lacks_signs = False
+    """Whether zeros in `values` may lack their signs, as far as a glance at the request tells."""
+
     def __init__(self, tree: Any, sections: Sections, volatile: frozenset[str] = frozenset()) -> None:
         self.sections = sections
         self.skeleton = tree

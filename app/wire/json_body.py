@@ -58,6 +58,7 @@ class JsonDocument(Document):
     def __init__(self, text: bytes, sections: Sections, volatile: frozenset[str], whole: bytes) -> None:
         super().__init__(_load(text), sections, volatile)
         self._text, self._whole, self._volatile = text, whole, volatile
+        self.lacks_signs = b"-0" in text
         _refuse_duplicates(text, self)
         _refuse_wide_integers(text, self, sections)
 
