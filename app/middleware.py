@@ -10,7 +10,9 @@ import asyncio
 import re
 import secrets
 import time
+from collections.abc import Awaitable, Generator
 from itertools import count
+from types import coroutine
 from typing import Any
 
 import structlog
@@ -188,8 +190,7 @@ class BodyBounds:
             if complete:
                 return await receive()
             try:
-                async with asyncio.timeout_at(latest):
-                    message = await receive()
+                message = await _by(latest, receive())
             except TimeoutError:
                 detail = f"The body did not arrive within {self.timeout_s:g} seconds."
                 raise SlowBody(detail, headers={"Connection": "close"}) from None
@@ -200,3 +201,29 @@ class BodyBounds:
             return message
 
         return bounded
+
+
+async def _by(latest: float, message: Awaitable[Message]) -> Message:
+    """Return the message. Raises TimeoutError where it has not come at the moment `latest`.
+
+    One that is there already is taken as it is: a timer, for the ten microseconds that it costs, would never ring.
+    """
+    coming = message.__await__()
+    try:
+        waited_for = next(coming)
+    except StopIteration as at_once:
+        found: Message = at_once.value
+        return found
+    async with asyncio.timeout_at(latest):
+        return await _rest(coming, waited_for)
+
+
+@coroutine
+def _rest(started: Generator[Any, Any, Message], waited_for: Any) -> Generator[Any, Any, Message]:
+    """Wait for what has been started and waits for something; it is closed where the waiting is given up."""
+    try:
+        yield waited_for
+    except BaseException:
+        started.close()
+        raise
+    return (yield from started)

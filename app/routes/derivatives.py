@@ -71,8 +71,10 @@ _VARY = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value i
 
 def _server_timing(phases: dict[str, float], plan: str) -> str:
     """Return the header's value, durations in milliseconds. Source: W3C Server Timing, section 2."""
-    described = {"plan": f";desc={plan}"}
-    return ", ".join(f"{name}{described.get(name, '')};dur={s * 1000:.3f}" for name, s in phases.items())
+    return ", ".join([f"{_DESCRIBED.get((name, plan), name)};dur={s * 1000:.3f}" for name, s in phases.items()])
+
+
+_DESCRIBED = {("plan", found): f"plan;desc={found}" for found in ("hit", "miss")}
 
 
 async def gone(request: Request) -> None:

@@ -34,13 +34,18 @@ def _base64(array: Array) -> str:
     return pybase64.b64encode_as_string(raw_bytes(array))
 
 
+_SMALL = 1000
+"""Elements up to which an array is written sooner than it is looked at whether all of it is finite."""
+
+
 def _nested(array: Array) -> Any:
     rows = np.ascontiguousarray(array)  # () becomes (1,)
+    if array.size <= _SMALL:
+        text = _dumped(rows)
+        text = _with_words(rows) if b"null" in text else text
+        return orjson.Fragment(text if array.ndim else text[1:-1])
     finite = array.dtype.kind != "f" or np.isfinite(rows).all()
-    if finite and array.ndim:
-        return rows
-    text = _dumped(rows) if finite else _with_words(rows)
-    return orjson.Fragment(text if array.ndim else text[1:-1])
+    return rows if finite else orjson.Fragment(_with_words(rows))
 
 
 def _with_words(array: Array) -> bytes:
