@@ -80,17 +80,11 @@ DTYPES: dict[str, DType] = {
 }
 
 _TO_COMPLEX = {float16: complex64, float32: complex64, float64: complex128}
-_TO_REAL = {complex64: float32, complex128: float64}
 
 
 def complex_of(dtype: DType) -> DType:
     """Return the complex dtype whose parts hold `dtype` (float16 has none of its own: complex64)."""
     return _TO_COMPLEX.get(dtype, dtype)
-
-
-def real_of(dtype: DType) -> DType:
-    """Return the dtype of a complex dtype's parts; others are returned as they are."""
-    return _TO_REAL.get(dtype, dtype)
 
 
 def _promote(a: DType, b: DType) -> DType:
