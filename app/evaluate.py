@@ -7,7 +7,7 @@ it through `app.placement`, the command line calls it directly.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -25,6 +25,7 @@ from app.structure import Asking, Called, Inline, Key, Structure
 from app.values import Array, Source, decode_values
 from app.wire.codec import JSON, Codec
 from app.wire.document import Document
+from app.wire.reply import Piece
 from engine.errors import DeadlineExceeded, Fault, GraphError, ValueFault
 from engine.program import Program
 
@@ -35,14 +36,16 @@ _INLINE = {name: Inline(name, operation) for name, operation in OPERATIONS.items
 class Call:
     """A request as it arrived: the operation, the body, the codecs of the body and of the reply.
 
-    `graph` is the id of the registered graph that it calls, None where the body has a graph.
+    `graph` is the id of the registered graph that it calls, None where the body has a graph. `put` puts the reply's
+    pieces where it is to stand, in the order in which they are made, and returns the whole.
     """
 
     operation: str
-    body: bytes
+    body: bytes | memoryview
     reads: Codec = JSON
     writes: Codec = JSON
     graph: str | None = None
+    put: Callable[[Iterable[Piece]], bytes | memoryview] = b"".join
 
 
 class Timings(NamedTuple):
@@ -121,7 +124,7 @@ class Evaluator:
             members["warnings"] = plan.warnings
         if options["dag"]:
             members["dag"] = plan.dag
-        body = call.writes.write(members, options["encoding"])
+        body = call.put(call.writes.pieces(members, options["encoding"]))
         encoded = time.perf_counter()
         return Answer(body, Timings(parsed - began, planned - parsed, ran - planned, encoded - ran, kept))
 

@@ -1,7 +1,8 @@
 """Messages between the server and its workers: a header of plain members as JSON, and a body of bytes as they are.
 
-A frame is the sizes of both, the header, the body. Nothing that a client sent is unpickled or looked at on the way.
-`app.workers` speaks it on the event loop, `app.worker` in a process that does nothing else.
+A frame is the sizes of both, the header, the body. Descriptors of segments may come with it. Nothing that a client sent
+is unpickled or looked at on the way. `app.workers` speaks it on the event loop, `app.worker` in a process that does
+nothing else.
 """
 
 from __future__ import annotations
@@ -32,18 +33,24 @@ def send(connection: socket.socket, header: Header, body: bytes | memoryview = b
     connection.sendall(body)
 
 
-def receive(connection: socket.socket) -> tuple[Header, bytearray]:
-    """Return the next frame. Raises Closed."""
-    header_size, body_size = _SIZES.unpack(_exactly(connection, _SIZES.size))
+def receive(connection: socket.socket) -> tuple[Header, bytearray, list[int]]:
+    """Return the next frame, and the descriptors that came with it. Raises Closed."""
+    begun, descriptors, _, _ = socket.recv_fds(connection, _SIZES.size, 1)
+    _some(len(begun))
+    header_size, body_size = _SIZES.unpack(begun + _exactly(connection, _SIZES.size - len(begun)))
     header = orjson.loads(_exactly(connection, header_size))
-    return header, _exactly(connection, body_size)
+    return header, _exactly(connection, body_size), descriptors
 
 
-async def send_async(connection: socket.socket, header: Header, body: Sequence[bytes]) -> None:
+async def send_async(
+    connection: socket.socket, header: Header, body: Sequence[bytes], descriptors: Sequence[int] = ()
+) -> None:
     """Send a frame whose body is in pieces. Raises OSError where the other side is gone."""
     loop = asyncio.get_running_loop()
     size = sum(map(len, body))
     head = _head(header, size)
+    if descriptors:
+        head = head[socket.send_fds(connection, [head], descriptors) :]
     if size <= _PIECE:
         await loop.sock_sendall(connection, b"".join([head, *body]))
         return

@@ -27,6 +27,7 @@ from app.registered import RegisteredGraphs
 from app.routes import catalogue, derivatives, docs, graphs, service
 from app.routes.direct import Direct
 from app.schemas.description import COMPONENTS
+from app.segments import Segments
 from app.settings import Settings
 from app.store import Store
 from engine.errors import did_you_mean
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.graphs = RegisteredGraphs(app.state.store, settings)
     app.state.evaluator = Evaluator(settings, app.state.graphs)
     app.state.pool = Pool(settings.concurrency)
+    app.state.segments = Segments(settings.max_body_bytes)
     app.state.placement = Placement(app.state.evaluator, app.state.graphs, settings)
     app.state.ready = False
     for module in (derivatives, graphs, catalogue, service):
@@ -74,6 +76,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.ready = False
     app.state.placement.workers.close()
+    app.state.segments.close()
     app.state.pool.close()
     app.state.store.close()
     app.state.access.flush()

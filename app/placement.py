@@ -17,6 +17,7 @@ from app.errors import Busy, ClientGone, Problem, TimedOut
 from app.evaluate import Answer, Call, Evaluator, Observer, Timings
 from app.frames import Header
 from app.registered import RegisteredGraphs
+from app.segments import Loan
 from app.settings import Settings
 from app.structure import Key
 from app.workers import Lost, Workers
@@ -74,8 +75,10 @@ class Placement:
         self._light: Cache[Key, bool] = Cache(settings.cached_plans, settings.cached_plans)
         self.workers = Workers(settings.model_copy(update={"store": graphs.path}))
 
-    async def answer(self, call: Call, body: Sequence[bytes], gone: Callable[[], Awaitable[None]]) -> Answer:
-        """Return the reply to a call whose body is in pieces. `gone` returns when the client leaves.
+    async def answer(
+        self, call: Call, body: Sequence[bytes], gone: Callable[[], Awaitable[None]], loan: Loan | None = None
+    ) -> Answer:
+        """Return the reply to a call whose body is in pieces, or in a segment. `gone` returns when the client leaves.
 
         Raises TimedOut, ClientGone, and what the evaluation raises.
         """
@@ -89,7 +92,7 @@ class Placement:
                 return self._evaluator.answer(whole, deadline, scale)
             except _Elsewhere as found:
                 key, deadline = found.key, found.deadline
-        return await self._sent(_Sent(call, body, key, deadline, gone))
+        return await self._sent(_Sent(call, body, loan, key, deadline, gone))
 
     async def _is_ready(self, graph_id: str | None) -> bool:
         """Whether what is called is at hand; a registered graph is fetched aside. Raises NotFound, StoreUnavailable."""
@@ -110,7 +113,7 @@ class Placement:
                 lent = time.perf_counter()
                 header = sent.header(others=self.workers.busy - 1)
                 reply, written = await worker.exchange(
-                    header, sent.body, lambda told: limit.reschedule(told["deadline"] + _GRACE_S)
+                    header, sent.body, sent.loan, lambda told: limit.reschedule(told["deadline"] + _GRACE_S)
                 )
                 worker.spent = reply.get("spent", False)
                 worker.last = sent.key
@@ -121,7 +124,9 @@ class Placement:
             raise Busy(detail, self._retry_after_s) from None
         return self._read(reply, written, sent.key, lent - asked, time.perf_counter() - lent)
 
-    def _read(self, reply: Header, written: bytearray, key: Key | None, queued_s: float, lent_s: float) -> Answer:
+    def _read(
+        self, reply: Header, written: bytearray | memoryview, key: Key | None, queued_s: float, lent_s: float
+    ) -> Answer:
         """Return a worker's answer. Raises Problem, and WorkerFailed where the service failed."""
         if "problem" in reply:
             raise Problem.unpacked(reply["problem"])
@@ -144,6 +149,7 @@ class _Sent:
 
     call: Call
     body: Sequence[bytes]
+    loan: Loan | None
     key: Key | None
     deadline: float
     gone: Callable[[], Awaitable[None]]

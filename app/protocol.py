@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import MEDIA_TYPE, Problem
+from app.receiving import Receiver, promised
+from app.segments import Segments
 
 
 class _LargeHeaders(Problem):
@@ -32,11 +35,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     max_header_bytes: int
     header_timeout_s: float
+    segments: Segments
 
     _header_bytes = 0
     """What has arrived since the last request was complete, while its successor's headers are not."""
     _in_headers = True
     _timer: asyncio.TimerHandle | None = None
+    _receiver: Receiver | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect headers from the start."""
@@ -50,13 +55,45 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to headers. A later request of the connection starts its own time."""
-        if self._in_headers and self._timer is None:
+        expecting = self._in_headers
+        if expecting and self._timer is None:
             self._expect_headers()
         self._header_bytes += len(data)
         super().data_received(data)
-        if self._in_headers and self._header_bytes > self.max_header_bytes:
+        if not self._in_headers:
+            if expecting:
+                self._hand_over()
+        elif self._header_bytes > self.max_header_bytes:
             detail = f"The request's line and headers have more than {self.max_header_bytes} bytes."
             self._refuse(_LargeHeaders(detail))
+
+    def _hand_over(self) -> None:
+        """Let a large body be received by its own protocol; nobody has asked for any of it yet."""
+        size = promised(self.headers)
+        if not size or self.pipeline or self.transport.is_closing():
+            return
+        loan = self.segments.lend(size)
+        if loan is None:
+            return
+        cycle = self.cycle
+        self._receiver = Receiver(self, cycle, loan, bytes(cycle.body))
+        cycle.body.clear()
+        cycle.message_event.clear()
+        cycle.receive = self._receiver.receive  # type: ignore[method-assign]
+        self._lead_to(self._receiver)
+
+    def take_back(self) -> None:
+        """Go on behind a large body."""
+        self._lead_to(self)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.on_message_complete()
+
+    def _lead_to(self, protocol: asyncio.BaseProtocol) -> None:
+        """Have the transport call another protocol. How it reads depends on that, and is settled as it begins to."""
+        self.flow.pause_reading()
+        self.transport.set_protocol(protocol)
+        self.flow.resume_reading()
 
     def on_headers_complete(self) -> None:
         """Count no more until the body is complete."""
@@ -74,6 +111,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Give the rest of a body that was answered before it was read as long as headers have."""
         super().on_response_complete()
+        if self._receiver is not None:
+            self._receiver.drop()
+            self._receiver = None
         if not self._in_headers:
             self._timer = self.loop.call_later(self.header_timeout_s, self.transport.close)
 
@@ -100,11 +140,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded_protocol(max_header_bytes: int, header_timeout_s: float) -> type[BoundedProtocol]:
-    """Return the protocol class with these bounds, for uvicorn to make one of for each connection."""
+def bounded_protocol(max_header_bytes: int, header_timeout_s: float, segments: Segments) -> type[BoundedProtocol]:
+    """Return the protocol class with these bounds, for uvicorn to make one of for each connection.
+
+    Large bodies are received into `segments`.
+    """
 
     class Bounded(BoundedProtocol):
         pass
 
     Bounded.max_header_bytes, Bounded.header_timeout_s = max_header_bytes, header_timeout_s
+    Bounded.segments = segments
     return Bounded

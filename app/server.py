@@ -46,7 +46,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         app,
         host=settings.host,
         port=settings.port,
-        http=bounded_protocol(settings.max_header_bytes, settings.header_timeout_ms / 1000),
+        http=bounded_protocol(settings.max_header_bytes, settings.header_timeout_ms / 1000, app.state.segments),
         ws="none",
         log_config=None,
         access_log=False,

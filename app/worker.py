@@ -1,9 +1,9 @@
 """A worker process: it answers one call after the other, and may be killed at any moment. `app.nursery` makes it.
 
 A call's frame names the codecs, and how many other workers compute at that moment: they have cores too. Its body is the
-client's, unread. While it computes, a worker tells when the client
-wants the call to be over, so that the server can hold it to that; then it sends the answer, the problem, or, if the
-service itself failed, the traceback.
+client's, unread, or stands in a segment of memory, and then the reply is written there too. While it computes, a worker
+tells when the client wants the call to be over, so that the server can hold it to that; then it sends the answer, the
+problem, or, if the service itself failed, the traceback.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from app.errors import Busy, Problem
 from app.evaluate import Call, Evaluator, Observer
 from app.frames import Closed, receive, send
+from app.segments import Mappings, Sheet
 from app.settings import Settings
 from app.structure import Key
 from app.wire.codec import CODECS
@@ -29,10 +30,12 @@ def work(connection: socket.socket, settings: Settings) -> None:
     _bound_memory(settings.worker_memory_bytes)
     gc.set_threshold(100_000, 50, 50)
     evaluator = Evaluator(settings)
+    mappings = Mappings()
     while True:
         try:
-            header, body = receive(connection)
-            reply, written = _answered(evaluator, header, body, _Teller(connection))
+            header, body, descriptors = receive(connection)
+            sheet = mappings.sheet(header["segment"], descriptors) if "segment" in header else None
+            reply, written = _answered(evaluator, header, body, sheet, _Teller(connection))
             del body
             send(connection, reply, written)
         except (Closed, OSError):
@@ -61,12 +64,17 @@ class _Teller(Observer):
 
 
 def _answered(
-    evaluator: Evaluator, header: dict[str, Any], body: bytearray, teller: _Teller
+    evaluator: Evaluator, header: dict[str, Any], body: bytearray, sheet: Sheet | None, teller: _Teller
 ) -> tuple[dict[str, Any], bytes | memoryview]:
     """Return the frame of the answer. A worker that met the bound on its memory says that it is spent."""
     try:
         call = Call(
-            header["operation"], bytes(body), CODECS[header["reads"]], CODECS[header["writes"]], header["graph"]
+            header["operation"],
+            sheet.body if sheet else bytes(body),
+            CODECS[header["reads"]],
+            CODECS[header["writes"]],
+            header["graph"],
+            sheet.put if sheet else b"".join,
         )
         with ExitStack() as others:
             for _ in range(header["others"]):
@@ -76,4 +84,7 @@ def _answered(
         return {"problem": problem.packed(), "spent": isinstance(problem, Busy)}, b""
     except Exception:  # noqa: BLE001  # it is raised again in the server, whose log has it
         return {"failed": traceback.format_exc()}, b""
-    return {"timings": tuple(answer.timings), "seconds": teller.seconds}, answer.body
+    reply = {"timings": tuple(answer.timings), "seconds": teller.seconds}
+    if sheet is not None and sheet.stands is not None:
+        return {**reply, "stands": sheet.stands}, b""
+    return reply, answer.body

@@ -20,6 +20,7 @@ import structlog
 
 from app.frames import Closed, Header, receive_async, send_async
 from app.nursery import MESSAGE
+from app.segments import Loan
 from app.settings import Settings
 
 _log = structlog.get_logger("gradd.workers")
@@ -46,20 +47,33 @@ class Worker:
         self.number, self.connection = number, connection
         self.last: Hashable = None
         self.spent = False
+        self._known: set[int] = set()
 
     async def exchange(
-        self, header: Header, body: Sequence[bytes], told: Callable[[Header], None]
-    ) -> tuple[Header, bytearray]:
-        """Return the answer to a call. What the worker tells before goes to `told`. Raises Lost."""
+        self, header: Header, body: Sequence[bytes], loan: Loan | None, told: Callable[[Header], None]
+    ) -> tuple[Header, bytearray | memoryview]:
+        """Return the answer to a call, whose body is in pieces or in a segment that is lent to it.
+
+        What the worker tells before goes to `told`. Raises Lost. A segment is not lent again once the worker was given
+        up: it may still write to it until it is no more.
+        """
         try:
-            await send_async(self.connection, header, body)
+            if loan is None:
+                await send_async(self.connection, header, body)
+            else:
+                segment, descriptors = loan.told(self._known)
+                await send_async(self.connection, {**header, "segment": segment}, (), descriptors)
             while True:
                 reply, written = await receive_async(self.connection)
                 if "deadline" not in reply:
-                    return reply, written
+                    return reply, loan.reply(*reply["stands"]) if loan and "stands" in reply else written
                 told(reply)
-        except (Closed, OSError):
-            raise Lost from None
+        except BaseException as error:
+            if loan is not None:
+                loan.spoil()
+            if isinstance(error, Closed | OSError):
+                raise Lost from None
+            raise
 
 
 class Workers:

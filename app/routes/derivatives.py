@@ -14,6 +14,7 @@ from app.operations import OPERATIONS
 from app.routes.examples import EXAMPLES
 from app.routes.negotiation import VARY, codecs
 from app.schemas.description import CALLS, bodies, problems, replies
+from app.segments import Loan
 
 router = APIRouter(tags=["derivatives"])
 
@@ -29,9 +30,14 @@ async def answered(request: Request, operation: str, graph_id: str | None = None
     """Return the reply to a call, which brings its graph or calls the registered one of an id. Raises Problem."""
     reads, writes = codecs(request)
     state = request.app.state
-    body = await _pieces(request)
+    pieces, loan = await _received(request)
     call = Call(operation, b"", reads, writes, graph_id)
-    answer = await state.placement.answer(call, body, partial(gone, request))
+    try:
+        answer = await state.placement.answer(call, pieces, partial(gone, request), loan)
+    finally:
+        pieces.clear()
+        if loan is not None:
+            loan.end()
     timings = answer.timings
     plan = "hit" if timings.kept else "miss"
     phases = {"parse": timings.parse, "plan": timings.plan, "run": timings.run, "encode": timings.encode}
@@ -41,8 +47,8 @@ async def answered(request: Request, operation: str, graph_id: str | None = None
     return _Reply(answer.body, writes.media_type, _server_timing(phases, plan))
 
 
-async def _pieces(request: Request) -> list[bytes]:
-    """Return the body as it arrives. Raises ClientDisconnect."""
+async def _received(request: Request) -> tuple[list[bytes], Loan | None]:
+    """Return the body in the pieces in which it arrives, and the segment if it is in one. Raises ClientDisconnect."""
     pieces = []
     while True:
         message = await request.receive()
@@ -50,7 +56,7 @@ async def _pieces(request: Request) -> list[bytes]:
             raise ClientDisconnect
         pieces.append(message.get("body", b""))
         if not message.get("more_body", False):
-            return pieces
+            return pieces, message.get("loan")
 
 
 class _Reply(Response):

@@ -14,7 +14,7 @@ from secrets import token_hex
 
 import numpy as np
 
-from app.wire.numbers import READS, Numbers
+from app.wire.numbers import READS, Numbers, Text
 
 LONG_LIST = LONG_STRING = 2**13
 """Bytes from which it pays to cut a value out."""
@@ -29,7 +29,7 @@ _BLOCK = 2**18
 class Packed:
     """A long string in a JSON text, which may be base64: text[begin:end], without its quotes."""
 
-    text: bytes
+    text: Text
     begin: int
     end: int
 
@@ -40,19 +40,21 @@ class Packed:
 
 
 Long = Numbers | Packed
+Places = np.ndarray[tuple[int], np.dtype[np.intp]]
 
 
-def cut(text: bytes) -> tuple[bytes, Mapping[str, Long]]:
+def cut(text: Text) -> tuple[bytes, Mapping[str, Long]]:
     """Return the text with a mark, a string, in place of each long value of a member; the values by mark.
 
     A backslash could hide where a string ends, so texts with one stay as they are.
     """
-    if len(text) < min(LONG_LIST, LONG_STRING) or b"\\" in text:
-        return text, {}
-    kept: list[bytes] = []
+    quotes = _quotes(text) if len(text) >= min(LONG_LIST, LONG_STRING) else None
+    if quotes is None:
+        return bytes(text), {}
+    kept: list[bytes | memoryview] = []
     found: dict[str, Long] = {}
     position = 0
-    for begin, end, value in _values(text):
+    for begin, end, value in _values(text, quotes):
         mark = f"{_MARK}{len(found)}"
         found[mark] = value
         kept += [text[position:begin], b'"%b"' % mark.encode()]
@@ -60,14 +62,14 @@ def cut(text: bytes) -> tuple[bytes, Mapping[str, Long]]:
     return b"".join((*kept, text[position:])), found
 
 
-def _values(text: bytes) -> Iterator[tuple[int, int, Long]]:
+def _values(text: Text, quotes: Places) -> Iterator[tuple[int, int, Long]]:
     """Yield the long values, each with the places where it begins and ends in the text."""
-    quotes = np.append(_quotes(text), len(text))
-    lengths = np.diff(quotes)
+    lengths = np.diff(quotes, append=len(text))
     long = lengths > LONG_LIST
     long[::2] = lengths[::2] > LONG_STRING
     for index in np.flatnonzero(long).tolist():
-        begin, end = int(quotes[index]), int(quotes[index + 1])
+        begin = int(quotes[index])
+        end = begin + int(lengths[index])
         if index % 2 == 0:
             yield begin, end + 1, Packed(text, begin + 1, end)
         elif READS:
@@ -76,25 +78,41 @@ def _values(text: bytes) -> Iterator[tuple[int, int, Long]]:
                 yield numbers.begin, numbers.end, numbers
 
 
-def _quotes(text: bytes) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Return the places of quotes; block by block, so that nothing large is allocated."""
-    blocks = range(0, len(text), _BLOCK)
-    characters = np.frombuffer(text, np.uint8)
-    return np.concatenate([np.flatnonzero(characters[at : at + _BLOCK] == ord('"')) + at for at in blocks])
+def _quotes(text: Text) -> Places | None:
+    """Return the places of quotes, None where there is a backslash.
+
+    Block by block: nothing large is allocated, and a block is in the cache when it is searched again.
+    """
+    found = [np.empty(0, np.intp)]
+    for begin in range(0, len(text), _BLOCK):
+        block = bytes(text[begin : begin + _BLOCK])
+        if b"\\" in block:
+            return None
+        if b'"' in block:
+            found.append(np.flatnonzero(np.frombuffer(block, np.uint8) == ord('"')) + begin)
+    return np.concatenate(found)
 
 
 _LIST_FOLLOWS = re.compile(rb"\s*:\s*(?=\[)")
 
 
-def _list_between(text: bytes, begin: int, end: int) -> Numbers | None:
+def _list_between(text: Text, begin: int, end: int) -> Numbers | None:
     """Return the list that follows a colon at `begin`, where no string stands before `end`: up to its last bracket.
 
-    Whether the brackets before the last one belong together is seen when it is read.
+    Objects may end behind it. Whether the brackets before the last one belong together is seen when it is read.
     """
     opening = _LIST_FOLLOWS.match(text, begin, end)
     if opening is None:
         return None
     begin = opening.end()
-    brace = text.find(b"}", begin, end)
-    last = text.rfind(b"]", begin, end if brace < 0 else brace)
-    return None if last < 0 else Numbers(text, begin, last + 1)
+    for tail in (max(begin, end - _TAIL), begin):
+        rest = bytes(text[tail:end])
+        brace = rest.find(b"}")
+        last = rest.rfind(b"]", 0, len(rest) if brace < 0 else brace)
+        if last >= 0:
+            return Numbers(text, begin, tail + last + 1)
+    return None
+
+
+_TAIL = 2**10
+"""Bytes behind the last number of a list, at most, if it is followed by what usually follows."""

@@ -32,13 +32,13 @@ from app.wire.document import (
     too_deep,
     too_many_containers,
 )
-from app.wire.numbers import NEGATIVE_ZERO, may_have_negative_zero
+from app.wire.numbers import NEGATIVE_ZERO, Text, may_have_negative_zero
 from engine.errors import Fault, Path
 
 _STRING_OR_NEGATIVE_ZERO = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![eE])-0(?=[,\]}\s])')
 
 
-def read(text: bytes, sections: Sections, volatile: frozenset[str] = frozenset()) -> Document:
+def read(text: Text, sections: Sections, volatile: frozenset[str] = frozenset()) -> Document:
     """Return the request that the text writes down.
 
     Raises BadBody where it is not strict JSON, InvalidRequest where numbers overflow.
@@ -49,13 +49,14 @@ def read(text: bytes, sections: Sections, volatile: frozenset[str] = frozenset()
             document = JsonDocument(shortened, sections, volatile, text)
             if document.put_back(long):
                 return document
-    return JsonDocument(text, sections, volatile, text)
+    whole = bytes(text)
+    return JsonDocument(whole, sections, volatile, whole)
 
 
 class JsonDocument(Document):
     """A request that came as JSON. `text` may have marks in place of long values, `whole` has none."""
 
-    def __init__(self, text: bytes, sections: Sections, volatile: frozenset[str], whole: bytes) -> None:
+    def __init__(self, text: bytes, sections: Sections, volatile: frozenset[str], whole: Text) -> None:
         super().__init__(_load(text), sections, volatile)
         self._text, self._whole, self._volatile = text, whole, volatile
         self.lacks_signs = b"-0" in text
@@ -76,7 +77,8 @@ class JsonDocument(Document):
         """Return the request with all values as Python objects, for what explains faults. Raises what reading does."""
         if self._text is self._whole:
             return self
-        return JsonDocument(self._whole, self.sections, self._volatile, self._whole)
+        whole = bytes(self._whole)
+        return JsonDocument(whole, self.sections, self._volatile, whole)
 
     @cached_property
     def signed_values(self) -> Values | None:

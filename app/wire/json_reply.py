@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
 import orjson
 import pybase64
 
-from app.wire.reply import Array, Kept, Members, Tensor, raw_bytes, type_of
+from app.wire.reply import Array, Kept, Members, Piece, Tensor, raw_bytes, type_of
+
+LONG = 2**18
+"""Bytes of an array from which on its text is made piece by piece."""
+
+_PIECE = 2**13
+"""Numbers whose text is made at once: both stay in the cache."""
+
+_MARK = b'"%b"' % token_hex(16).encode()
+"""What stands in the text in place of a long array, until it is cut there. No client knows it."""
 
 
-def write(members: Members, encoding: str) -> bytes:
-    """Return the reply; `encoding` says how tensors' data are written."""
-    return orjson.dumps(_written(members, _ENCODINGS[encoding]), option=orjson.OPT_SERIALIZE_NUMPY)
+def pieces(members: Members, encoding: str) -> Iterable[Piece]:
+    """Return the reply, in pieces where it has long arrays; `encoding` says how tensors' data are written."""
+    data, texts = _ENCODINGS[encoding]
+    long: list[Array] = []
+
+    def marked(array: Array) -> Any:
+        if array.nbytes < LONG:
+            return data(array)
+        long.append(np.ascontiguousarray(array))
+        return orjson.Fragment(_MARK)
+
+    text = orjson.dumps(_written(members, marked), option=orjson.OPT_SERIALIZE_NUMPY)
+    return _filled(text.split(_MARK), long, texts) if long else (text,)
+
+
+def _filled(
+    between: Iterable[bytes], long: Iterable[Array], texts: Callable[[Array], Iterable[Piece]]
+) -> Iterator[Piece]:
+    """Yield what stands between long arrays, and theirs."""
+    first, *others = between
+    yield first
+    for array, other in zip(long, others, strict=True):
+        yield from texts(array)
+        yield other
 
 
 def _written(member: Any, data: Callable[[Array], Any]) -> Any:
@@ -34,6 +65,15 @@ def _base64(array: Array) -> str:
     return pybase64.b64encode_as_string(raw_bytes(array))
 
 
+def _base64_texts(array: Array) -> Iterator[Piece]:
+    raw = raw_bytes(array)
+    step = 3 * 2**16  # three bytes are four characters
+    yield b'"'
+    for begin in range(0, len(raw), step):
+        yield pybase64.b64encode(raw[begin : begin + step])
+    yield b'"'
+
+
 _SMALL = 1000
 """Elements up to which an array is written sooner than it is looked at whether all of it is finite."""
 
@@ -44,8 +84,25 @@ def _nested(array: Array) -> Any:
         text = _dumped(rows)
         text = _with_words(rows) if b"null" in text else text
         return orjson.Fragment(text if array.ndim else text[1:-1])
-    finite = array.dtype.kind != "f" or np.isfinite(rows).all()
-    return rows if finite else orjson.Fragment(_with_words(rows))
+    return rows if _is_finite(rows) else orjson.Fragment(_with_words(rows))
+
+
+def _nested_texts(array: Array) -> Iterator[Piece]:
+    """Yield the text of an array with some dimensions: of so many rows at once, or of so much of a row, as fit."""
+    row = array[0].size
+    rows = max(1, _PIECE // row)
+    for begin in range(0, len(array), rows):
+        yield b"," if begin else b"["
+        if row > _PIECE:
+            yield from _nested_texts(array[begin])
+        else:
+            piece = array[begin : begin + rows]
+            yield memoryview(_dumped(piece) if _is_finite(piece) else _with_words(piece))[1:-1]
+    yield b"]"
+
+
+def _is_finite(array: Array) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def _with_words(array: Array) -> bytes:
@@ -63,5 +120,10 @@ def _dumped(array: Array) -> bytes:
     return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-_ENCODINGS: dict[str, Callable[[Array], Any]] = {"json": _nested, "base64": _base64}
+_ENCODINGS: dict[str, tuple[Callable[[Array], Any], Callable[[Array], Iterable[Piece]]]] = {
+    "json": (_nested, _nested_texts),
+    "base64": (_base64, _base64_texts),
+}
+"""How an array is written at once, and how piece by piece."""
+
 ENCODINGS = tuple(_ENCODINGS)

@@ -31,7 +31,7 @@ from engine.errors import Fault, Path
 _HINT = "Send one MessagePack object: strings in UTF-8, keys that are strings, no extension types, nothing after it."
 
 
-def read(body: bytes, sections: Sections, volatile: frozenset[str] = frozenset()) -> Document:
+def read(body: bytes | memoryview, sections: Sections, volatile: frozenset[str] = frozenset()) -> Document:
     """Return the request that the body holds.
 
     Raises BadBody where it is not strict MessagePack, InvalidRequest where something stands outside of tensors' values
@@ -47,7 +47,7 @@ def read(body: bytes, sections: Sections, volatile: frozenset[str] = frozenset()
     return MsgpackDocument(tree, sections, volatile)
 
 
-def _refuse_incomplete(body: bytes) -> None:
+def _refuse_incomplete(body: bytes | memoryview) -> None:
     """Refuse lists and objects that claim more items than there are, before room is made for them.
 
     1,000 nested lists, each of which claims as many items as the body has bytes, would keep a processor for minutes.
@@ -64,7 +64,7 @@ _REASONS: dict[type, str] = {
 }
 
 
-def _unpack(body: bytes) -> Any:
+def _unpack(body: bytes | memoryview) -> Any:
     repeated = False
     containers = 0
 

@@ -7,19 +7,17 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from app.wire.reply import Array, Kept, Members, Tensor, raw_bytes, type_of
-
-Part = bytes | memoryview
+from app.wire.reply import Array, Kept, Members, Piece, Tensor, raw_bytes, type_of
 
 
-def write(members: Members, encoding: str) -> bytes:  # noqa: ARG001
-    """Return the reply. Data are raw bytes whatever `encoding` says: it is about text."""
-    parts: list[Part] = []
+def pieces(members: Members, encoding: str) -> list[Piece]:  # noqa: ARG001
+    """Return the reply in pieces. Data are raw bytes whatever `encoding` says: it is about text."""
+    parts: list[Piece] = []
     _append(members, parts)
-    return b"".join(parts)
+    return parts
 
 
-def _append(member: Any, parts: list[Part]) -> None:
+def _append(member: Any, parts: list[Piece]) -> None:
     if isinstance(member, np.ndarray):
         _append_tensor(member, {}, parts)
     elif isinstance(member, Tensor):
@@ -33,8 +31,8 @@ def _append(member: Any, parts: list[Part]) -> None:
         parts.append(member.written(_pack) if isinstance(member, Kept) else _pack(member))
 
 
-def _append_tensor(array: Array, members: Members, parts: list[Part]) -> None:
-    """Append a tensor. Its bytes are copied once, into the reply."""
+def _append_tensor(array: Array, members: Members, parts: list[Piece]) -> None:
+    """Append a tensor. Its bytes are not copied here."""
     head = {**type_of(array), **members, "data": None}
     parts += [_pack(head)[:-1], _bin_header(array.nbytes), raw_bytes(array)]
 

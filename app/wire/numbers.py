@@ -8,11 +8,11 @@ as that is left to the way that every list can go: this one refuses nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import orjson
@@ -29,13 +29,12 @@ else:
 
 Array = np.ndarray[Any, Any]
 
-_PIECE = 2**17
+_PIECE = 2**18
 """Bytes that are read at a time: the text, simdjson's tape and the numbers stay in the cache."""
 
 _MAX_NESTING = 64
 Kind = Literal["d", "i"]
-Piece = tuple[int, int]
-"""Where a piece of a text begins and ends."""
+Text = bytes | memoryview
 
 _KINDS: dict[Category, tuple[Kind, type]] = {Category.FLOAT: ("d", np.float64), Category.INTEGER: ("i", np.int64)}
 
@@ -44,7 +43,7 @@ _KINDS: dict[Category, tuple[Kind, type]] = {Category.FLOAT: ("d", np.float64), 
 class Numbers:
     """A long list in a JSON text that may hold nothing but numbers and lists of them: text[begin:end]."""
 
-    text: bytes
+    text: Text
     begin: int
     end: int
 
@@ -53,64 +52,121 @@ class Numbers:
 
         They are float64 for floating dtypes and int64 for integers.
         """
-        cuts = self._cuts()
-        if cuts is None or dtype.category not in _KINDS:
-            return None
-        pieces = [(before + 1, after) for before, after in pairwise(cuts)]
-        marks = [_marks(self.text, piece) for piece in pieces]
-        shape = _shape(b",".join(marks))
-        if shape is None:
+        if dtype.category not in _KINDS:
             return None
         kind, wide = _KINDS[dtype.category]
-        flat: Array = np.empty(prod(shape), wide)
-        if not _fill(flat, self.text, pieces, marks, kind):
+        flat: list[Array] = []
+        marks: list[bytes] = []
+        try:
+            for found in parsed(self.text[self.begin : self.end], kind):
+                flat.append(found.numbers)
+                marks.append(found.marks)
+        except NotPlain:
             return None
-        if kind == "d" and not flat.all() and any(may_have_negative_zero(self.text[slice(*piece)]) for piece in pieces):
+        shape = _shape(b",".join(marks))
+        if shape is None or prod(shape) != sum(map(len, flat)):
             return None
-        return flat.reshape(shape)
+        return np.concatenate(flat, dtype=wide).reshape(shape)
 
     def lists(self, *, signed: bool) -> Any:
         """Return the list as Python objects, if `signed` with floats in place of `-0`.
 
         Raises ValueError where it is not JSON, or more lists than are made of one body.
         """
-        text = self.text[self.begin : self.end]
+        text = bytes(self.text[self.begin : self.end])
         if text.count(b"[") > MAX_CONTAINERS:
             raise ValueError(MAX_CONTAINERS)
         return orjson.loads(NEGATIVE_ZERO.sub(b"-0.0", text) if signed else text)
 
-    def _cuts(self) -> list[int] | None:
-        """Return the places of commas about a piece apart, and the ends; None where so many bytes have no comma."""
-        cuts = [self.begin - 1]
-        while self.end - cuts[-1] > _PIECE:
-            comma = self.text.rfind(b",", cuts[-1] + 1, cuts[-1] + _PIECE)
-            if comma < 0:
-                return None
-            cuts.append(comma)
-        return [*cuts, self.end]
+
+class NotPlain(Exception):
+    """A text is no list of plain numbers, or its commas are too far apart."""
+
+
+class Piece(NamedTuple):
+    """A piece of a list: its numbers, and the brackets and commas around and between them, one after the other."""
+
+    numbers: Array
+    marks: bytes
+
+
+def parsed(text: Text, kind: Kind) -> Iterator[Piece]:
+    """Yield the numbers of a text that begins and ends with a list or at a comma, piece by piece. Raises NotPlain.
+
+    What brackets belong together is not looked at: the marks of all pieces tell.
+    """
+    parser = simdjson.Parser()
+    for begin, end in pairwise(_cuts(text)):
+        yield _parsed(parser, text[begin + 1 : end], kind)
+
+
+def _cuts(text: Text) -> Iterator[int]:
+    """Yield the places of commas about a piece apart, and the ends. Raises NotPlain where there is none so long."""
+    cut = -1
+    yield cut
+    while len(text) - cut > _PIECE:
+        comma = bytes(text[cut + 1 : cut + _PIECE]).rfind(b",")
+        if comma < 0:
+            raise NotPlain
+        cut += 1 + comma
+        yield cut
+    yield len(text)
+
+
+def _parsed(parser: simdjson.Parser, text: Text, kind: Kind) -> Piece:
+    """Return the numbers of a piece. Raises NotPlain.
+
+    It is JSON once the lists in which it begins and ends are opened and closed.
+    """
+    piece = b"".join((b"[", text, b"]"))
+    flat = piece.find(b"]", 0, -1) < 0 and piece.find(b"[", 1) < 0
+    marks = b"" if flat else _marks(piece[1:-1])
+    if not flat:
+        opened, closed = _outside(marks)
+        piece = b"".join((b"[" * opened, piece, b"]" * closed))
+    try:
+        array = parser.parse(piece)
+        assert isinstance(array, simdjson.Array)
+        numbers: Array = np.frombuffer(array.as_buffer(of_type=kind), _WIDE[kind])
+        del array  # the parser reads nothing else while it lives
+    except (ValueError, TypeError, RuntimeError):  # no JSON; not of the kind; too wide
+        raise NotPlain from None
+    if flat:
+        marks = b"," * (len(numbers) - 1)
+    if kind == "d" and not numbers.all() and may_have_negative_zero(piece):
+        raise NotPlain
+    return Piece(numbers, marks)
+
+
+_WIDE: dict[Kind, type] = dict(_KINDS.values())
+
+
+def _outside(marks: bytes) -> tuple[int, int]:
+    """Return how many lists are open before a piece with these marks at least, and how many are behind it."""
+    characters = np.frombuffer(marks, np.uint8)
+    levels = np.cumsum((characters == ord("[")).astype(np.int8) - (characters == ord("]")), dtype=np.int64)
+    opened = -min(0, int(levels.min()))
+    return opened, opened + int(levels[-1])
 
 
 NEGATIVE_ZERO = re.compile(rb"(?<![eE])-0(?=[,\]}\s])")
 """What a parser takes for the integer 0. `1e-0` is something else."""
 
 
-def _marks(text: bytes, piece: Piece) -> bytes:
-    """Return the brackets and commas of a piece, as they follow each other.
+def _marks(text: bytes) -> bytes:
+    """Return the brackets and commas of a text, as they follow each other.
 
     Where the lists are long, commas are counted from bracket to bracket: five times as fast as taking out the rest.
     """
-    begin, end = piece
-    characters = np.frombuffer(text, np.uint8)[begin:end]
-    places: Array = np.empty(0, np.intp)
-    if text.find(b"]", begin, end) >= 0 or text.find(b"[", begin, end) >= 0:
-        # The two brackets differ in these bits, and nothing else in numbers is so.
-        places = np.flatnonzero(characters | 6 == ord("[") | 6)
+    characters = np.frombuffer(text, np.uint8)
+    # The two brackets differ in these bits, and nothing else in numbers is so.
+    places = np.flatnonzero(characters | 6 == ord("[") | 6)
     if len(places) > _FEW:
-        return text[begin:end].translate(None, _PARTS_OF_NUMBERS)
+        return text.translate(None, _PARTS_OF_NUMBERS)
     commas = characters == ord(",")
     return b"".join(
-        b"," * np.count_nonzero(commas[before + 1 : after]) + text[begin + after : min(begin + after + 1, end)]
-        for before, after in pairwise((-1, *places.tolist(), end - begin))
+        b"," * np.count_nonzero(commas[before + 1 : after]) + text[after : after + 1]
+        for before, after in pairwise((-1, *places.tolist(), len(text)))
     )
 
 
@@ -137,28 +193,6 @@ def _shape(marks: bytes) -> Shape | None:
         regular = b"".join((b"[", (regular + b",") * (count - 1), regular, b"]"))
         shape = (count, *shape)
     return shape if regular == marks else None
-
-
-def _fill(flat: Array, text: bytes, pieces: Iterable[Piece], marks: Iterable[bytes], kind: Kind) -> bool:
-    """Put the numbers of the pieces into an array, one after the other. Return whether all went in and filled it.
-
-    A piece is JSON once the lists in which it begins and ends are opened and closed; the marks are its brackets.
-    """
-    parser, view = simdjson.Parser(), memoryview(text)
-    position = depth = 0
-    for (begin, end), brackets in zip(pieces, marks, strict=True):
-        after = depth + brackets.count(b"[") - brackets.count(b"]")
-        try:
-            array = parser.parse(b"".join((b"[" * depth, view[begin:end], b"]" * after)))
-            assert isinstance(array, simdjson.Array)
-            numbers = np.frombuffer(array.as_buffer(of_type=kind), flat.dtype)
-            del array  # the parser reads nothing else while it lives
-            flat[position : position + len(numbers)] = numbers
-        except (ValueError, TypeError, RuntimeError):  # no JSON; not of the kind; too wide, or more numbers than room
-            return False
-        position += len(numbers)
-        depth = after
-    return position == flat.size
 
 
 def may_have_negative_zero(text: bytes) -> bool:

@@ -16,6 +16,8 @@ from engine.types import DTYPES
 
 Array = np.ndarray[Any, Any]
 Members = Mapping[str, Any]
+Piece = bytes | memoryview
+"""A part of a reply as it is sent."""
 
 _NAMES = {dtype.numpy: name for name, dtype in DTYPES.items()}
 """Names by NumPy dtype; looking one up is ten times as fast as NumPy's own `name`."""

@@ -59,16 +59,25 @@ class Client:
 
     def leaving(self, path: str, body: Any) -> None:
         """Post a request, and leave as soon as its body is read."""
-        messages: list[dict[str, Any]] = [
-            {"type": "http.request", "body": json.dumps(body).encode()},
-            {"type": "http.disconnect"},
-        ]
+        self._call(path, [{"type": "http.request", "body": json.dumps(body).encode()}, {"type": "http.disconnect"}])
+
+    def lent(self, path: str, body: Any, *, leaving: bool = False) -> tuple[int, bytes]:
+        """Post a request whose body was received into a segment, as large ones are; return the status and the reply."""
+        text = json.dumps(body).encode()
+        loan = self.app.state.segments.lend(len(text))
+        loan.body[:] = text
+        messages = [{"type": "http.request", "body": loan.body, "loan": loan}]
+        return self._call(path, messages + [{"type": "http.disconnect"}] * leaving)
+
+    def _call(self, path: str, messages: list[dict[str, Any]]) -> tuple[int, bytes]:
+        """Call the application with what it receives, and after that with nothing more."""
+        sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
-            return messages.pop(0)
+            return messages.pop(0) if messages else await asyncio.Future()
 
-        async def send(_: Any) -> None:
-            pass
+        async def send(message: Any) -> None:
+            sent.append(message)
 
         scope = {
             "type": "http",
@@ -80,6 +89,7 @@ class Client:
             "headers": [],
         }
         self._runner.run(self.app(scope, receive, send))
+        return sent[0]["status"], b"".join(bytes(message.pop("body")) for message in sent[1:])
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Let the application's loop run until the condition holds; for what nobody asks it for."""

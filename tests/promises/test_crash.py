@@ -17,6 +17,20 @@ def test_a_crash_fails_one_request(faulty: Faulty, fault: str) -> None:
         assert client.post("/v1/gradients", sum_of_exp()).status_code == 200
 
 
+@pytest.mark.parametrize("ended", ["abort", "hang", "leaving"])
+def test_memory_that_a_lost_worker_may_write_to_is_not_lent_again(faulty: Faulty, ended: str) -> None:
+    with faulty(timeout_ms=300) as client:
+        segments = client.app.state.segments
+        seed = SEEDS["hang" if ended == "leaving" else ended]
+        status, _ = client.lent("/v1/gradients", sum_of_exp(seed=seed), leaving=ended == "leaving")
+        assert status == {"abort": 503, "hang": 504, "leaving": 499}[ended]
+        assert not segments._free
+        status, reply = client.lent("/v1/gradients", sum_of_exp())
+        assert status == 200
+        assert b'"gradients"' in reply
+        assert [segment.number for segment in segments._free] == [1]
+
+
 def test_others_are_answered_meanwhile(faulty: Faulty) -> None:
     with faulty(concurrency=2) as client:
         seeds = [SEEDS["leave"] if index % 4 == 0 else index for index in range(24)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from app.schemas.tensor import TensorForm
-from app.wire import json_reply, msgpack_reply
+from app.wire.codec import JSON, MSGPACK
 from app.wire.decode import decode
 from app.wire.reply import raw_bytes
 from engine.types import DTYPES, float64
@@ -32,9 +32,9 @@ EXTREMES: dict[str, list[Any]] = {
 
 
 WAYS: dict[str, Any] = {
-    "numbers": lambda members: orjson.loads(json_reply.write(members, "json")),
-    "base64": lambda members: orjson.loads(json_reply.write(members, "base64")),
-    "MessagePack": lambda members: msgpack.unpackb(msgpack_reply.write(members, "json")),
+    "numbers": lambda members: orjson.loads(JSON.write(members, "json")),
+    "base64": lambda members: orjson.loads(JSON.write(members, "base64")),
+    "MessagePack": lambda members: msgpack.unpackb(MSGPACK.write(members, "json")),
 }
 """How a reply is written, and read as a client would."""
 
@@ -109,4 +109,4 @@ def test_every_int64_is_exact(numbers: list[int]) -> None:
 
 def test_narrow_floats_are_printed_with_few_digits() -> None:
     for name, text in (("float16", b"[0.099975586]"), ("float32", b"[0.1]"), ("float64", b"[0.1]")):
-        assert json_reply.write({"x": np.array([0.1], name)}, "json").endswith(b'"data":' + text + b"}}")
+        assert JSON.write({"x": np.array([0.1], name)}, "json").endswith(b'"data":' + text + b"}}")
