@@ -22,6 +22,7 @@ from pathlib import Path
 
 import structlog
 
+from app.changes import Changes
 from app.errors import OverQuota, StoreUnavailable
 from app.settings import Settings
 
@@ -45,6 +46,11 @@ CREATE TABLE graphs (
 
 _BUSY_S = 2.0
 """How long a write waits for another process's write. Readers wait for nobody: the file has a write-ahead log."""
+
+
+_TRUSTED_S = 1.0
+"""How long it is believed that a graph is there while nobody says that one was deleted. Whoever deletes one says so at
+once, unless it is another program, or dies in between."""
 
 
 class UnusableStore(Exception):
@@ -85,6 +91,8 @@ class Store:
         self._own = settings.store is None
         self.path = settings.store or _temporary()
         self._idle: deque[sqlite3.Connection] = deque()
+        self._deletions: Changes | None = None
+        self._seen: dict[str, tuple[bytes, float]] = {}
         self._finalizer = weakref.finalize(self, _discard, self._idle, self.path.parent if self._own else None)
 
     def check(self) -> None:
@@ -101,9 +109,30 @@ class Store:
         self._finalizer()
 
     def __contains__(self, graph_id: str) -> bool:
-        """Whether the graph is kept. About 4 µs, so that the event loop can ask. Raises StoreUnavailable."""
+        """Whether the graph is kept. Quick enough for the event loop to ask. Raises StoreUnavailable.
+
+        One that was seen is not looked up again until somebody deletes one, or some time has passed.
+        """
+        seen = self._seen.get(graph_id)
+        if seen is not None and self._deletions is not None:
+            word, until = seen
+            if word == self._deletions.word and time.monotonic() < until:
+                return True
+        return self._looked_up(graph_id)
+
+    def _looked_up(self, graph_id: str) -> bool:
+        """Ask the file. What it says is as of when it was asked, so the word is taken before."""
         with self._connection() as connection:
-            return connection.execute("SELECT 1 FROM graphs WHERE id = ?", (graph_id,)).fetchone() is not None
+            assert self._deletions is not None
+            word, until = self._deletions.word, time.monotonic() + _TRUSTED_S
+            found = connection.execute("SELECT 1 FROM graphs WHERE id = ?", (graph_id,)).fetchone() is not None
+        if len(self._seen) >= self._settings.max_graphs:
+            self._seen.clear()
+        if found:
+            self._seen[graph_id] = word, until
+        else:
+            self._seen.pop(graph_id, None)
+        return found
 
     def get(self, graph_id: str) -> Kept | None:
         """Return the graph, or None. Raises StoreUnavailable."""
@@ -131,8 +160,12 @@ class Store:
 
     def delete(self, graph_id: str) -> bool:
         """Forget a graph; return whether there was one. Raises StoreUnavailable."""
-        with self._connection() as connection, _transaction(connection):
-            return connection.execute("DELETE FROM graphs WHERE id = ?", (graph_id,)).rowcount > 0
+        with self._connection() as connection:
+            assert self._deletions is not None
+            with _transaction(connection):
+                found = connection.execute("DELETE FROM graphs WHERE id = ?", (graph_id,)).rowcount > 0
+            self._deletions.note()
+            return found
 
     def usage(self) -> Usage:
         """Return how much is kept. Raises StoreUnavailable."""
@@ -185,6 +218,8 @@ class Store:
         connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             _prepare(connection, self.path)
+            if self._deletions is None:
+                self._deletions = Changes(self.path.with_name(f"{self.path.name}-deletions"))
         except BaseException:
             connection.close()
             raise
