@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 from starlette.datastructures import MutableHeaders
@@ -20,7 +21,7 @@ from app.errors import NotAcceptable, UnsupportedMedia
 MIN_SIZE = 1400
 """Bytes of a reply below which compressing saves no packet."""
 
-_BRIEF = 2**16
+BRIEF = 2**16
 """Bytes that are worked on at once, on the event loop: at most 2 ms, while a thread takes 0.1 ms to be handed work."""
 
 _WORTHWHILE = 0.9
@@ -44,7 +45,7 @@ class Compression:
             await self.app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
-        reply = _Reply(send, *_accepted(headers.get(b"accept-encoding", "")))
+        reply = _Reply(send, accepted(headers.get(b"accept-encoding", "")))
         coding = _sent(headers.get(b"content-encoding", ""))
         if coding is not None:
             scope, receive = _without_coding(scope), self._inflated(coding, receive)
@@ -89,9 +90,27 @@ def _without_coding(scope: Scope) -> Scope:
     return {**scope, "headers": kept}
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The coding that a client likes best, None where it likes none, and whether it insists on one."""
+
+    coding: Coding | None
+    insists: bool = False
+
+    def is_worth(self, body: bytes) -> bool:
+        """Whether a reply is compressed."""
+        if self.coding is None or not body:
+            return False
+        return self.insists or (len(body) >= MIN_SIZE and _pays(self.coding, body))
+
+
+def _pays(coding: Coding, body: bytes) -> bool:
+    return len(body) <= BRIEF or len(coding.compress(body[:BRIEF])) < _WORTHWHILE * BRIEF
+
+
 @lru_cache(256)
-def _accepted(header: str) -> tuple[Coding | None, bool]:
-    """Return the coding that the client likes best, and whether it insists on one. Raises NotAcceptable.
+def accepted(header: str) -> Accepted:
+    """Return what an Accept-Encoding header asks for. Raises NotAcceptable.
 
     Source: RFC 9110, section 12.5.3.
     """
@@ -101,9 +120,9 @@ def _accepted(header: str) -> tuple[Coding | None, bool]:
     plain = given.get("identity", given.get("*", _LEAST))
     best = max(liked, key=liked.__getitem__)
     if liked[best] > 0 and liked[best] >= given.get("identity", 0.0):
-        return CODINGS[best], plain <= 0
+        return Accepted(CODINGS[best], plain <= 0)
     if plain > 0:
-        return None, False
+        return Accepted(None)
     detail = f"This resource comes as it is or as {' or '.join(CODINGS)}, which `Accept-Encoding: {header}` leaves out."
     raise NotAcceptable(detail[:400], hint="Accept `identity`, or leave Accept-Encoding out.")
 
@@ -112,7 +131,7 @@ _LEAST = 0.001
 """The weight of a reply as it is where the client says nothing of it."""
 
 
-def _vary(headers: list[tuple[bytes, bytes]]) -> None:
+def vary(headers: list[tuple[bytes, bytes]]) -> None:
     """Say that a reply depends on what the client accepts."""
     for index, (name, value) in enumerate(headers):
         if name == b"vary":
@@ -121,17 +140,25 @@ def _vary(headers: list[tuple[bytes, bytes]]) -> None:
     headers.append((b"vary", b"Accept-Encoding"))
 
 
-class _Reply:
-    """One reply on its way out. `insists` says that the client takes it only in its coding."""
+def relabel(headers: MutableHeaders, coding: Coding, size: int) -> None:
+    """Say in a reply's headers that it is compressed, to so many bytes."""
+    headers["Content-Encoding"] = coding.name
+    headers["Content-Length"] = str(size)
+    if "etag" in headers and not headers["etag"].startswith("W/"):
+        headers["ETag"] = f"W/{headers['etag']}"
 
-    def __init__(self, send: Send, coding: Coding | None, insists: bool) -> None:
-        self._send, self._coding, self._insists = send, coding, insists
+
+class _Reply:
+    """One reply on its way out."""
+
+    def __init__(self, send: Send, asked: Accepted) -> None:
+        self._send, self._asked = send, asked
         self._start: Message | None = None
 
     async def send(self, message: Message) -> None:
         """Pass a message on; the first one waits for the body, which decides about its headers."""
         if message["type"] == "http.response.start":
-            _vary(message["headers"])
+            vary(message["headers"])
             self._start = message
             return
         if self._start is not None:
@@ -143,19 +170,12 @@ class _Reply:
     async def _compressed(self, start: Message, message: Message) -> Message:
         """Return the body's message, compressed where that is wanted; the headers then say so."""
         headers = MutableHeaders(scope=start)
-        body = message.get("body", b"")
-        if self._coding is None or not body or message.get("more_body") or "content-encoding" in headers:
+        body, coding = message.get("body", b""), self._asked.coding
+        if coding is None or message.get("more_body") or "content-encoding" in headers:
             return message
-        if not self._insists and (len(body) < MIN_SIZE or not self._pays(body)):
+        if not self._asked.is_worth(body):
             return message
-        compress: Callable[[bytes], bytes] = self._coding.compress
-        body = compress(body) if len(body) <= _BRIEF else await asyncio.to_thread(compress, body)
-        headers["Content-Encoding"] = self._coding.name
-        headers["Content-Length"] = str(len(body))
-        if "etag" in headers and not headers["etag"].startswith("W/"):
-            headers["ETag"] = f"W/{headers['etag']}"
+        compress: Callable[[bytes], bytes] = coding.compress
+        body = compress(body) if len(body) <= BRIEF else await asyncio.to_thread(compress, body)
+        relabel(headers, coding, len(body))
         return {**message, "body": body}
-
-    def _pays(self, body: bytes) -> bool:
-        assert self._coding is not None
-        return len(body) <= _BRIEF or len(self._coding.compress(body[:_BRIEF])) < _WORTHWHILE * _BRIEF

@@ -7,11 +7,10 @@ it through `app.placement`, the command line calls it directly.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from app.cache import Cache
 from app.errors import Busy, InvalidRequest, TimedOut
@@ -29,11 +28,12 @@ from app.wire.reply import Piece
 from engine.errors import DeadlineExceeded, Fault, GraphError, ValueFault
 from engine.program import Program
 
+T = TypeVar("T")
+
 _INLINE = {name: Inline(name, operation) for name, operation in OPERATIONS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A request as it arrived: the operation, the body, the codecs of the body and of the reply.
 
     `graph` is the id of the registered graph that it calls, None where the body has a graph. `put` puts the reply's
@@ -58,8 +58,7 @@ class Timings(NamedTuple):
     kept: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The reply to a call, what its phases took, and the seconds that it waited for a worker and went to and fro."""
 
     body: bytes | memoryview
@@ -104,10 +103,11 @@ class Evaluator:
         asked = asking.operation
         document = call.reads.read(call.body, asking.sections, asked.volatile)
         key = asking.key(blake2b(document.key, digest_size=20).digest())
-        if self._structures.get(key) is None:
+        structure = self._structures.get(key)
+        if structure is None:
             observer.planning(key, asking.ops(document))
         try:
-            structure = self._structure(asking, key, document)
+            structure = structure or self._structure(asking, key, document)
             options = asked.options(document.options, self._reading())
             arrays = decode_values(document, structure.sent, structure.dtype)
         except (Refused, TooManyFaults, InvalidRequest):
@@ -117,8 +117,8 @@ class Evaluator:
         plan, kept = self._plan(asking, document, structure, arrays, deadline)
         observer.running(key, plan.seconds, deadline)
         planned = time.perf_counter()
-        with self._bounds(asking, document, deadline):
-            members = plan.members(asking.complete(arrays), options, deadline)
+        complete = asking.complete(arrays)
+        members = self._bounded(asking, document, deadline, lambda: plan.members(complete, options, deadline))
         ran = time.perf_counter()
         if asked.warns:
             members["warnings"] = plan.warnings
@@ -138,14 +138,12 @@ class Evaluator:
         return Called(call.operation, OPERATIONS[call.operation], self._graphs.get(call.graph))
 
     def _structure(self, asking: Asking, key: Key, document: Document) -> Structure:
-        """Return the structure, read before or now. Raises Refused, TooManyFaults, InvalidRequest."""
-        structure = self._structures.get(key)
-        if structure is None:
-            reading = self._reading()
-            structure = asking.read(key, document, reading)
-            if reading.faults:
-                raise InvalidRequest(reading.faults)
-            self._structures.put(key, structure, structure.weight)
+        """Return the structure, which is kept then. Raises Refused, TooManyFaults, InvalidRequest."""
+        reading = self._reading()
+        structure = asking.read(key, document, reading)
+        if reading.faults:
+            raise InvalidRequest(reading.faults)
+        self._structures.put(key, structure, structure.weight)
         return structure
 
     def _faults(self, asking: Asking, document: Document, deadline: float | None) -> list[Fault]:
@@ -194,18 +192,17 @@ class Evaluator:
         program = Program({name: leaves["tensors", name] for name in graph.tensors}, graph.ops, graph.dtype)
         request = structure.operation.request(structure.members, leaves)
         try:
-            with self._bounds(asking, document, deadline):
-                return structure.operation.plan(program, request, self._limits, deadline)
+            planner = structure.operation.plan
+            return self._bounded(asking, document, deadline, lambda: planner(program, request, self._limits, deadline))
         except GraphError as error:
             faults = (asking.placed(fault, document) for fault in error.faults[:MAX_FAULTS])
             raise InvalidRequest(faults) from None
 
-    @contextmanager
-    def _bounds(self, asking: Asking, document: Document, deadline: float | None) -> Iterator[None]:
-        """Let the engine work inside. What stops it there becomes a problem, faults of the graph excepted."""
+    def _bounded(self, asking: Asking, document: Document, deadline: float | None, work: Callable[[], T]) -> T:
+        """Let the engine work. What stops it there becomes a problem, faults of the graph excepted."""
         try:
             _check(deadline)
-            yield
+            return work()
         except ValueFault as error:
             raise InvalidRequest([asking.placed(error.fault, document)]) from None
         except DeadlineExceeded:

@@ -20,12 +20,13 @@ from app.errors import MethodNotAllowed, NotFound, Problem
 from app.evaluate import Evaluator
 from app.logs import AccessLog
 from app.metrics import Metrics
-from app.middleware import Admission, BodyBounds, Observation
+from app.middleware import Admission, BodyBounds, Observation, Places
 from app.placement import Placement
 from app.pool import Pool
 from app.registered import RegisteredGraphs
 from app.routes import catalogue, derivatives, docs, graphs, service
 from app.routes.direct import Direct
+from app.routes.shortcut import Shortcut
 from app.schemas.description import COMPONENTS
 from app.segments import Segments
 from app.settings import Settings
@@ -34,12 +35,16 @@ from engine.errors import did_you_mean
 
 VERSION = version("gradd")
 
+_CALLS = [*derivatives.router.routes, *graphs.router.routes]
+"""The routes among which those are that compute."""
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the service as an ASGI application."""
     settings = settings or Settings()
     metrics = Metrics()
     access = AccessLog(settings)
+    places = Places(settings.concurrency + settings.queue)
     app = FastAPI(
         title="gradd",
         version=VERSION,
@@ -48,18 +53,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        middleware=_middleware(settings, metrics, access),
+        middleware=_middleware(settings, metrics, access, places),
         exception_handlers={HTTPException: _refuse},
     )
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.access = access
+    app.state.places = places
     app.state.store = Store(settings)
     app.state.graphs = RegisteredGraphs(app.state.store, settings)
     app.state.evaluator = Evaluator(settings, app.state.graphs)
     app.state.pool = Pool(settings.concurrency)
     app.state.segments = Segments(settings.max_body_bytes)
     app.state.placement = Placement(app.state.evaluator, app.state.graphs, settings)
+    app.state.shortcut = Shortcut(app.state, _CALLS)
     app.state.ready = False
     for module in (derivatives, graphs, catalogue, service):
         app.include_router(module.router)
@@ -82,7 +89,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.access.flush()
 
 
-def _middleware(settings: Settings, metrics: Metrics, access: AccessLog) -> list[Middleware]:
+def _middleware(settings: Settings, metrics: Metrics, access: AccessLog, places: Places) -> list[Middleware]:
     """Return what surrounds every request, from the outside in."""
     cors = Middleware(
         CORSMiddleware,
@@ -94,10 +101,10 @@ def _middleware(settings: Settings, metrics: Metrics, access: AccessLog) -> list
     return [
         *([cors] if settings.cors_origins else []),
         Middleware(Observation, metrics=metrics, access=access),
-        Middleware(Admission, places=settings.concurrency + settings.queue, retry_after_s=settings.retry_after_s),
+        Middleware(Admission, places=places, retry_after_s=settings.retry_after_s),
         Middleware(BodyBounds, most=settings.max_body_bytes, timeout_s=settings.body_timeout_ms / 1000),
         Middleware(Compression, most=settings.max_body_bytes),
-        Middleware(Direct, routes=[*derivatives.router.routes, *graphs.router.routes]),
+        Middleware(Direct, routes=_CALLS),
     ]
 
 

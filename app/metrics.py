@@ -1,7 +1,8 @@
 """What the service counts, in Prometheus' terms. Labels take few values: paths are route templates, codes are ours.
 
-Everything is counted on the event loop, in plain numbers: Prometheus' own counters, with a lock and a lookup for each,
-would take longer than reading a small request does. They are made only when somebody asks for them.
+Everything is noted on the event loop, counted later, many at a time, and counted in plain numbers: Prometheus' own
+counters, with a lock and a lookup for each, would take longer than reading a small request does. They are made only
+when somebody asks for them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from app.errors import Problem
 
 _REQUEST_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _PHASE_BOUNDS = (0.00001, 0.000025, 0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1, 2.5, 10, 30)
+
+
+_PHASES = ("parse", "plan", "run", "encode")
+
+_MOST_NOTED = 1000
+"""Requests and computations that may wait to be counted."""
 
 
 class Histogram:
@@ -49,6 +56,8 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(self)
+        self._answered: list[tuple[str, int, float]] = []
+        self._computed: list[tuple[float, float, float, float, bool]] = []
         self._requests: Counter[tuple[str, int]] = Counter()
         self._refused: Counter[str] = Counter()
         self._plans: Counter[str] = Counter()
@@ -59,19 +68,32 @@ class Metrics(Collector):
         self.inflight = 0
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
-        """Count a request."""
-        self._requests[endpoint, status] += 1
-        self._seconds[endpoint].observe(seconds)
+        """Note a request."""
+        self._answered.append((endpoint, status, seconds))
+        if len(self._answered) > _MOST_NOTED:
+            self._count()
 
     def refused(self, problem: Problem) -> None:
         """Count a problem: by the code of each kind of fault in it, or by its own."""
         self._refused.update({fault.code for fault in problem.faults} or {problem.code})
 
-    def computed(self, phases: dict[str, float], plan: str) -> None:
-        """Count a computation: the seconds of each phase, and whether its plan was a hit or a miss."""
-        self._plans[plan] += 1
-        for phase, seconds in phases.items():
-            self._phases[phase].observe(seconds)
+    def computed(self, phases: tuple[float, float, float, float, bool]) -> None:
+        """Note a computation: the seconds of each phase, and whether its plan was kept."""
+        self._computed.append(phases)
+        if len(self._computed) > _MOST_NOTED:
+            self._count()
+
+    def _count(self) -> None:
+        """Count what is noted."""
+        for endpoint, status, seconds in self._answered:
+            self._requests[endpoint, status] += 1
+            self._seconds[endpoint].observe(seconds)
+        for *phases, kept in self._computed:
+            self._plans["hit" if kept else "miss"] += 1
+            for phase, seconds in zip(_PHASES, phases, strict=True):
+                self._phases[phase].observe(seconds)
+        self._answered.clear()
+        self._computed.clear()
 
     def looked_up(self, found: bool) -> None:
         """Count a call of a registered graph by whether there is one of that id."""
@@ -83,6 +105,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield everything as Prometheus knows it."""
+        self._count()
         requests = CounterMetricFamily("gradd_requests", "Requests answered.", labels=("endpoint", "status"))
         for (endpoint, status), count in self._requests.items():
             requests.add_metric([endpoint, str(status)], count)

@@ -7,39 +7,17 @@ outermost turns whatever was raised into a problem document.
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
-import time
 from collections.abc import Awaitable, Generator
-from itertools import count
 from types import coroutine
 from typing import Any
 
-import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import MEDIA_TYPE, BodyTooLarge, Busy, ClientGone, Problem, SlowBody, Unexpected
+from app.errors import BodyTooLarge, Busy, ClientGone, Problem, SlowBody
+from app.exchange import Exchange
 from app.logs import AccessLog
 from app.metrics import Metrics
-
-_log = structlog.get_logger("gradd.access")
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
-
-_HEADERS = {
-    b"x-content-type-options": b"nosniff",
-    b"x-frame-options": b"DENY",
-    b"referrer-policy": b"no-referrer",
-    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
-    b"cache-control": b"no-store",
-}
-"""What every response has unless its route says otherwise."""
-
-
-_PROCESS = secrets.token_hex(8)
-_COUNTER = count()
-"""The halves of the ids that are given here: one is this process's, the other the request's."""
 
 
 def _header(scope: Scope, name: bytes) -> str:
@@ -61,103 +39,82 @@ class Observation:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send)
+        path = scope.get("raw_path", b"").decode("latin-1")
+        exchange = Exchange(scope["method"], path, _header(scope, b"x-request-id"))
         self.metrics.inflight += 1
+        # A HEAD is answered as the GET it stands for; the server sends no body for it.
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
-            await self._answer(exchange, receive)
+            await self._answer(exchange, inner, receive, _Sending(exchange, send))
         finally:
             self.metrics.inflight -= 1
+            exchange.route = getattr(inner.get("route"), "path", exchange.route)
             exchange.report(self.metrics, self.access)
 
-    async def _answer(self, exchange: _Exchange, receive: Receive) -> None:
+    async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, sending: _Sending) -> None:
         try:
-            await self.app(exchange.scope, receive, exchange.send)
+            await self.app(scope, receive, sending.send)
         except Problem as problem:
-            await exchange.refuse(problem)
+            await sending.refuse(problem)
         except ClientDisconnect:
-            await exchange.refuse(ClientGone("The client closed the connection."))
+            await sending.refuse(ClientGone("The client closed the connection."))
         except Exception:
-            _log.exception("failed", request_id=exchange.id)
+            failure = exchange.failed()
             if exchange.status:
                 raise
-            await exchange.refuse(Unexpected(f"The service failed; its log tells more under the id {exchange.id}."))
+            await sending.refuse(failure)
 
 
-class _Exchange:
-    """One request and what has been answered so far."""
+class _Sending:
+    """An answer on its way out."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
-        # A HEAD is answered as the GET it stands for; the server sends no body for it.
-        self.scope = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-        self.method: str = scope["method"]
-        given = _header(scope, b"x-request-id")
-        self.id = given if _REQUEST_ID.fullmatch(given) else f"{_PROCESS}{next(_COUNTER):016x}"
-        self.status = 0
-        self.problem: Problem | None = None
-        self._send = send
-        self._began = time.perf_counter()
+    def __init__(self, exchange: Exchange, send: Send) -> None:
+        self._exchange, self._send = exchange, send
 
     async def send(self, message: Message) -> None:
         """Pass a message on, with the headers that every response has."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            given = message["headers"]
-            names = {name for name, _ in given}
-            took = f"total;dur={(time.perf_counter() - self._began) * 1000:.3f}"
-            message["headers"] = [
-                *given,
-                (b"x-request-id", self.id.encode("ascii")),
-                (b"server-timing", took.encode("ascii")),
-                *[header for header in _HEADERS.items() if header[0] not in names],
-            ]
+            message["headers"] = self._exchange.answered(message["status"], message["headers"])
         await self._send(message)
 
     async def refuse(self, problem: Problem) -> None:
         """Answer with a problem document."""
-        self.problem = problem
-        body = problem.body(self.id)
-        headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), **problem.headers}
-        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await self.send({"type": "http.response.start", "status": problem.status, "headers": raw})
+        headers, body = self._exchange.refused(problem)
+        await self.send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
-    def report(self, metrics: Metrics, access: AccessLog) -> None:
-        """Log and count the request."""
-        seconds = time.perf_counter() - self._began
-        route = self.scope.get("route")
-        metrics.answered(getattr(route, "path", "unmatched"), self.status, seconds)
-        line: dict[str, Any] = {
-            "request_id": self.id,
-            "status": self.status,
-            "ms": round(seconds * 1000, 3),
-            "method": self.method,
-            "path": self.scope.get("raw_path", b"").decode("latin-1")[:256],
-        }
-        if self.problem is not None:
-            metrics.refused(self.problem)
-            line["code"] = self.problem.code
-        access.write(line)
+
+class Places:
+    """How many requests may be computed or wait for it at the same time, and how many do."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+
+    @property
+    def is_free(self) -> bool:
+        """Whether one more request has a place."""
+        return self.taken < self._most
 
 
 class Admission:
     """Gives places to the requests that are to be computed, before their bodies are read, and turns away the others."""
 
-    def __init__(self, app: ASGIApp, places: int, retry_after_s: int) -> None:
+    def __init__(self, app: ASGIApp, places: Places, retry_after_s: int) -> None:
         self.app, self.places, self.retry_after_s = app, places, retry_after_s
-        self._taken = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hold a place while the request is answered. Raises Busy."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        if self._taken >= self.places:
+        if not self.places.is_free:
             raise Busy("All slots are taken and the queue is full; come again later.", self.retry_after_s)
-        self._taken += 1
+        self.places.taken += 1
         try:
             await self.app(scope, receive, send)
         finally:
-            self._taken -= 1
+            self.places.taken -= 1
 
 
 class BodyBounds:

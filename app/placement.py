@@ -75,6 +75,19 @@ class Placement:
         self._light: Cache[Key, bool] = Cache(settings.cached_plans, settings.cached_plans)
         self.workers = Workers(settings.model_copy(update={"store": graphs.path}))
 
+    def at_once(self, call: Call) -> Answer | None:
+        """Return the reply to a call that the event loop has time for; None where others have to be asked.
+
+        Raises what the evaluation raises.
+        """
+        read_s = READ_S * len(call.body)
+        if read_s > self._inline_s or not (call.graph is None or self._graphs.is_ready(call.graph)):
+            return None
+        try:
+            return self._here(call, read_s, time.monotonic() + self._timeout_s)
+        except _Elsewhere:
+            return None
+
     async def answer(
         self, call: Call, body: Sequence[bytes], gone: Callable[[], Awaitable[None]], loan: Loan | None = None
     ) -> Answer:
@@ -86,13 +99,16 @@ class Placement:
         read_s = READ_S * sum(map(len, body))
         key: Key | None = None
         if read_s <= self._inline_s and await self._is_ready(call.graph):
-            scale = _Scale(self._inline_s, deadline, self._light, read_s)
             try:
                 whole = Call(call.operation, b"".join(body), call.reads, call.writes, call.graph)
-                return self._evaluator.answer(whole, deadline, scale)
+                return self._here(whole, read_s, deadline)
             except _Elsewhere as found:
                 key, deadline = found.key, found.deadline
         return await self._sent(_Sent(call, body, loan, key, deadline, gone))
+
+    def _here(self, call: Call, read_s: float, deadline: float) -> Answer:
+        """Return what is computed on the event loop. Raises _Elsewhere, and what the evaluation raises."""
+        return self._evaluator.answer(call, deadline, _Scale(self._inline_s, deadline, self._light, read_s))
 
     async def _is_ready(self, graph_id: str | None) -> bool:
         """Whether what is called is at hand; a registered graph is fetched aside. Raises NotFound, StoreUnavailable."""

@@ -12,6 +12,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from app.connection import connection
 from app.protocol import bounded_protocol
 from app.routes.examples import TUTORIAL
 from app.settings import Settings
@@ -21,7 +22,7 @@ class Server(uvicorn.Server):
     """A uvicorn server that calls `listening` with its URL, and marks the app as not ready when it is told to stop."""
 
     def __init__(self, app: FastAPI, settings: Settings, listening: Callable[[str], None]) -> None:
-        super().__init__(_config(app, settings))
+        super().__init__(config_of(app, settings))
         self._app, self._listening = app, listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -41,16 +42,19 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Return how uvicorn serves the application."""
+    bounded = bounded_protocol(settings.max_header_bytes, settings.header_timeout_ms / 1000, app.state.segments)
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=bounded_protocol(settings.max_header_bytes, settings.header_timeout_ms / 1000, app.state.segments),
+        http=connection(bounded, app.state.shortcut),
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=settings.idle_timeout_s,
         timeout_graceful_shutdown=settings.stop_timeout_s,
     )

@@ -9,12 +9,13 @@ from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app.evaluate import Call
+from app.evaluate import Answer, Call
 from app.operations import OPERATIONS
 from app.routes.examples import EXAMPLES
 from app.routes.negotiation import VARY, codecs
 from app.schemas.description import CALLS, bodies, problems, replies
 from app.segments import Loan
+from app.wire.codec import Codec
 
 router = APIRouter(tags=["derivatives"])
 
@@ -38,13 +39,8 @@ async def answered(request: Request, operation: str, graph_id: str | None = None
         pieces.clear()
         if loan is not None:
             loan.end()
-    timings = answer.timings
-    plan = "hit" if timings.kept else "miss"
-    phases = {"parse": timings.parse, "plan": timings.plan, "run": timings.run, "encode": timings.encode}
-    state.metrics.computed(phases, plan)
-    if answer.elsewhere_s is not None:
-        phases["elsewhere"] = answer.elsewhere_s
-    return _Reply(answer.body, writes.media_type, _server_timing(phases, plan))
+    state.metrics.computed(answer.timings)
+    return _Reply(answer, writes)
 
 
 async def _received(request: Request) -> tuple[list[bytes], Loan | None]:
@@ -62,12 +58,12 @@ async def _received(request: Request) -> tuple[list[bytes], Loan | None]:
 class _Reply(Response):
     """A reply whose headers are made at once, without looking any of them up."""
 
-    def __init__(self, body: bytes | memoryview, media_type: str, timing: str) -> None:
-        self.status_code, self.body, self.background = 200, body, None
+    def __init__(self, answer: Answer, writes: Codec) -> None:
+        self.status_code, self.body, self.background = 200, answer.body, None
         self.raw_headers = [
-            (b"content-length", b"%d" % len(body)),
-            (b"content-type", media_type.encode("ascii")),
-            (b"server-timing", timing.encode("ascii")),
+            (b"content-length", b"%d" % len(answer.body)),
+            (b"content-type", writes.media_type.encode("ascii")),
+            (b"server-timing", server_timing(answer).encode("ascii")),
             *_VARY,
         ]
 
@@ -75,12 +71,14 @@ class _Reply(Response):
 _VARY = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in VARY.items()]
 
 
-def _server_timing(phases: dict[str, float], plan: str) -> str:
+def server_timing(answer: Answer) -> str:
     """Return the header's value, durations in milliseconds. Source: W3C Server Timing, section 2."""
-    return ", ".join([f"{_DESCRIBED.get((name, plan), name)};dur={s * 1000:.3f}" for name, s in phases.items()])
-
-
-_DESCRIBED = {("plan", found): f"plan;desc={found}" for found in ("hit", "miss")}
+    parse, plan, run, encode, kept = answer.timings
+    phases = (
+        f"parse;dur={parse * 1000:.3f}, plan;desc={'hit' if kept else 'miss'};dur={plan * 1000:.3f}, "
+        f"run;dur={run * 1000:.3f}, encode;dur={encode * 1000:.3f}"
+    )
+    return phases if answer.elsewhere_s is None else f"{phases}, elsewhere;dur={answer.elsewhere_s * 1000:.3f}"
 
 
 async def gone(request: Request) -> None:

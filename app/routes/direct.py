@@ -24,18 +24,14 @@ class Direct:
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self.app = app
-        self._routes = {
-            route.path: route
-            for route in routes
-            if isinstance(route, APIRoute) and route.path.rpartition("/")[2] in OPERATIONS
-        }
+        self._routes = paths(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or pass it on."""
         if scope["type"] != "http" or scope["method"] != "POST" or scope.get("root_path"):
             await self.app(scope, receive, send)
             return
-        template, parameters = _taken_apart(scope["path"])
+        template, parameters = taken_apart(scope["path"])
         route = self._routes.get(template)
         if route is None:
             await self.app(scope, receive, send)
@@ -45,7 +41,16 @@ class Direct:
         await response(scope, receive, send)
 
 
-def _taken_apart(path: str) -> tuple[str, dict[str, str]]:
+def paths(routes: Iterable[BaseRoute]) -> dict[str, APIRoute]:
+    """Return the routes of the calls that compute, by the templates of their paths."""
+    return {
+        route.path: route
+        for route in routes
+        if isinstance(route, APIRoute) and route.path.rpartition("/")[2] in OPERATIONS
+    }
+
+
+def taken_apart(path: str) -> tuple[str, dict[str, str]]:
     """Return the template of a call's path and what stands for its parameters."""
     if not path.startswith(_REGISTERED):
         return path, {}

@@ -24,11 +24,12 @@ _BODIES = " or ".join(CODECS)
 
 def codecs(request: Request) -> tuple[Codec, Codec]:
     """Return the codecs of the request's body and of its reply. Raises NotAcceptable, UnsupportedMedia."""
-    return _codecs(request.headers.get("content-type", ""), request.headers.get("accept", "*/*"))
+    return negotiated(request.headers.get("content-type", ""), request.headers.get("accept", "*/*"))
 
 
 @lru_cache(256)
-def _codecs(content_type: str, accept: str) -> tuple[Codec, Codec]:
+def negotiated(content_type: str, accept: str) -> tuple[Codec, Codec]:
+    """Return the codecs that two headers ask for. Raises NotAcceptable, UnsupportedMedia."""
     writes = _BY_NAME[_best(accept, list(_BY_NAME))]
     return _body_codec(content_type), writes
 

@@ -1,0 +1,152 @@
+"""The shortest way of all: a small call that has arrived whole is answered on the spot.
+
+The connection, `app.protocol`, calls it before anything else looks at what arrived: no task is made, no message goes
+from layer to layer. A training loop sends the same head again and again, so what heads ask for is kept, and of such a
+call the body alone is read. What is not plainly such a call, or cannot be computed on the event loop, goes the general
+way from its beginning: through the connection's parser, everything in `app.main` and `app.routes.direct`. Both ways are
+made of the same parts, and tests hold their answers to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from starlette.datastructures import State
+from starlette.routing import BaseRoute
+
+from app import head
+from app.compression import BRIEF, Accepted, accepted
+from app.errors import Problem, StoreUnavailable
+from app.evaluate import Call
+from app.exchange import COMMON_LINES, Exchange, lines
+from app.routes.derivatives import server_timing
+from app.routes.direct import paths, taken_apart
+from app.routes.negotiation import negotiated
+from app.wire.codec import Codec
+
+_HEAD = 2048
+"""Bytes of a head that are looked at: enough for the headers that clients and proxies send."""
+
+_BODY = 2**16
+"""Bytes of a body that a call is small with."""
+
+_HEADS = 512
+"""Heads that are kept: a megabyte at most."""
+
+Answered = tuple[int, bytes, bytes]
+"""A status, headers as they are sent, with the empty line after them, and a body."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmallCall:
+    """What a head asks for. `size` is that of the whole request, `begin` where its body begins."""
+
+    size: int
+    begin: int
+    request_id: str
+    path: str
+    route: str
+    operation: str
+    graph: str | None
+    reads: Codec
+    writes: Codec
+    accepted: Accepted
+
+
+class Shortcut:
+    """Answers small calls. `state` is the application's."""
+
+    def __init__(self, state: State, routes: Iterable[BaseRoute]) -> None:
+        self._state = state
+        self._paths = paths(routes)
+        self._most = min(_BODY, state.settings.max_body_bytes)
+        self._left_alone = {"content-encoding", *(["origin"] if state.settings.cors_origins else [])}
+        self._call = lru_cache(_HEADS)(self._asked)
+
+    def call(self, data: bytes) -> SmallCall | None:
+        """Return the call that begins with these bytes, if it is a small one and its head is there."""
+        end = data.find(head.END, 0, _HEAD)
+        return None if end < 0 else self._call(data[: end + len(head.END)])
+
+    def _asked(self, text: bytes) -> SmallCall | None:
+        """Return what a head asks for."""
+        found = head.read(text)
+        if found is None or found.method != "POST" or found.length > self._most:
+            return None
+        headers = found.headers
+        route, parameters = taken_apart(found.path)
+        if route not in self._paths or headers.keys() & self._left_alone:
+            return None
+        try:
+            reads, writes = negotiated(headers.get("content-type", ""), headers.get("accept", "*/*"))
+            coding = accepted(headers.get("accept-encoding", ""))
+        except Problem:
+            return None
+        return SmallCall(
+            size=len(text) + found.length,
+            begin=len(text),
+            request_id=headers.get("x-request-id", ""),
+            path=found.path,
+            route=route,
+            operation=route.rpartition("/")[2],
+            graph=parameters.get("id"),
+            reads=reads,
+            writes=writes,
+            accepted=coding,
+        )
+
+    def answer(self, call: SmallCall, data: bytes) -> Answered | None:
+        """Return the answer to a whole request, or None where it has to go the general way."""
+        state = self._state
+        if not state.places.is_free or not self._is_there(call.graph):
+            return None
+        exchange = Exchange("POST", call.path, call.request_id)
+        exchange.route = call.route
+        try:
+            answered = self._computed(call, data[call.begin :], exchange)
+        except Problem as problem:
+            answered = _refused(exchange, problem)
+        except Exception:  # noqa: BLE001  # it is logged
+            answered = _refused(exchange, exchange.failed())
+        if answered is not None:
+            if call.graph is not None:
+                state.metrics.looked_up(found=True)
+            exchange.report(state.metrics, state.access)
+        return answered
+
+    def _is_there(self, graph_id: str | None) -> bool:
+        """Whether the graph is registered that is called, if one is. The general way tells what is wrong otherwise."""
+        try:
+            return graph_id is None or graph_id in self._state.store
+        except StoreUnavailable:
+            return False
+
+    def _computed(self, call: SmallCall, body: bytes, exchange: Exchange) -> Answered | None:
+        """Return the answer to a call, or None where the event loop should not work that long. Raises Problem."""
+        state = self._state
+        answer = state.placement.at_once(Call(call.operation, body, call.reads, call.writes, call.graph))
+        if answer is None:
+            return None
+        written, coding, coding_line = answer.body, call.accepted.coding, ""
+        if coding is not None and call.accepted.is_worth(written):
+            if len(written) > BRIEF:
+                return None
+            written, coding_line = coding.compress(written), f"content-encoding: {coding.name}\r\n"
+        state.metrics.computed(answer.timings)
+        exchange.status = 200
+        head = (
+            f"content-length: {len(written)}\r\ncontent-type: {call.writes.media_type}\r\n"
+            f"server-timing: {server_timing(answer)}\r\n{_VARY}{coding_line}"
+            f"x-request-id: {exchange.id}\r\nserver-timing: {exchange.timing}\r\n{COMMON_LINES}\r\n"
+        )
+        return 200, head.encode("ascii"), written
+
+
+_VARY = "vary: Accept, Accept-Encoding\r\n"
+
+
+def _refused(exchange: Exchange, problem: Problem) -> Answered:
+    headers, body = exchange.refused(problem)
+    return problem.status, lines(exchange.answered(problem.status, headers)) + b"\r\n", body

@@ -1,0 +1,112 @@
+"""The application behind a socket of this process, for tests that send bytes rather than requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI
+from uvicorn.server import ServerState
+
+from app.server import config_of
+
+
+class Listening:
+    """An application that listens. `taken` has a status for each call that its shortcut answered."""
+
+    def __init__(self, app: FastAPI, runner: asyncio.Runner) -> None:
+        self.app, self.taken = app, list[int]()
+        self._runner = runner
+        self._server: asyncio.Server
+        self._answer = app.state.shortcut.answer
+        app.state.shortcut.answer = self._noted
+
+    def _noted(self, *arguments: Any) -> Any:
+        answered = self._answer(*arguments)
+        if answered is not None:
+            self.taken.append(answered[0])
+        return answered
+
+    def start(self) -> None:
+        config = config_of(self.app, self.app.state.settings)
+        config.load()
+        state = ServerState()
+        state.default_headers = [(b"date", b"today")]
+
+        def protocol() -> asyncio.Protocol:
+            made: asyncio.Protocol = config.http_protocol_class(config=config, server_state=state, app_state={})  # type: ignore[call-arg]
+            return made
+
+        async def listen() -> asyncio.Server:
+            return await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+
+        self._server = self._runner.run(listen())
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return host, port
+
+    def stop(self) -> None:
+        self._server.close()
+
+    def exchange(self, *parts: bytes, pause: float = 0.03) -> bytes:
+        """Send parts one after the other on one connection; return what is answered until the server closes it."""
+        return self.exchanges([parts], pause=pause)[0]
+
+    def exchanges(self, exchanges: Iterable[Sequence[bytes]], pause: float = 0.03) -> list[bytes]:
+        """Do the same on several connections at once."""
+
+        async def together() -> list[bytes]:
+            return list(await asyncio.gather(*(self._exchange(parts, pause) for parts in exchanges)))
+
+        return self._runner.run(together())
+
+    async def _exchange(self, parts: Sequence[bytes], pause: float) -> bytes:
+        reader, writer = await asyncio.open_connection(*self.address)
+        received = bytearray()
+
+        async def read() -> None:
+            with suppress(ConnectionError):
+                while data := await reader.read(65536):
+                    received.extend(data)
+
+        reading = asyncio.ensure_future(read())
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(pause)
+        async with asyncio.timeout(20):
+            await reading
+        writer.close()
+        return bytes(received)
+
+    def leaving(self, *parts: bytes, pause: float = 0.03) -> None:
+        """Send parts, and close the connection without waiting for an answer."""
+
+        async def leave() -> None:
+            _, writer = await asyncio.open_connection(*self.address)
+            for part in parts:
+                writer.write(part)
+            await writer.drain()
+            writer.close()
+            await asyncio.sleep(pause)
+
+        self._runner.run(leave())
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[Listening]:
+    """Give an application that listens, between its start and its stop."""
+    with asyncio.Runner() as runner:
+        lifespan = app.router.lifespan_context(app)
+        runner.run(lifespan.__aenter__())
+        found = Listening(app, runner)
+        found.start()
+        try:
+            yield found
+        finally:
+            found.stop()
+            runner.run(lifespan.__aexit__(None, None, None))
