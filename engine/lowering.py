@@ -41,6 +41,22 @@ class InSingle:
         return self.kernel(*[array.astype(np.float32) for array in arrays], **params).astype(np.float16)
 
 
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A kernel that can be told where to write, as a ufunc can: in an array `out`. It has no other parameters."""
+
+    kernel: Kernel
+
+    def __call__(self, *arrays: np.ndarray, out: np.ndarray | None = None) -> Any:
+        """Return what the kernel gives, in `out` if that is given."""
+        return self.kernel(*arrays, out=out)
+
+
+def writes_into(node: Node) -> bool:
+    """Whether the primitive's kernel can be told where to write."""
+    return isinstance(node.primitive.run, (np.ufunc, Writing))
+
+
 SCALAR: Mapping[Any, Kernel] = {
     np.add: operator.add,
     np.subtract: operator.sub,
@@ -61,7 +77,7 @@ def lowered(node: Node) -> Lowered:
             return special
     if kernel is None:
         raise NotImplementedError(f"primitive {primitive.name} has no kernel")
-    if type(kernel) is InSingle and node.inputs[0].dtype is not float16:
+    if type(kernel) is Writing or (type(kernel) is InSingle and node.inputs[0].dtype is not float16):
         kernel = kernel.kernel
     elif primitive.kind == "elementwise" and not node.outputs[0].shape and node.inputs[0].dtype in (float32, float64):
         kernel = SCALAR.get(kernel, kernel)

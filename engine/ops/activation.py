@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor
+from engine.lowering import Writing
 from engine.op import elementwise, op
 from engine.operands import arithmetic
 from engine.ops.arguments import refuse_inplace, require_floating, require_number, require_one_dtype
@@ -25,7 +26,12 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
 
 
-@elementwise(lambda x: np.maximum(x, 0), arithmetic)
+def _run_relu(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    found: np.ndarray = np.maximum(x, 0, out=out)
+    return found
+
+
+@elementwise(Writing(_run_relu), arithmetic)
 def _relu(input: Tensor) -> Tensor: ...
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor
+from engine.lowering import Writing
 from engine.op import elementwise, op
 from engine.operands import arithmetic, promoted
 from engine.ops.arithmetic import Operand
@@ -63,7 +64,7 @@ def _choice(operands: Sequence[Operand]) -> tuple[tuple[DType, ...], DType]:
     return (bool_, dtype, dtype), dtype
 
 
-@elementwise(chosen, _choice)
+@elementwise(Writing(chosen), _choice)
 def _where(condition: Tensor, input: Operand, other: Operand) -> Tensor: ...
 
 

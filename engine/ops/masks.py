@@ -18,32 +18,52 @@ _IN_CACHE = 2**17
 """Elements up to which the intermediate results of a choice between two arrays stay in cache."""
 
 
-def masked(values: Array, mask: Array) -> Array:
+def masked(values: Array, mask: Array, out: Array | None = None) -> Array:
     """Return the values where the mask holds and 0 elsewhere, infinities and NaN there too. Both broadcast."""
     if not mask.ndim:
-        return np.where(mask, values, values.dtype.type(0))
-    kept: Array = np.bitwise_and(values.view(_BITS[values.dtype.itemsize]), _all_or_none(mask))
-    return kept.view(values.dtype)
+        return _copied(np.where(mask, values, values.dtype.type(0)), out)
+    return _kept(values, _all_or_none(mask), out)
 
 
-def chosen(mask: Array, values: Array, others: Array) -> Array:
-    """Return np.where(mask, values, others), of operands with one dtype."""
+def chosen(mask: Array, values: Array, others: Array, out: Array | None = None) -> Array:
+    """Return np.where(mask, values, others), of operands with one dtype. Written to `out`, if that is given."""
+    if not mask.ndim:
+        return _copied(np.where(mask, values, others), out)
     if _is_zero(others):
-        return masked(values, mask)
+        return _kept(values, _all_or_none(mask), out)
     if _is_zero(values):
-        return masked(others, ~mask)
-    if not mask.ndim or mask.size > _IN_CACHE:
-        return np.where(mask, values, others)
+        return _kept(others, _none_or_all(mask), out)
+    if mask.size > _IN_CACHE:
+        return _copied(np.where(mask, values, others), out)
     bits = _BITS[values.dtype.itemsize]
     either = others.view(bits)
     differing = np.bitwise_and(np.bitwise_xor(values.view(bits), either), _all_or_none(mask))
-    picked: Array = np.bitwise_xor(differing, either)
+    picked: Array = np.bitwise_xor(differing, either, None if out is None else out.view(bits))
     return picked.view(values.dtype)
+
+
+def _kept(values: Array, bits: Array, out: Array | None) -> Array:
+    """Return the values' bits that are set in the other too."""
+    integers = _BITS[values.dtype.itemsize]
+    found: Array = np.bitwise_and(values.view(integers), bits, None if out is None else out.view(integers))
+    return found.view(values.dtype)
+
+
+def _copied(found: Array, out: Array | None) -> Array:
+    if out is None:
+        return found
+    np.copyto(out, found)
+    return out
 
 
 def _all_or_none(mask: Array) -> Array:
     """Return every bit set where the mask holds: the sign extends it to wider integers."""
     return np.negative(mask.view(np.int8))
+
+
+def _none_or_all(mask: Array) -> Array:
+    """Return every bit set where the mask does not hold."""
+    return np.subtract(mask.view(np.int8), np.int8(1))
 
 
 def _is_zero(values: Array) -> bool:

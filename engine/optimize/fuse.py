@@ -3,6 +3,9 @@
 A node works row by row along its first axis if it is elementwise, or if that axis is a leading one for it (every
 primitive takes leading axes). Sums over the first axis may end in a cluster: blocks add up. A cluster is a run of
 neighbours in the graph's order, so that nothing is moved far from where it was: what dies early still does.
+
+Views of what a cluster reads are made before it, and views of what it gives behind it: block by block they would be
+copies.
 """
 
 from __future__ import annotations
@@ -49,12 +52,30 @@ class Cluster:
         result = node.outputs[0]
         (self.totals if is_total(node, self.length) else self.inside).add(result)
 
+    def without_views_of_results(self) -> tuple[Cluster, list[Node]]:
+        """Return the cluster of the nodes that others inside need, or that compute; and the views behind those."""
+        read: set[Tensor] = set()
+        views: list[Node] = []
+        for node in reversed(self.nodes):
+            if looks(node) and node.outputs[0] not in read:
+                views.append(node)
+            else:
+                read.update(node.inputs)
+        inside = self.inside.difference([node.outputs[0] for node in views])
+        nodes = [node for node in self.nodes if node.outputs[0] in inside or node.outputs[0] in self.totals]
+        return Cluster(self.length, nodes, inside, self.totals), views[::-1]
+
     def worthwhile(self) -> bool:
         """Whether there is enough in it to run by blocks: several nodes, or one that is worth several cores."""
         work = [node for node in self.nodes if not node.primitive.view]
         if len(work) < 2:
             return sum(map(flops, work)) >= ALONE
         return max(tensor.numel for node in work for tensor in (*node.inputs, *node.outputs)) >= SMALLEST
+
+
+def looks(node: Node) -> bool:
+    """Whether the node's result is the memory of its input, each element of it once."""
+    return node.primitive.view and not node.primitive.broadcasts
 
 
 def is_rowwise(node: Node, length: int) -> bool:
@@ -98,7 +119,8 @@ def fused(order: Sequence[Node]) -> list[Node | Cluster]:
     def close() -> None:
         nonlocal open_
         if open_ is not None:
-            groups.extend([open_] if open_.worthwhile() else open_.nodes)
+            cluster, views = open_.without_views_of_results()
+            groups.extend([cluster, *views] if cluster.worthwhile() else open_.nodes)
         groups.extend(deferred)
         deferred.clear()
         behind.clear()
@@ -107,11 +129,11 @@ def fused(order: Sequence[Node]) -> list[Node | Cluster]:
     for node in order:
         if open_ is not None:
             waits = any(tensor in behind for tensor in node.inputs)
-            if not waits and open_.takes(node):
+            depends = waits or any(tensor in open_.inside or tensor in open_.totals for tensor in node.inputs)
+            if not waits and (depends or not looks(node)) and open_.takes(node):
                 open_.add(node)
                 continue
-            cheap = all(tensor.numel < CHEAP for tensor in node.outputs)
-            depends = waits or any(tensor in open_.inside or tensor in open_.totals for tensor in node.inputs)
+            cheap = looks(node) or all(tensor.numel < CHEAP for tensor in node.outputs)
             if cheap and depends:
                 deferred.append(node)
                 behind.update(node.outputs)
@@ -132,7 +154,12 @@ def fused(order: Sequence[Node]) -> list[Node | Cluster]:
 
 def _length(node: Node) -> int | None:
     """Return the rows of the cluster that a node can begin, or None."""
-    if node.primitive.several or not node.inputs or all(t.node.primitive is CONSTANT for t in node.inputs):
+    if (
+        node.primitive.several
+        or looks(node)
+        or not node.inputs
+        or all(t.node.primitive is CONSTANT for t in node.inputs)
+    ):
         return None
     result = node.outputs[0]
     if not result.shape or result.numel < SMALLEST:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from engine import blocked, cores
+from engine import cores
+from engine.blocked import build
 from engine.execute.numpy import Runner
 from engine.graph import Tensor
 from engine.operands import LEAF
@@ -36,9 +37,9 @@ def run(case: Case, wanted: Sequence[Tensor], *, fuse: bool = True) -> list[np.n
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuse, "SMALLEST", 2)
-    monkeypatch.setattr(blocked, "BLOCK", 32)
-    monkeypatch.setattr(blocked, "WORTH_THREADS", 0)
-    monkeypatch.setattr(blocked, "CORES", 2)
+    monkeypatch.setattr(build, "BLOCK", 32)
+    monkeypatch.setattr(build, "WORTH_THREADS", 0)
+    monkeypatch.setattr(build, "CORES", 2)
     monkeypatch.setattr(cores, "CORES", 2)
 
 
