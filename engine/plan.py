@@ -19,9 +19,11 @@ from engine.cost import DECOMPOSITIONS, flops, workspace
 from engine.graph import Node, Tensor
 from engine.lowering import Kernel, lowered
 from engine.operands import CONSTANT, LEAF
+from engine.ops.matmul import two_products
 from engine.optimize.fuse import SMALLEST, Cluster, fused
 from engine.optimize.identities import simplified
 from engine.optimize.order import interleaved
+from engine.optimize.pairs import Group, Pair, paired
 
 Source = tuple[str, str]
 """What a leaf is read from: the request's member and the name in it, such as ("tensors", "w")."""
@@ -101,7 +103,7 @@ def plan(
     leaves = [node.outputs[0] for node in order if node.primitive is LEAF]
     running = [node for node in order if node.primitive is not LEAF and node.outputs[0] not in constants]
     large = max([node.outputs[0].numel for node in running], default=0) >= SMALLEST
-    units = _units(fused(running), wanted) if fuse and large else list(map(_node_unit, running))
+    units = _units(paired(fused(running)), wanted) if fuse and large else list(map(_node_unit, running))
     slots: dict[Tensor, int] = {}
     for tensor in chain(constants, leaves, [tensor for unit in units for tensor in unit.outputs]):
         slots[tensor] = len(slots)
@@ -151,15 +153,23 @@ def _kept(constants: Mapping[Tensor, Any], units: Sequence[Unit]) -> list[Any]:
     return kept
 
 
-def _units(groups: Sequence[Node | Cluster], wanted: Sequence[Tensor]) -> list[Unit]:
+def _units(groups: Sequence[Group], wanted: Sequence[Tensor]) -> list[Unit]:
     """Return the units of groups; a cluster gives what is read outside of it."""
     read: set[Tensor] = set(wanted)
     for group in groups:
         if isinstance(group, Node):
             read.update(group.inputs)
+        elif isinstance(group, Pair):
+            read.update([tensor for node in group.nodes for tensor in node.inputs])
         else:
             read.update([t for node in group.nodes for t in node.inputs if t not in group.inside])
-    return [_node_unit(group) if isinstance(group, Node) else _cluster_unit(group, read) for group in groups]
+    return [_unit(group, read) for group in groups]
+
+
+def _unit(group: Group, read: set[Tensor]) -> Unit:
+    if isinstance(group, Node):
+        return _node_unit(group)
+    return _pair_unit(group) if isinstance(group, Pair) else _cluster_unit(group, read)
 
 
 def _node_unit(node: Node) -> Unit:
@@ -169,6 +179,13 @@ def _node_unit(node: Node) -> Unit:
     if primitive.name in DECOMPOSITIONS and flops(node) >= WORTH_THREADS_OF_BLAS:
         kernel = with_threads_of_blas(kernel)
     return Unit(kernel, extra, params, node.inputs, node.outputs, primitive.several, view, workspace(node), (node,))
+
+
+def _pair_unit(pair: Pair) -> Unit:
+    one, other = pair.nodes
+    space = workspace(one) + workspace(other)
+    outputs = (*one.outputs, *other.outputs)
+    return Unit(two_products, (), {}, (*one.inputs, *other.inputs), outputs, True, False, space, pair.nodes)
 
 
 def _cluster_unit(cluster: Cluster, read: set[Tensor]) -> Unit:

@@ -18,7 +18,7 @@ from engine.lowering import Lowered
 from engine.op import alias, op
 from engine.ops.arguments import require_number, require_one_dtype
 from engine.ops.arithmetic import mul
-from engine.ops.movement import matrix_transpose, reshaped
+from engine.ops.movement import is_matrix_transpose, matrix_transpose, reshaped
 from engine.primitive import multilinear
 from engine.samples import integers, real, sample
 from engine.types import broadcast_shapes, float32, float64, numel
@@ -97,6 +97,13 @@ def _in_parts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return result
 
 
+def two_products(
+    input: np.ndarray, other: np.ndarray, second_input: np.ndarray, second_other: np.ndarray
+) -> list[np.ndarray]:
+    """Return the products of two pairs of matrices, float32 or float64, each computed whole, beside each other."""
+    return shared(np.matmul, [tuple(map(_for_blas, pair)) for pair in ((input, other), (second_input, second_other))])
+
+
 def _cuts(size: int) -> list[slice]:
     """Return a range for each core."""
     ends = [size * part // CORES for part in range(CORES + 1)]
@@ -127,11 +134,15 @@ def _for_blas(array: np.ndarray) -> np.ndarray:
 
 @_matmul.vjp("input")
 def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    if is_matrix_transpose(input):  # as the transpose of what is laid out like the tensor behind it
+        return matrix_transpose(_matmul(other, matrix_transpose(grad)))
     return _matmul(grad, matrix_transpose(other))
 
 
 @_matmul.vjp("other")
 def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    if is_matrix_transpose(other):
+        return matrix_transpose(_matmul(matrix_transpose(grad), input))
     return _matmul(matrix_transpose(input), grad)
 
 

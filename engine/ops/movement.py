@@ -69,6 +69,8 @@ def _(node: Node) -> Lowered | None:
 
 @_permute.vjp
 def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Dims) -> Tensor:
+    if grad.node.primitive is _permute and grad.node.params["dims"] == dims:  # which the inverse would undo
+        return grad.node.inputs[0]
     rank = len(dims)
     inverse = sorted(range(-rank, 0), key=lambda dim: dims[dim])
     return _permute(grad, dims=tuple(inverse_dim for inverse_dim in inverse))
@@ -211,6 +213,15 @@ def _exchanged(input: Tensor, a: int, b: int) -> Tensor:
 def matrix_transpose(input: Tensor) -> Tensor:
     """The last two dimensions exchanged."""
     return transpose(input, -1, -2)
+
+
+def is_matrix_transpose(tensor: Tensor) -> bool:
+    """Whether the tensor is another with its last two dimensions exchanged."""
+    node = tensor.node
+    if node.primitive is not _permute:
+        return False
+    *others, last, first = node.params["dims"]
+    return (last, first) == (-1, -2) and others == sorted(others)
 
 
 @op(samples=(sample(real(2, 3)), sample(real(3)), sample(real())))

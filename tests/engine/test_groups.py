@@ -1,0 +1,148 @@
+"""How a plan groups its nodes: views stay outside of clusters, and products that can are made two at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from engine.compile import compile as compile_request
+from engine.execute.numpy import Runner
+from engine.graph import Builder, Node, Tensor, building
+from engine.op import REGISTRY
+from engine.operands import leaf
+from engine.optimize import pairs
+from engine.optimize.fuse import Cluster, fused
+from engine.optimize.pairs import Pair, paired
+from engine.plan import plan
+from engine.program import Limits
+from engine.requests import GradientRequest
+from engine.types import float64
+from tests.engine.programs import call, given, program
+
+OPS = {name: REGISTRY[name].function for name in REGISTRY}
+
+
+def nodes_of(group: Node | Cluster | Pair) -> Sequence[Node]:
+    return [group] if isinstance(group, Node) else group.nodes
+
+
+def names_of(group: Node | Cluster | Pair) -> list[str]:
+    return [node.primitive.name for node in nodes_of(group)]
+
+
+def in_order(*tensors: Tensor) -> list[Node]:
+    """The nodes behind tensors, without their leaves, as they were made."""
+    found: dict[Node, None] = {}
+    left = [tensor.node for tensor in tensors]
+    while left:
+        node = left.pop()
+        if node.inputs:
+            found[node] = None
+            left.extend(tensor.node for tensor in node.inputs)
+    return sorted(found, key=lambda node: node.index)
+
+
+def test_views_before_and_behind_a_cluster_are_not_part_of_it() -> None:
+    with building(Builder(Limits())):
+        a, other = (leaf(("tensors", name), float64, (300, 400)) for name in ("a", "other"))
+        first = OPS["exp"](a) * 2
+        product = OPS["reshape"](other, (300, 400, 1))
+        mask = OPS["sin"](first) * OPS["reshape"](product, (300, 400))
+        turned = OPS["transpose"](OPS["reshape"](mask, (300, 20, 20)), 1, 2)
+    groups = fused(in_order(turned))
+    assert list(map(names_of, groups)) == [
+        ["_reshape"],
+        ["_reshape"],
+        ["exp", "mul", "sin", "mul"],
+        ["_reshape"],
+        ["_permute"],
+    ]
+
+
+def test_views_that_a_cluster_reads_itself_stay_inside() -> None:
+    with building(Builder(Limits())):
+        a = leaf(("tensors", "a"), float64, (300, 400))
+        result = OPS["exp"](OPS["reshape"](OPS["sin"](a), (300, 20, 20)))
+    assert list(map(names_of, fused(in_order(result)))) == [["sin", "_reshape", "exp"]]
+
+
+LAYER = {
+    "x": np.random.default_rng(0).standard_normal((200, 300)),
+    "v": np.random.default_rng(1).standard_normal((250, 300)),
+    "w": np.random.default_rng(2).standard_normal((220, 250)),
+}
+CALLS = (
+    call("linear", "x", "v", output="h"),
+    call("tanh", "h", output="bent"),
+    call("linear", "bent", "w", output="z"),
+    call("sum", "z", output="loss"),
+)
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "CORES", 2)
+
+
+def gradients(values: Mapping[str, np.ndarray]) -> tuple[list[list[str]], Mapping[str, np.ndarray]]:
+    """Return the primitives of each step, and the gradients."""
+    compiled = compile_request(program(values, *CALLS), GradientRequest(), Limits())
+    steps = [[node.primitive.name for node in step.nodes] for step in compiled.sweeps[0].plan.steps]
+    return steps, compiled.run(given(values))["gradients"]
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_the_gradients_of_a_layer_s_input_and_weight_are_a_pair() -> None:
+    steps, found = gradients(LAYER)
+    assert ["_matmul", "_matmul"] in steps
+    assert sum(step.count("_matmul") for step in steps) == 6
+    bent = np.tanh(LAYER["x"] @ LAYER["v"].T)
+    above = np.ones((200, 220)) @ LAYER["w"] * (1 - bent**2)
+    np.testing.assert_allclose(found["w"], np.ones((220, 200)) @ bent, rtol=1e-10)
+    np.testing.assert_allclose(found["v"], above.T @ LAYER["x"], rtol=1e-10)
+    np.testing.assert_allclose(found["x"], above @ LAYER["v"], rtol=1e-10)
+
+
+def test_one_core_makes_no_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "CORES", 1)
+    steps, _ = gradients(LAYER)
+    assert ["_matmul", "_matmul"] not in steps
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_products_that_need_one_another_are_no_pair() -> None:
+    with building(Builder(Limits())):
+        a = leaf(("tensors", "a"), float64, (200, 200))
+        first = OPS["matmul"](a, a)
+        second = OPS["matmul"](first, a)
+        third = OPS["matmul"](OPS["transpose"](second, 0, 1), first)
+    groups = paired(in_order(third))
+    assert all(isinstance(group, Node) for group in groups)
+    seen: set[Tensor] = {a}
+    for group in groups:
+        assert all(tensor in seen for node in nodes_of(group) for tensor in node.inputs)
+        seen.update(tensor for node in nodes_of(group) for tensor in node.outputs)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_pair_gives_what_its_products_give_and_runs_when_both_can() -> None:
+    rng = np.random.default_rng(3)
+    values = {name: rng.standard_normal((200, 200)) for name in "abcd"}
+    with building(Builder(Limits())):
+        a, b, c, d = (leaf(("tensors", name), float64, (200, 200)) for name in "abcd")
+        products = [OPS["matmul"](a, b), OPS["matmul"](OPS["transpose"](c, 0, 1), d), OPS["matmul"](b, c)]
+        wanted = [*products, OPS["matmul"](products[0], products[1])]
+    groups = paired(in_order(*wanted))
+    assert [len(nodes_of(group)) for group in groups].count(2) == 2
+    found = Runner(plan(wanted)).run(given(values))
+    first, second = values["a"] @ values["b"], values["c"].T @ values["d"]
+    for one, other in zip(found, [first, second, values["b"] @ values["c"], first @ second], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_the_gradient_of_a_transposed_weight_is_laid_out_like_the_weight() -> None:
+    _, found = gradients(LAYER)
+    assert found["v"].flags.c_contiguous
+    assert found["w"].flags.c_contiguous
