@@ -173,7 +173,7 @@ class _Function:
         start = max(1, min(count, room // max(1, 8 * samples * elements)))
         planned, chunk = self.derivation.chunked(start, room, made)
         stepping = complex_step(planned, ("moved", name), min(COMPLEX_ROOM, self.derivation.limits.bytes))
-        return Moved(name, planned, wrt.shape, count, chunk, stepping)
+        return Moved(name, planned.settled(), wrt.shape, count, chunk, stepping)
 
 
 def _total(terms: Sequence[Tensor]) -> Tensor:

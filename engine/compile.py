@@ -37,7 +37,9 @@ def compile(program: Program, request: Request, limits: Limits, deadline: float 
     """
     derivation, made = derived(program, request, limits, deadline)
     derivation.check_memory(made.peak_bytes)
-    return made
+    settled = made.settled()
+    derivation.let_go()
+    return settled
 
 
 def derived(

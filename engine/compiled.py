@@ -6,13 +6,14 @@ A gradient takes one sweep. A Jacobian takes one for each batch of directions, w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from engine.anomaly import Watches
 from engine.autodiff.passes import Pattern
+from engine.dag import Dag
 from engine.execute.numpy import Runner
 from engine.plan import Plan, Source
 from engine.types import DType, Shape, numel
@@ -118,7 +119,7 @@ class Compiled:
     """
 
     sweeps: tuple[Sweep, ...]
-    dag: dict[str, Any]
+    drawn: Dag
     groups: tuple[str, ...]
     empty: tuple[Place, ...] = ()
     zeros: tuple[tuple[Place, Shape, DType], ...] = ()
@@ -129,6 +130,15 @@ class Compiled:
     def __post_init__(self) -> None:
         sources = {source for sweep in self.sweeps for source, _ in sweep.plan.inputs}
         object.__setattr__(self, "seeded", SEED in sources)
+
+    @property
+    def dag(self) -> dict[str, Any]:
+        """The serialized DAG, made anew each time."""
+        return self.drawn.serialized()
+
+    def settled(self) -> Compiled:
+        """Return what running takes, which holds nothing of the graph."""
+        return replace(self, sweeps=tuple([replace(sweep, plan=sweep.plan.settled()) for sweep in self.sweeps]))
 
     @property
     def peak_bytes(self) -> int:

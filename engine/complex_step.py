@@ -93,9 +93,9 @@ def complex_step(plan: Plan, moved: Source, room: int) -> ComplexStep | None:
 
     None where the way from it is not known as analytic, or where more than `room` bytes would be held at once.
     """
-    if not plan.steps:
+    if not plan.units:
         return None
-    order = ancestors([plan.steps[-1].nodes[-1].outputs[0]])
+    order = ancestors(plan.units[-1].nodes[-1].outputs[:1])
     depending: set[Node] = set()
     for node in order:
         if node.primitive is LEAF and node.params["source"] == moved:

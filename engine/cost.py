@@ -183,6 +183,7 @@ def size(tensor: Tensor) -> int:
 def workspace(node: Node) -> int:
     """Return a bound on the bytes that a node's kernel takes besides its results, while it runs."""
     primitive = node.primitive
-    if isinstance(primitive.run, np.ufunc) or (primitive.view and not primitive.may_copy) or not node.inputs:
+    if type(primitive.run) is np.ufunc or (primitive.view and not primitive.may_copy) or not node.inputs:
         return 0
-    return WORKSPACE.get(primitive.name, 2) * max([size(tensor) for tensor in (*node.inputs, *node.outputs)])
+    arrays = WORKSPACE.get(primitive.name, 2)
+    return arrays * max([size(tensor) for tensor in (*node.inputs, *node.outputs)]) if arrays else 0

@@ -3,61 +3,102 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from engine.graph import Tensor
 from engine.op import camel
-from engine.program import Argument, Ref
-from engine.trace import Trace, TracedCall, names_read
+from engine.program import Argument, Call, Leaf, Ref
+from engine.trace import Trace, TracedCall, names_read, output_names
+from engine.types import DType, Shape
 
 
-def serialize(trace: Trace, roots: Sequence[str]) -> dict[str, Any]:
-    """Return `{"nodes": [...], "roots": [...]}`, the nodes in the order in which they run: leaves, then calls."""
-    owner: dict[str, str] = {}
-    nodes = [_leaf(name, trace.names[name]) for name in trace.program.tensors]
-    for traced in trace.calls:
-        named = [name for name in traced.names if name is not None]
-        for name in named:
-            owner[name] = named[0]
-        nodes.append(_call(trace, traced, named, owner))
-    return {"nodes": nodes, "roots": list(roots)}
+class Row(NamedTuple):
+    """A call with the type of its first named result, which of its results require grad, and its backward node."""
+
+    call: Call
+    dtype: DType
+    shape: Shape
+    requires_grad: tuple[bool, ...]
+    grad_fn: str | None
 
 
-def _leaf(name: str, tensor: Tensor) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Dag:
+    """What the serialized DAG is made of: a tenth of its size, so that plans can keep it."""
+
+    tensors: Mapping[str, Leaf]
+    rows: tuple[Row, ...]
+    roots: tuple[str, ...]
+
+    @classmethod
+    def of(cls, trace: Trace, roots: Sequence[str]) -> Dag:
+        """Return the DAG of a typed program, the calls in the order in which they run."""
+        return cls(trace.program.tensors, tuple(map(_row, trace.calls)), tuple(roots))
+
+    def serialized(self) -> dict[str, Any]:
+        """Return `{"nodes": [...], "roots": [...]}`: leaves, then calls."""
+        owner = {name: name for name, given in self.tensors.items() if given.requires_grad}
+        nodes = [_leaf(name, given) for name, given in self.tensors.items()]
+        nodes += [_node(row, owner) for row in self.rows]
+        return {"nodes": nodes, "roots": list(self.roots)}
+
+
+_NO, _YES = (False,), (True,)
+
+
+def _row(traced: TracedCall) -> Row:
+    results = traced.results
+    requires_grad: tuple[bool, ...]
+    if len(results) == 1:
+        first, requires_grad = results[0], _YES if results[0].requires_grad else _NO
+    else:
+        named = [result for name, result in zip(traced.names, results, strict=True) if name is not None]
+        first, requires_grad = (named or results)[0], tuple([result.requires_grad for result in results])
+    recorded = True in requires_grad
+    return Row(traced.call, first.dtype, first.shape, requires_grad, grad_fn(traced) if recorded else None)
+
+
+def _leaf(name: str, given: Leaf) -> dict[str, Any]:
     return {
         "name": name,
         "op": None,
         "inputs": [],
         "attributes": {},
-        **_type(tensor),
+        "shape": list(given.shape),
+        "dtype": given.dtype.name,
+        "requires_grad": given.requires_grad,
         "is_leaf": True,
-        "grad_fn": "AccumulateGrad" if tensor.requires_grad else None,
+        "grad_fn": "AccumulateGrad" if given.requires_grad else None,
         "next_functions": [],
     }
 
 
-def _call(trace: Trace, traced: TracedCall, named: list[str], owner: dict[str, str]) -> dict[str, Any]:
-    results = [result for name, result in zip(traced.names, traced.results, strict=True) if name is not None]
-    recorded = any(result.requires_grad for result in traced.results)
+def _node(row: Row, owner: dict[str, str]) -> dict[str, Any]:
+    """Return a call's node. `owner` says which node each name that requires grad belongs to; its own are added."""
+    call = row.call
+    names = output_names(call)
+    first = next((name for name in names if name is not None), None)
+    recorded = True in row.requires_grad
     node = {
-        "name": named[0] if named else None,
-        "op": traced.call.op,
-        "inputs": _inputs(traced),
-        "attributes": {name: _literal(value) for name, value in traced.call.attributes.items()},
-        **_type(results[0] if results else traced.results[0]),
+        "name": first,
+        "op": call.op,
+        "inputs": _inputs(call),
+        "attributes": {name: _literal(value) for name, value in call.attributes.items()},
+        "shape": list(row.shape),
+        "dtype": row.dtype.name,
         "requires_grad": recorded,
         "is_leaf": False,
-        "grad_fn": grad_fn(traced) if recorded else None,
-        "next_functions": _next_functions(trace, traced, owner) if recorded else [],
+        "grad_fn": row.grad_fn,
+        "next_functions": [owner[name] for name in names_read(call) if name in owner] if recorded else [],
     }
-    if not isinstance(traced.call.output, str):
-        node["outputs"] = list(traced.names)
+    if not isinstance(call.output, str):
+        node["outputs"] = list(names)
+    if first is not None:
+        owner.update(
+            {name: first for name, own in zip(names, row.requires_grad, strict=True) if own and name is not None}
+        )
     return node
-
-
-def _type(tensor: Tensor) -> dict[str, Any]:
-    return {"shape": list(tensor.shape), "dtype": tensor.dtype.name, "requires_grad": tensor.requires_grad}
 
 
 def grad_fn(traced: TracedCall) -> str | None:
@@ -70,12 +111,8 @@ def grad_fn(traced: TracedCall) -> str | None:
     return named(traced.arguments, traced.results[0])
 
 
-def _next_functions(trace: Trace, traced: TracedCall, owner: dict[str, str]) -> list[str]:
-    return [owner.get(name, name) for name in names_read(traced.call) if trace.names[name].requires_grad]
-
-
-def _inputs(traced: TracedCall) -> list[Any] | dict[str, Any]:
-    given = traced.call.inputs
+def _inputs(call: Call) -> list[Any] | dict[str, Any]:
+    given = call.inputs
     if isinstance(given, tuple):
         return [_literal(argument) for argument in given]
     return {name: _literal(argument) for name, argument in given.items()}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from engine import dag
 from engine.anomaly import Watches
 from engine.asked import mapped_axes, marks, targets_require_grad
 from engine.autodiff.batching import batched
@@ -14,6 +13,7 @@ from engine.autodiff.checkpoint import behind, recomputed
 from engine.autodiff.passes import count_of
 from engine.autodiff.reverse import Edge, ancestors
 from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep
+from engine.dag import Dag
 from engine.errors import Fault, GraphError, OpError, Path
 from engine.graph import Tensor, building
 from engine.lookup import Lookup
@@ -252,9 +252,7 @@ class Derivation:
         cuts = self._finished([self.lookup.tensor(name) for name in self._cuts])
         keep = [*cuts, *(tensor for tensor in wanted if tensor.node.index < self._boundary)]
         again, once = (
-            plan(
-                recomputed(wanted, self._boundary, kept), simplify=False, boundary=self._boundary
-            )  # in the copies' own order
+            plan(recomputed(wanted, self._boundary, kept), boundary=self._boundary)  # in the copies' own order
             for kept in (keep, [*keep, *behind(wanted, self._boundary, cuts)])
         )
         return once if once.peak_bytes <= again.peak_bytes else again
@@ -268,13 +266,18 @@ class Derivation:
         """Return what was asked for."""
         return Compiled(
             tuple(self._sweeps),
-            dag.serialize(self.traced, roots),
+            Dag.of(self.traced, roots),
             groups,
             tuple(self.empty),
             tuple(self._zeros),
             self.lead,
             self._warnings(),
         )
+
+    def let_go(self) -> None:
+        """Take the graph apart. What was compiled is settled before."""
+        units = [unit for sweep in self._sweeps for unit in sweep.plan.units]
+        self.traced.builder.let_go(node for unit in units for node in unit.nodes)
 
 
 def _source(tensor: Tensor) -> tuple[str, str]:

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.graph import Tensor, builder
+from engine.graph import NO_PARAMS, Tensor, builder
 from engine.lowering import Kernel
-from engine.operands import CONSTANT, Promotion, as_tensor, constant
+from engine.operands import CONSTANT, KEEPING, Promotion, as_tensor, constant
 from engine.primitive import Primitive
-from engine.types import DType, Number, broadcast_shapes
+from engine.types import DType, Number, Shape, broadcast_shapes
+
+Shortcut = Callable[..., Tensor | None]
+"""From a node's inputs to the one that has the values of its result, or None."""
 
 
 class Elementwise(Primitive):
@@ -26,34 +29,88 @@ class Elementwise(Primitive):
         super().__init__(function, **options)
         self.run = ufunc
         self.promotion = promotion
+        self.commutes = ufunc in (np.add, np.multiply)
+        self.short: Shortcut | None = None
+        self._keeps = promotion in KEEPING
 
     def __call__(self, *operands: Tensor | Number, **params: Any) -> Tensor:
-        """Add the node, after promotion, and return its result."""
-        wanted, result = self.promotion(operands)
-        inputs = tuple(
-            [
-                operand if type(operand) is Tensor and operand.dtype is dtype else as_tensor(operand, dtype)
-                for operand, dtype in zip(operands, wanted, strict=True)
-            ]
-        )
-        if tuple(params) != self.params:
+        """Add the node, after promotion, and return its result: a tensor that has its values if one is known."""
+        inputs, result = self._promoted(operands)
+        if not self.params:
+            params = NO_PARAMS
+        elif tuple(params) != self.params:
             params = {name: params[name] for name in self.params}
         shape = inputs[0].shape
         if len(inputs) > 1:
-            shape = broadcast_shapes([tensor.shape for tensor in inputs])
-            for tensor in inputs:
-                if tensor.node.primitive.broadcasts:
-                    inputs = _unexpanded(list(inputs))
-                    break
+            inputs, shape = _broadcast(inputs, shape)
         if not shape and all(tensor.node.primitive is CONSTANT for tensor in inputs):
             return self._folded(inputs, params, result)
+        if self.short is not None:
+            same = self.short(*inputs)
+            if same is not None and same.shape == shape:
+                return same
         return builder().apply(self, inputs, params, ((result, shape),)).outputs[0]
+
+    def shortcut(self, function: Shortcut) -> Shortcut:
+        """Register what says which input has the values of the result, whatever they are: NaN and signed zeros too.
+
+        No node is made where it has the result's shape as well. A gradient starts with ones, and rules multiply by what
+        flows: a loss's first products are by one.
+        """
+        self.short = function
+        return function
+
+    def _promoted(self, operands: tuple[Tensor | Number, ...]) -> tuple[tuple[Tensor, ...], DType]:
+        """Return the operands as tensors of the dtypes that they are promoted to, and the result's dtype."""
+        kept = _kept(operands) if self._keeps else None
+        if kept is not None:
+            return kept, kept[0].dtype
+        wanted, result = self.promotion(operands)
+        inputs = [
+            operand if type(operand) is Tensor and operand.dtype is dtype else as_tensor(operand, dtype)
+            for operand, dtype in zip(operands, wanted, strict=True)
+        ]
+        return tuple(inputs), result
 
     def _folded(self, inputs: Sequence[Tensor], params: Mapping[str, Any], result: DType) -> Tensor:
         """Return the constant that constants give."""
         with np.errstate(all="ignore"):
             value = self.bind(params)(*[CONSTANT.bind(tensor.node.params)() for tensor in inputs])
         return constant(value.item(), result)
+
+
+def _kept(operands: tuple[Tensor | Number, ...]) -> tuple[Tensor, ...] | None:
+    """Return operands of one dtype, with constants for real numbers, which take it; None where there are others.
+
+    It has derivatives: what numbers make of tensors of integers is for the promotion to say.
+    """
+    dtype: DType | None = None
+    numbers = False
+    for operand in operands:
+        if type(operand) is not Tensor:
+            numbers = True
+        elif dtype is None:
+            dtype = operand.dtype
+        elif operand.dtype is not dtype:
+            return None
+    if dtype is None or not dtype.is_differentiable or (numbers and any(type(o) is complex for o in operands)):
+        return None
+    if not numbers:
+        return operands  # type: ignore[return-value]  # all are tensors, as was just seen
+    return tuple([as_tensor(operand, dtype) for operand in operands])
+
+
+def _broadcast(inputs: tuple[Tensor, ...], shape: Shape) -> tuple[tuple[Tensor, ...], Shape]:
+    """Return what an elementwise node reads, and the shape that all broadcast to; the first has `shape`."""
+    equal, spread = True, False
+    for tensor in inputs:
+        if tensor.shape != shape:
+            equal = False
+        if tensor.node.primitive.broadcasts:
+            spread = True
+    if not equal:
+        shape = broadcast_shapes([tensor.shape for tensor in inputs])
+    return _unexpanded(list(inputs)) if spread else inputs, shape
 
 
 def _unexpanded(inputs: list[Tensor]) -> tuple[Tensor, ...]:
@@ -72,3 +129,11 @@ def _scalar(tensor: Tensor) -> Tensor:
     if node.primitive.may_copy and node.primitive.pointwise and not node.inputs[0].shape:
         return node.inputs[0]
     return tensor
+
+
+def is_one(tensor: Tensor) -> bool:
+    """Whether a tensor is the constant 1, in whatever shape."""
+    node = tensor.node
+    while node.primitive.name in ("_expand", "_reshape"):
+        node = node.inputs[0].node
+    return node.primitive is CONSTANT and bool(node.params["value"] == 1)

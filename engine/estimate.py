@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.blocked import Blocked
 from engine.compiled import Compiled, Sweep
-from engine.cost import Cost, step_cost
-from engine.graph import Tensor
-from engine.plan import Step
+from engine.cost import Cost
 
 STEP_S = 1.2e-6
 """Seconds that a step takes beside its arithmetic: a call of NumPy, mostly."""
@@ -21,22 +18,6 @@ FLOP_S = 1 / 15e9
 
 BYTE_S = 1 / 16e9
 """Seconds that a byte takes that is read or written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Operands:
-    """The tensors of a step: what it reads and what it gives."""
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-    @classmethod
-    def of(cls, step: Step) -> Operands:
-        """Return those of a step, whose cluster reads and gives less than its nodes do."""
-        kernel = step.kernel
-        if isinstance(kernel, Blocked):
-            return cls(kernel.inputs, kernel.outputs)
-        return cls(step.nodes[0].inputs, step.nodes[0].outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +45,5 @@ def estimate(compiled: Compiled) -> Estimate:
     for sweep in compiled.sweeps:
         times = runs(sweep)
         steps += times * len(sweep.plan.steps)
-        for step in sweep.plan.steps:
-            operands = Operands.of(step)
-            cost += step_cost(step.nodes, operands.inputs, operands.outputs) * times
+        cost += sweep.plan.cost * times
     return Estimate(steps, cost)

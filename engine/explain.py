@@ -16,12 +16,13 @@ from engine.compile import derived
 from engine.compiled import Compiled, Sweep
 from engine.cost import Cost, size, step_cost
 from engine.derivation import Derivation
-from engine.estimate import Operands, runs
+from engine.estimate import runs
 from engine.graph import Node, Tensor, building
 from engine.operands import CONSTANT
-from engine.plan import Plan, Step
+from engine.plan import Plan
 from engine.program import Limits, Program
 from engine.requests import Request
+from engine.steps import Step, Unit
 from engine.types import numel
 
 PASSES = ("forward", "backward")
@@ -52,12 +53,12 @@ class _Names:
     """What users call tensors and ops."""
 
     def __init__(self, derivation: Derivation) -> None:
-        named = derivation.traced.names
-        self._tensors = {tensor: name for name, tensor in named.items()}
+        named = derivation.traced.names  # of a tensor's names, the first is its own
+        self._tensors = {tensor: name for name, tensor in reversed(named.items())}
         if derivation.size is not None:
             with building(derivation.traced.builder):
                 mapped = batched(list(named.values()), derivation.mapped, derivation.size)
-            self._tensors |= dict(zip(mapped, named, strict=True))
+            self._tensors |= dict(zip(reversed(mapped), reversed(named), strict=True))
         self._ops = {
             call.index: next((name for name in call.names if name is not None), None)
             for call in derivation.traced.calls
@@ -83,22 +84,24 @@ def _explained(sweep: Sweep, names: _Names) -> dict[str, Any]:
         "results": [list(place) for place in places],
         "runs": runs(sweep),
         "slots": len(plan.memory),
-        "steps": [_step(step, held, plan, names) for step, held in zip(plan.steps, plan.held, strict=True)],
+        "steps": [
+            _step(step, unit, held, plan, names)
+            for step, unit, held in zip(plan.steps, plan.units, plan.held, strict=True)
+        ],
     }
 
 
-def _step(step: Step, held: int, plan: Plan, names: _Names) -> dict[str, Any]:
-    read = Operands.of(step)
+def _step(step: Step, unit: Unit, held: int, plan: Plan, names: _Names) -> dict[str, Any]:
     results = step.results if isinstance(step.results, tuple) else (step.results,)
     return {
-        "primitives": [node.primitive.name.strip("_") for node in step.nodes],
-        "ops": names.ops(step.nodes),
-        "pass": _pass(step, plan),
-        "cluster": len(step.nodes) > 1,
-        "reads": [_slot(slot, tensor) for slot, tensor in zip(step.args, read.inputs, strict=True)],
-        "writes": [_slot(slot, tensor) for slot, tensor in zip(results, read.outputs, strict=True)],
-        "frees": list(step.dead),
-        **asdict(step_cost(step.nodes, read.inputs, read.outputs)),
+        "primitives": [node.primitive.name.strip("_") for node in unit.nodes],
+        "ops": names.ops(unit.nodes),
+        "pass": _pass(unit, plan),
+        "cluster": len(unit.nodes) > 1,
+        "reads": [_slot(slot, tensor) for slot, tensor in zip(step.args, unit.inputs, strict=True)],
+        "writes": [_slot(slot, tensor) for slot, tensor in zip(results, unit.outputs, strict=True)],
+        "frees": [*step.dead, *(slot for slot in results if slot in step.args)],
+        **asdict(step_cost(unit.nodes, unit.inputs, unit.outputs)),
         "held_bytes": held,
     }
 
@@ -107,9 +110,9 @@ def _slot(slot: int, tensor: Tensor) -> dict[str, Any]:
     return {"slot": slot, "dtype": tensor.dtype.name, "shape": list(tensor.shape)}
 
 
-def _pass(step: Step, plan: Plan) -> str:
+def _pass(unit: Unit, plan: Plan) -> str:
     """Return the pass of a step; a cluster that reaches into the backward pass belongs to it."""
-    return PASSES[any(node.index >= plan.boundary for node in step.nodes)]
+    return PASSES[any(node.index >= plan.boundary for node in unit.nodes)]
 
 
 def _totals(compiled: Compiled) -> dict[str, Any]:
@@ -117,9 +120,9 @@ def _totals(compiled: Compiled) -> dict[str, Any]:
     costs = {name: Cost() for name in PASSES}
     peaks = dict.fromkeys(PASSES, 0)
     for sweep in compiled.sweeps:
-        for step, held in zip(sweep.plan.steps, sweep.plan.held, strict=True):
-            name, read = _pass(step, sweep.plan), Operands.of(step)
-            costs[name] += step_cost(step.nodes, read.inputs, read.outputs) * runs(sweep)
+        for unit, held in zip(sweep.plan.units, sweep.plan.held, strict=True):
+            name = _pass(unit, sweep.plan)
+            costs[name] += step_cost(unit.nodes, unit.inputs, unit.outputs) * runs(sweep)
             peaks[name] = max(peaks[name], held)
     total = reduce(add, costs.values())
     return {
@@ -131,10 +134,10 @@ def _totals(compiled: Compiled) -> dict[str, Any]:
 def _kept(plan: Plan, names: _Names) -> Iterator[dict[str, Any]]:
     """Yield what the forward pass computes and the backward pass reads, with the ops whose rules need it."""
     needing: dict[Tensor, list[Node]] = {}
-    for step in plan.steps:
-        for node in step.nodes:
+    for unit in plan.units:
+        for node in unit.nodes:
             for tensor in node.inputs if node.index >= plan.boundary else ():
-                if _is_computed(tensor, plan) and not (len(step.nodes) > 1 and tensor.node in step.nodes):
+                if _is_computed(tensor, plan) and not (len(unit.nodes) > 1 and tensor.node in unit.nodes):
                     needing.setdefault(tensor, []).append(node)
     for tensor, nodes in needing.items():
         yield {
@@ -168,8 +171,8 @@ def _limits(derivation: Derivation, compiled: Compiled) -> dict[str, Any]:
     tensors = [
         tensor
         for sweep in compiled.sweeps
-        for step in sweep.plan.steps
-        for node in step.nodes
+        for unit in sweep.plan.units
+        for node in unit.nodes
         for tensor in (*node.inputs, *node.outputs)
     ]
     limits = derivation.limits

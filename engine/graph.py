@@ -8,7 +8,7 @@ nodes in the order in which they were made, which is a topological order; every 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod
@@ -118,6 +118,9 @@ class Type(NamedTuple):
     shape: Shape
 
 
+NO_PARAMS: dict[str, Any] = {}
+"""The parameters of nodes that have none: one object for all of them."""
+
 _NUMBERS = (bool, int, float, complex)
 
 
@@ -134,16 +137,27 @@ class Builder:
     """Makes nodes: types them, holds them against the limits, and merges equal ones.
 
     `default_dtype` is what floating results of integers and numbers have (PyTorch's default dtype). `origin` is the
-    user's op that is being built, or None; new nodes remember it. After `deadline`, a moment of `time.monotonic()`,
-    building ends with DeadlineExceeded.
+    user's op that is being built, or None; new nodes remember it. `constants` has those that are known by their number
+    and dtype. After `deadline`, a moment of `time.monotonic()`, building ends with DeadlineExceeded.
     """
 
-    __slots__ = ("_deadline", "_known", "_limits", "_sizes", "_streams", "default_dtype", "nodes", "origin")
+    __slots__ = (
+        "_deadline",
+        "_known",
+        "_limits",
+        "_sizes",
+        "_streams",
+        "constants",
+        "default_dtype",
+        "nodes",
+        "origin",
+    )
 
     def __init__(self, limits: Limits, default_dtype: DType = float64, deadline: float | None = None) -> None:
         self.nodes: list[Node] = []
         self.default_dtype = default_dtype
         self.origin: int | None = None
+        self.constants: dict[Any, Tensor] = {}
         self._known: dict[Any, Node] = {}
         self._sizes: dict[Shape, int] = {}
         self._limits = limits
@@ -160,6 +174,8 @@ class Builder:
         """Return the node of `primitive` on `inputs`: the known one if there is one. Raises OpError over a limit."""
         if not params:
             key: tuple[Any, ...] = (primitive, inputs)
+            if primitive.commutes and id(inputs[0]) > id(inputs[1]):
+                key = (primitive, inputs[::-1])
         elif primitive.exact:
             key = (primitive, inputs, *params.values())
         else:
@@ -198,15 +214,32 @@ class Builder:
                 if tensor.requires_grad:
                     requires = True
                     break
-        made: list[Tensor] = []
+        sizes = self._sizes
+        made: tuple[Tensor, ...] = ()
         for dtype, shape in types:
-            count = self._sizes.get(shape)
+            count = sizes.get(shape)
             if count is None:
-                count = self._sizes[shape] = self._checked(shape)
-            made.append(Tensor(node, len(made), dtype, shape, count, requires and dtype.is_differentiable))
-        node.outputs = tuple(made)
+                count = sizes[shape] = self._checked(shape)
+            made += (Tensor(node, len(made), dtype, shape, count, requires and dtype.is_differentiable),)
+        node.outputs = made
         nodes.append(node)
         return node
+
+    def let_go(self, others: Iterable[Node] = ()) -> None:
+        """Take the graph apart, and `others` made of it: nodes and their tensors name each other, and would wait for
+        the garbage collector.
+
+        What was made last goes first: Python keeps some freed tuples for later, and those lie where plans do then,
+        not all over the memory that the graph took.
+        """
+        for node in others:
+            node.inputs = node.outputs = ()
+        self.constants.clear()
+        while self._known:
+            self._known.popitem()
+        while self.nodes:
+            node = self.nodes.pop()
+            node.inputs = node.outputs = ()
 
     def _checked(self, shape: Shape) -> int:
         """Return the number of elements of a shape that is inside the limits."""

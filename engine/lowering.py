@@ -67,8 +67,8 @@ SCALAR: Mapping[Any, Kernel] = {
 """Python's operators that do to NumPy's scalars what ufuncs do."""
 
 
-def lowered(node: Node) -> Lowered:
-    """Return what runs a node. Raises NotImplementedError where the primitive has no kernel."""
+def lowered(node: Node) -> tuple[Kernel, tuple[Any, ...], Mapping[str, Any]]:
+    """Return what runs a node, as `Lowered` has it. Raises NotImplementedError where the primitive has no kernel."""
     primitive = node.primitive
     kernel = primitive.run
     if primitive.lower is not None:
@@ -81,4 +81,4 @@ def lowered(node: Node) -> Lowered:
         kernel = kernel.kernel
     elif primitive.kind == "elementwise" and not node.outputs[0].shape and node.inputs[0].dtype in (float32, float64):
         kernel = SCALAR.get(kernel, kernel)
-    return Lowered(kernel, (), node.params)
+    return kernel, (), node.params

@@ -49,7 +49,11 @@ LEAF, CONSTANT = _leaf, _constant
 
 def constant(value: Number, dtype: DType) -> Tensor:
     """A 0-d tensor of a number that is known when the graph is typed."""
-    made: Tensor = _constant(value=_cast(value, dtype), dtype=dtype)
+    key = (type(value), value, dtype)
+    known = builder().constants
+    made: Tensor | None = known.get(key) if value else None  # 0.0 and -0.0 are equal, and not the same
+    if made is None:
+        made = known[key] = _constant(value=_cast(value, dtype), dtype=dtype)
     return made
 
 
@@ -145,3 +149,7 @@ def comparison(operands: Sequence[Tensor | Number]) -> tuple[tuple[DType, ...], 
 def logical(operands: Sequence[Tensor | Number]) -> tuple[tuple[DType, ...], DType]:
     """Operands are taken as true where they are not zero; the result is bool."""
     return (bool_,) * len(operands), bool_
+
+
+KEEPING = (arithmetic, numeric, floating)
+"""Promotions that leave tensors of one dtype that has derivatives as they are, and give the result that dtype."""

@@ -17,7 +17,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
-from engine.graph import Node, Tensor, builder
+from engine.graph import NO_PARAMS, Node, Tensor, builder
 from engine.lowering import Kernel, Lowered
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,6 +42,8 @@ class Primitive:
     """
 
     kind = "general"
+    commutes = False
+    """Whether its two operands may be exchanged without changing a bit of the result."""
 
     def __init__(
         self,
@@ -76,7 +78,9 @@ class Primitive:
 
     def __call__(self, *inputs: Tensor, **params: Any) -> Any:
         """Add the node and return its result, or the tuple of its results."""
-        if tuple(params) != self.params:
+        if not self.params:
+            params = NO_PARAMS
+        elif tuple(params) != self.params:
             params = {name: params[name] for name in self.params}
         types = self.function(*inputs, **params)
         if self.several:

@@ -209,8 +209,14 @@ class Signature:
     positional: tuple[Parameter, ...] = field(init=False, repr=False)
     _required: tuple[Parameter, ...] = field(init=False, repr=False)
     _named: Mapping[str, Parameter] = field(init=False, repr=False)
+    _fixed: tuple[tuple[str, Any], ...] | None = field(init=False, repr=False)
+    _keywords: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        fixed = [(parameter.name, parameter.default) for parameter in self.parameters if not parameter.keyword_only]
+        variadic = any(parameter.variadic for parameter in self.parameters)
+        object.__setattr__(self, "_fixed", None if variadic else tuple(fixed))
+        object.__setattr__(self, "_keywords", tuple(p.name for p in self.parameters if p.keyword_only))
         positional = tuple(parameter for parameter in self.parameters if parameter.positional)
         object.__setattr__(self, "positional", positional)
         object.__setattr__(self, "_required", tuple(parameter for parameter in self.parameters if parameter.required))
@@ -236,13 +242,15 @@ class Signature:
 
     def call(self, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return positional and keyword arguments for the Python function, from arguments by name."""
+        named = {name: arguments[name] for name in self._keywords if name in arguments} if self._keywords else {}
+        if self._fixed is not None:
+            return [arguments.get(name, default) for name, default in self._fixed], named
         positional: list[Any] = []
         for parameter in self.parameters:
             if parameter.variadic:
                 positional.extend(arguments.get(parameter.name, ()))
             elif not parameter.keyword_only:
                 positional.append(arguments.get(parameter.name, parameter.default))
-        named = {p.name: arguments[p.name] for p in self.parameters if p.keyword_only and p.name in arguments}
         return positional, named
 
 

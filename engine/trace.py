@@ -46,10 +46,12 @@ class Trace:
     marks: frozenset[str] = frozenset()
     names: dict[str, Tensor] = field(default_factory=dict)
     calls: list[TracedCall] = field(default_factory=list)
+    reads: list[list[str]] = field(default_factory=list)
+    """The names that each call of the program reads."""
 
     def unconsumed(self) -> list[str]:
         """Return the names of the outputs that no op consumes, in order."""
-        consumed = {name for call in self.program.ops for name in names_read(call)}
+        consumed = {name for names in self.reads for name in names}
         return [name for traced in self.calls for name in traced.names if name is not None and name not in consumed]
 
 
@@ -66,7 +68,8 @@ def trace(
         for name, given in program.tensors.items():
             _trace_leaf(traced, name, given, faults)
         producers = _producers(program, faults)
-        order = _order(program, producers, faults)
+        traced.reads = list(map(names_read, program.ops))
+        order = _order(traced, producers, faults)
         for index in order:
             if len(faults) >= MOST_FAULTS:
                 break
@@ -156,18 +159,26 @@ def _producers(program: Program, faults: list[Fault]) -> dict[str, int]:
     return producers
 
 
-def _order(program: Program, producers: Mapping[str, int], faults: list[Fault]) -> list[int]:
+def _order(traced: Trace, producers: Mapping[str, int], faults: list[Fault]) -> Sequence[int]:
     """Return the calls' indices, each behind what it needs, otherwise as given; report unknown names and cycles."""
+    program = traced.program
     waiting: list[int] = []
     users: dict[int, list[int]] = {}
-    for index, call in enumerate(program.ops):
-        names = names_read(call)
-        needs = {producers[name] for name in names if name in producers}
-        if any(name not in producers and name not in program.tensors for name in names):
-            _report_unknown(program, producers, index, faults)
+    given = True
+    for index, names in enumerate(traced.reads):
+        needs: set[int] = set()
+        for name in names:
+            if name in producers:
+                needs.add(producers[name])
+            elif name not in program.tensors:
+                _report_unknown(program, producers, index, faults)
+                break
+        given = given and max(needs, default=-1) < index
         waiting.append(len(needs))
         for need in needs:
             users.setdefault(need, []).append(index)
+    if given:
+        return range(len(program.ops))
     ready = [index for index, count in enumerate(waiting) if not count]
     order: list[int] = []
     while ready:
@@ -228,13 +239,15 @@ def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
         hint = did_you_mean(call.op, REGISTRY) or "GET /v1/ops lists the ops."
         faults.append(Fault((*path, "op"), "unknown_op", f"there is no op {call.op!r}", hint))
         return
-    if any(name not in traced.names for name in names_read(call)):
+    if faults and any(name not in traced.names for name in traced.reads[index]):
         return  # what it needs is at fault, and reported
-    binding = _Binding(traced, op, call, path)
-    arguments = binding.bind()
-    if binding.faults:
-        faults.extend(binding.faults)
-        return
+    arguments = _plain(traced.names, op, call)
+    if arguments is None:
+        binding = _Binding(traced, op, call, path)
+        arguments = binding.bind()
+        if binding.faults:
+            faults.extend(binding.faults)
+            return
     traced.builder.origin = index
     try:
         positional, named = op.signature.call(arguments)
@@ -249,12 +262,14 @@ def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
                 for name, result in zip(names, results, strict=True)
             )
     except OpError as error:
-        place = (*path, *binding.place(error.argument))
+        place = (*path, *_Binding(traced, op, call, path).place(error.argument))
         faults.append(Fault(place, error.code, f"{call.op}: {error.detail}", error.hint))
         return
     finally:
         traced.builder.origin = None
-    traced.names.update({name: result for name, result in zip(names, results, strict=True) if name is not None})
+    for name, result in zip(names, results, strict=True):
+        if name is not None:
+            traced.names[name] = result
     traced.calls.append(TracedCall(index, call, op, arguments, names, results))
 
 
@@ -278,6 +293,33 @@ def _named(call: Call, several: bool, count: int) -> tuple[str | None, ...]:
     return names
 
 
+_NUMBERS = (bool, int, float, type(None))
+"""Arguments that a parameter takes as they are, if it takes their type."""
+
+
+def _plain(names: Mapping[str, Tensor], op: Op, call: Call) -> Bound | None:
+    """Return arguments by parameter, for a call that stands as most do: tensors and numbers by position.
+
+    None where it does not, or where anything is wrong: `_Binding` takes every call, and tells what is.
+    """
+    inputs, signature = call.inputs, op.signature
+    if call.attributes or type(inputs) is not tuple or len(inputs) > len(signature.positional):
+        return None
+    given: Bound = {}
+    for parameter, argument in zip(signature.positional, inputs, strict=False):
+        if parameter.variadic:
+            return None
+        if type(argument) is not Ref:
+            if type(argument) not in _NUMBERS or type(argument) not in parameter.takes:
+                return None
+            given[parameter.name] = argument
+        elif Tensor in parameter.takes:
+            given[parameter.name] = names[argument.name]
+        else:
+            return None
+    return None if signature.missing(given) else given
+
+
 class _Binding:
     """The arguments of one call on their way to its op's parameters, with the place each came from."""
 
@@ -288,6 +330,7 @@ class _Binding:
 
     def place(self, argument: str | None) -> Path:
         """Return where the request gives the argument, as a path inside the call."""
+        self.bind()
         return self.places.get(argument, ()) if argument else ()
 
     def bind(self) -> Bound:

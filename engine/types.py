@@ -5,6 +5,7 @@ Everything here is decided on types alone, by PyTorch's rules, and called by ops
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -161,8 +162,11 @@ def numel(shape: Shape) -> int:
 def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
     """Return the shape that all of `shapes` broadcast to. Raises OpError where they do not fit."""
     first = shapes[0]
-    if shapes.count(first) == len(shapes):
-        return first
+    return first if shapes.count(first) == len(shapes) else _broadcast(*shapes)
+
+
+@functools.lru_cache(maxsize=1024)
+def _broadcast(*shapes: Shape) -> Shape:
     rank = max(map(len, shapes))
     result = [1] * rank
     for shape in shapes:

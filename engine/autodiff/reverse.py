@@ -38,9 +38,7 @@ def backward(
     try:
         for node in reversed(order):
             active.origin = node.origin
-            flowing = _pull_back(node, cotangents, wanted, on_path)
-            if edges is not None:
-                edges.extend(flowing)
+            _pull_back(node, cotangents, wanted, on_path, edges)
     finally:
         active.origin = origin
     return [cotangents.get(target) for target in targets]
@@ -54,7 +52,9 @@ def ancestors(tensors: Iterable[Tensor]) -> list[Node]:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
-            stack.extend([tensor.node for tensor in node.inputs])
+            for tensor in node.inputs:
+                if tensor.node not in seen:
+                    stack.append(tensor.node)  # noqa: PERF401  # a list of one or two takes longer
     return sorted(seen, key=_INDEX)
 
 
@@ -66,28 +66,35 @@ def _between(targets: set[Tensor], roots: Sequence[Tensor]) -> list[Node]:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
-            stack.extend([tensor.node for tensor in node.inputs if tensor.requires_grad])
+            stack += [tensor.node for tensor in node.inputs if tensor.requires_grad]
     reached: set[Node] = set()
+    order: list[Node] = []
     for node in sorted(seen, key=_INDEX):
-        if any(tensor in targets or tensor.node in reached for tensor in node.inputs if tensor.requires_grad):
-            reached.add(node)
-    return sorted(reached, key=_INDEX)
+        for tensor in node.inputs:
+            if tensor.requires_grad and (tensor in targets or tensor.node in reached):
+                reached.add(node)
+                order.append(node)
+                break
+    return order
 
 
-def _pull_back(node: Node, cotangents: dict[Tensor, Tensor], wanted: set[Tensor], on_path: set[Node]) -> list[Edge]:
-    """Add the cotangents that flow from a node's results to its inputs."""
+def _pull_back(
+    node: Node, cotangents: dict[Tensor, Tensor], wanted: set[Tensor], on_path: set[Node], edges: list[Edge] | None
+) -> None:
+    """Add the cotangents that flow from a node's results to its inputs, and to `edges` if they are given."""
     grads = [cotangents.get(result) for result in node.outputs]
-    if all(grad is None for grad in grads):
-        return []
+    if grads.count(None) == len(grads):
+        return
+    inputs = node.inputs
     needed = [
         position
-        for position, tensor in enumerate(node.inputs)
-        if tensor.requires_grad and (tensor in wanted or tensor.node in on_path)
+        for position, tensor in enumerate(inputs)
+        if tensor.requires_grad and (tensor.node in on_path or tensor in wanted)
     ]
-    flowing = [(node, node.inputs[position], found) for position, found in cotangents_of(node, grads, needed)]
-    for _, tensor, cotangent in flowing:
-        _accumulate(cotangents, tensor, cotangent)
-    return flowing
+    for position, cotangent in cotangents_of(node, grads, needed):
+        _accumulate(cotangents, inputs[position], cotangent)
+        if edges is not None:
+            edges.append((node, inputs[position], cotangent))
 
 
 def cotangents_of(node: Node, grads: Sequence[Tensor | None], needed: Sequence[int]) -> list[tuple[int, Tensor]]:
@@ -95,19 +102,21 @@ def cotangents_of(node: Node, grads: Sequence[Tensor | None], needed: Sequence[i
 
     `grads` are the cotangents of the node's results; those that are absent are None.
     """
-    primitive = node.primitive
+    primitive, inputs, params = node.primitive, node.inputs, node.params
     grad, out = (grads, node.outputs) if primitive.several else (grads[0], node.outputs[0])
-    if primitive.joint is not None:
-        every = primitive.joint(grad, out, *node.inputs, **node.params)
-        found = [(position, every[position]) for position in needed]
-    else:
-        found = []
-        for position in needed:
+    every = None if primitive.joint is None else primitive.joint(grad, out, *inputs, **params)
+    found: list[tuple[int, Tensor]] = []
+    for position in needed:
+        if every is not None:
+            cotangent = every[position]
+        else:
             rule = primitive.rules.get(position)
             if rule is None:
                 raise NotImplementedError(f"{primitive.name} has no gradient rule for input {position}")
-            found.append((position, rule(grad, out, *node.inputs, **node.params)))
-    return [(position, _fitted(cot, node.inputs[position])) for position, cot in found if cot is not None]
+            cotangent = rule(grad, out, *inputs, **params)
+        if cotangent is not None:
+            found.append((position, _fitted(cotangent, inputs[position])))
+    return found
 
 
 def _fitted(cotangent: Tensor, tensor: Tensor) -> Tensor:

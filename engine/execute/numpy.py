@@ -14,11 +14,12 @@ import numpy as np
 
 from engine.blocked import Blocked
 from engine.cores import claim_blas, computing
-from engine.errors import DeadlineExceeded, OpError, ValueFault
+from engine.errors import DeadlineExceeded, OpError, Path, ValueFault
 from engine.execute.heap import keep_freed
 from engine.execute.straight import MOST_STEPS, Function, straight_line
 from engine.graph import Node
-from engine.plan import Plan, Source, Step
+from engine.plan import Plan, Source
+from engine.steps import Step
 
 SMALL_BYTES = 2**20
 """Memory up to which a plan is over so soon that nobody need look at the clock while it runs."""
@@ -86,20 +87,31 @@ def _walk(plan: Plan, given: Sequence[Any], deadline: float | None) -> list[Any]
                 raise DeadlineExceeded("the deadline passed while the graph ran")
             _take(step, memory)
     except OpError as error:
-        node = error.node or (step.nodes[0] if step else None)
-        path = path_of(node) if isinstance(node, Node) else ()
-        raise ValueFault(error.code, error.detail, error.hint, path) from error
+        raise ValueFault(error.code, error.detail, error.hint, _path(plan, step, error)) from error
     return [memory[slot] for slot in plan.outputs]
+
+
+def _path(plan: Plan, step: Step | None, error: OpError) -> Path:
+    """Return where the request names the op whose kernel raised the error: in a cluster it is known by its node."""
+    if isinstance(error.node, Node):
+        origin = error.node.origin
+    else:
+        origin = next((origin for known, origin in zip(plan.steps, plan.origins, strict=True) if known is step), -1)
+    return () if origin is None or origin < 0 else ("graph", "ops", origin)
 
 
 def _take(step: Step, memory: list[Any]) -> None:
     """Run a step. Nothing but `memory` holds arrays behind it, so that those let go of are free."""
-    kernel, extra, params, args, results, dead, _ = step
+    kernel, extra, params, args, results, dead = step
     if type(kernel) is Blocked and kernel.over:
-        free = [source for _, source in kernel.over if args[source] in dead and _is_free(memory, args[source])]
+        free = _free(step, memory)  # before the arrays are held by the call
         result = kernel(*[memory[slot] for slot in args], free=free)
-    else:
+    elif params:
         result = kernel(*[memory[slot] for slot in args], *extra, **params)
+    elif extra:
+        result = kernel(*[memory[slot] for slot in args], *extra)
+    else:
+        result = kernel(*[memory[slot] for slot in args])
     if isinstance(results, int):
         memory[results] = result
     else:
@@ -107,6 +119,15 @@ def _take(step: Step, memory: list[Any]) -> None:
             memory[slot] = value
     for slot in dead:
         memory[slot] = None
+
+
+def _free(step: Step, memory: list[Any]) -> list[int]:
+    """Return the places of a cluster's inputs that it may write over: nobody reads them after it."""
+    assert isinstance(step.kernel, Blocked)
+    assert isinstance(step.results, tuple)
+    last = {*step.dead, *step.results}
+    places = [source for _, source in step.kernel.over]
+    return [place for place in places if step.args[place] in last and _is_free(memory, step.args[place])]
 
 
 def _is_free(memory: list[Any], slot: int) -> bool:
@@ -126,8 +147,3 @@ def _holders(memory: list[Any], slot: int) -> int:
 
 
 _ALONE = _holders([np.empty(0)], 0)
-
-
-def path_of(node: Node) -> tuple[str | int, ...]:
-    """Return where the request names the op that the node came from."""
-    return () if node.origin is None else ("graph", "ops", node.origin)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.plan import Plan, Step
+from engine.plan import Plan
+from engine.steps import Step
 
 MOST_STEPS = 4_000
 """Steps above which the compiling would not pay: it takes about 20 µs a step."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from engine.elementwise import is_one
 from engine.errors import OpError
 from engine.graph import Tensor
 from engine.op import elementwise, op
@@ -36,7 +37,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
 @op(samples=(*_ORDERED, sample(real(2, 3), real(3), alpha=2.5)))
 def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
     """`input + alpha * other`. Source: torch.add."""
-    return _add(input, _scaled(other, alpha, (input, other)))
+    return _add(input, other if alpha == 1 else _scaled(other, alpha, (input, other)))
 
 
 @elementwise(np.subtract, arithmetic)
@@ -80,6 +81,13 @@ def mul(input: Operand, other: Operand) -> Tensor:
     """Product. Source: torch.mul."""
 
 
+@mul.shortcut
+def _(input: Tensor, other: Tensor) -> Tensor | None:
+    if is_one(other):
+        return input
+    return other if is_one(input) else None
+
+
 @mul.vjp("input")
 def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
     return grad * other
@@ -92,6 +100,11 @@ def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
 
 @elementwise(np.divide)
 def _div(input: Operand, other: Operand) -> Tensor: ...
+
+
+@_div.shortcut
+def _(input: Tensor, other: Tensor) -> Tensor | None:
+    return input if is_one(other) else None
 
 
 @_div.vjp("input")
@@ -149,6 +162,12 @@ def div(input: Operand, other: Operand, *, rounding_mode: Literal["floor", "trun
 @elementwise(np.negative, numeric, differentiable=True)
 def neg(input: Tensor) -> Tensor:
     """Minus the input. Source: torch.neg."""
+
+
+@neg.shortcut
+def _(input: Tensor) -> Tensor | None:
+    inner = input.node
+    return inner.inputs[0] if inner.primitive is neg else None
 
 
 @neg.vjp

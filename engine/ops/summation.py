@@ -5,6 +5,7 @@ Kernels of sums, means, norms and extrema call `total` and `largest`.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ _SHORT_SUM, _SHORT_EXTREMUM = 8, 16
 """Lengths up to which it is faster to go through a last axis column by column than row by row, 40 times at length 2."""
 
 
+@functools.lru_cache(maxsize=1024)
 def reduced_shape(shape: Shape, dims: Dims, keepdim: bool) -> Shape:
     """Return the shape after a reduction over negative `dims`."""
     sizes = enumerate(shape, -len(shape))

@@ -114,7 +114,7 @@ def test_checkpoints_keep_less() -> None:
     everything = explained(program)
     cut = explained(program, GradientRequest(checkpoint=("m3", "m7", "m11")))
     assert len(everything["kept"]) == 15
-    assert [kept["name"] for kept in cut["kept"]] == ["m14", "m13", "m12", "m11", "m7", "m3"]
+    assert [kept["name"] for kept in cut["kept"]] == ["m11", "m7", "m3"]
     assert cut["cost"]["backward"]["flops"] > everything["cost"]["backward"]["flops"]
     assert cut["cost"]["total"]["peak_bytes"] < everything["cost"]["total"]["peak_bytes"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from engine.compile import compile as compile_request
+from engine.compile import derived
 from engine.execute.numpy import Runner
 from engine.graph import Builder, Node, Tensor, building
 from engine.op import REGISTRY
@@ -88,8 +88,8 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def gradients(values: Mapping[str, np.ndarray]) -> tuple[list[list[str]], Mapping[str, np.ndarray]]:
     """Return the primitives of each step, and the gradients."""
-    compiled = compile_request(program(values, *CALLS), GradientRequest(), Limits())
-    steps = [[node.primitive.name for node in step.nodes] for step in compiled.sweeps[0].plan.steps]
+    _, compiled = derived(program(values, *CALLS), GradientRequest(), Limits())
+    steps = [[node.primitive.name for node in unit.nodes] for unit in compiled.sweeps[0].plan.units]
     return steps, compiled.run(given(values))["gradients"]
 
 

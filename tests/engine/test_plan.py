@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine.compile import compile as compile_request
+from engine.compile import derived
 from engine.compiled import Compiled
 from engine.derivation import Derivation
 from engine.errors import DeadlineExceeded, ValueFault
@@ -93,8 +94,8 @@ def test_a_chain_and_its_gradient_are_one_cluster() -> None:
         Call("sum", (Ref("t"),), {}, "l"),
     )
     program = Program({name: Leaf(float32, shape, requires_grad=True) for name in "ac"}, ops, float32)
-    compiled = compile_request(program, GradientRequest(), Limits())
-    assert [len(step.nodes) > 3 for step in compiled.sweeps[0].plan.steps].count(True) == 1
+    _, compiled = derived(program, GradientRequest(), Limits())
+    assert [len(unit.nodes) > 3 for unit in compiled.sweeps[0].plan.units].count(True) == 1
     assert compiled.peak_bytes <= 5 * 4 * shape[0]
 
 

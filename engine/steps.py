@@ -1,0 +1,139 @@
+"""From units to steps: the slots that hold values while a plan runs, and the bytes that are alive meanwhile.
+
+A slot is taken again once nobody reads its value any more, at the earliest by the result of the step that reads it
+last. Steps therefore name few slots, and what runs them lets go of values by writing others over them.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from engine.cost import Cost, flops, size
+from engine.graph import Node, Tensor
+from engine.lowering import Kernel
+
+
+class Step(NamedTuple):
+    """One kernel with the slots it reads and writes, and those whose values nobody needs after it.
+
+    It is called as `kernel(*arrays, *extra, **params)`. `results` is one slot, or a tuple of them for a kernel of
+    several results. `dead` are the slots that are not written over at once.
+    """
+
+    kernel: Kernel
+    extra: tuple[Any, ...]
+    params: Mapping[str, Any]
+    args: tuple[int, ...]
+    results: int | tuple[int, ...]
+    dead: tuple[int, ...]
+
+
+class Unit(NamedTuple):
+    """What becomes a step: a node or a cluster, with the tensors that it reads and gives.
+
+    `workspace` bounds the bytes that its kernel takes besides its results.
+    """
+
+    kernel: Kernel
+    extra: tuple[Any, ...]
+    params: Mapping[str, Any]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    several: bool
+    view: bool
+    workspace: int
+    nodes: tuple[Node, ...]
+
+
+Ends = list[tuple[Tensor, ...]]
+"""What nobody reads after each unit."""
+
+
+def ends_of(units: Sequence[Unit], kept: Collection[Tensor]) -> Ends:
+    """Return what nobody reads after each unit, unless it is `kept`: inputs, or results that nobody reads at all."""
+    last: dict[Tensor, int] = {}
+    for number, unit in enumerate(units):
+        for tensor in unit.inputs:
+            last[tensor] = number
+        if unit.several:
+            for tensor in unit.outputs:
+                last[tensor] = number
+    ends: Ends = [()] * len(units)
+    for tensor, number in last.items():
+        if tensor not in kept:
+            ends[number] += (tensor,)
+    return ends
+
+
+def steps_of(units: Sequence[Unit], slots: dict[Tensor, int], ends: Ends) -> tuple[tuple[Step, ...], int]:
+    """Return the steps and the number of slots. `slots` has those of constants and inputs; the others are added."""
+    steps: list[Step] = []
+    free: list[int] = []
+    count = len(slots)
+    for (kernel, extra, params, inputs, outputs, several, *_), last in zip(units, ends, strict=True):
+        args = tuple([slots[tensor] for tensor in inputs])
+        dead = [slots[tensor] for tensor in last if tensor in slots] if last else []
+        made: tuple[int, ...] = ()
+        for tensor in outputs:
+            if dead:
+                slot = dead.pop()
+            elif free:
+                slot = free.pop()
+            else:
+                slot, count = count, count + 1
+            slots[tensor] = slot
+            made += (slot,)
+        if several:
+            dead += [slots[tensor] for tensor in outputs if tensor in last]
+        free += dead
+        steps.append(Step(kernel, extra, params, args, made if several else slot, tuple(dead)))
+    return tuple(steps), count
+
+
+def origins_of(units: Sequence[Unit]) -> array[int]:
+    """Return the user's op that each step comes from, a cluster's first, or -1; errors name it."""
+    origins = [unit.nodes[0].origin for unit in units]
+    return array("i", [-1 if origin is None else origin for origin in origins])
+
+
+def held_by(units: Sequence[Unit], ends: Ends, given: Sequence[Tensor]) -> tuple[int, ...]:
+    """Return the bytes that are alive while each unit runs: memory that views share dies with the last of them.
+
+    Whoever runs the plan holds the inputs `given` until it ends. Constants count nothing.
+    """
+    owner: dict[Tensor, Tensor] = {}
+    holders = dict.fromkeys(given, 2)
+    alive = sum(map(size, given))
+    held = []
+    for unit, last in zip(units, ends, strict=True):
+        for tensor in unit.outputs:
+            if unit.view:
+                base = owner[tensor] = owner.get(unit.inputs[0], unit.inputs[0])
+                holders[base] = holders.get(base, 1) + 1
+            else:
+                alive += tensor.numel * tensor.dtype.itemsize
+        held.append(alive + unit.workspace)
+        for tensor in last:
+            base = owner.get(tensor, tensor)
+            left = holders.get(base, 1) - 1
+            if left:
+                holders[base] = left
+            else:
+                alive -= base.numel * base.dtype.itemsize
+    return tuple(held)
+
+
+def cost_of(units: Sequence[Unit]) -> Cost:
+    """Return what units cost together: each is a step, so that what stays inside of it is not read or written."""
+    work = read = written = 0
+    for unit in units:
+        for node in unit.nodes:
+            work += flops(node)
+        if not unit.view:
+            for tensor in unit.inputs:
+                read += tensor.numel * tensor.dtype.itemsize
+            for tensor in unit.outputs:
+                written += tensor.numel * tensor.dtype.itemsize
+    return Cost(work, read, written)
