@@ -55,16 +55,16 @@ class Connection(BoundedProtocol):
     _is_between = True
     """Whether the parser has been shown whole requests and nothing after them."""
     _held = b""
-    """The beginning of a small call, whose rest is expected in a moment."""
-    _holding: asyncio.TimerHandle | None = None
+    """A small call that is answered as soon as other connections have been read, or one whose rest is yet to arrive."""
+    _holding: asyncio.Handle | None = None
     _active_at = 0.0
     """When a small call arrived last."""
 
     def data_received(self, data: bytes) -> None:
-        """Answer a small call at once; anything else is the parser's."""
-        held = self._released()
+        """Keep a small call for a moment; anything else is the parser's."""
+        held = self._released() if self._held else b""
         data = held + data if held else data
-        if not (self._is_between and self._took(data, may_hold=not held)):
+        if not (self._is_between and self._took(data, may_wait=not held)):
             super().data_received(data)
 
     def on_message_begin(self) -> None:
@@ -95,19 +95,30 @@ class Connection(BoundedProtocol):
         else:
             super().timeout_keep_alive_handler()
 
-    def _took(self, data: bytes, *, may_hold: bool) -> bool:
-        """Answer a whole small call, or hold the first part of one. Return whether it did one of these."""
+    def _took(self, data: bytes, *, may_wait: bool) -> bool:
+        """Hold a small call, and if it `may_wait`, the first part of one. Return whether it is that.
+
+        Calls of several connections are read first and then computed one right after the other: what the system does
+        in between would push code out of the caches. Many clients send the head and the body in two pieces.
+        """
         call = self.shortcut.call(data)
         if call is None or len(data) > call.size or not self._is_idle():
             return False
-        if len(data) < call.size:
-            if may_hold:
-                self._hold(data)
-            return may_hold
+        if len(data) == call.size:
+            self._held, self._holding = data, self.loop.call_soon(self._answer, call)
+        elif may_wait:
+            self._held, self._holding = data, self.loop.call_later(_HOLD_S, self._pass_on)
+            self._active_at = self.loop.time()
+        return bool(self._held)
+
+    def _answer(self, call: Any) -> None:
+        """Answer a small call."""
+        data = self._released()
         answer = self.shortcut.answer(call, data)
         if answer is not None:
             self._write(*answer)
-        return answer is not None
+        else:
+            super().data_received(data)
 
     def _is_idle(self) -> bool:
         """Whether no request is under way, and the client reads what it is sent."""
@@ -118,18 +129,13 @@ class Connection(BoundedProtocol):
     def _write(self, status: int, head: bytes, body: bytes) -> None:
         """Answer, and expect the next request."""
         lines = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        self.transport.writelines((_status_line(status), *lines, head, body))
+        self.transport.write(b"".join((_status_line(status), *lines, head, body)))
         self.server_state.total_requests += 1
-        self._stop_timer()
+        if self._timer is not None:
+            self._stop_timer()
         self._active_at = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_handler()
-
-    def _hold(self, data: bytes) -> None:
-        """Keep the beginning of a small call for a moment: many clients send head and body in two pieces."""
-        self._held = data
-        self._holding = self.loop.call_later(_HOLD_S, self._pass_on)
-        self._active_at = self.loop.time()
 
     def _released(self) -> bytes:
         """Return what is held, which is no longer."""

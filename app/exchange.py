@@ -63,7 +63,7 @@ class Exchange:
 
     def __init__(self, method: str, path: str, given_id: str) -> None:
         self.began = time.perf_counter()
-        self.id = given_id if _REQUEST_ID.fullmatch(given_id) else f"{_PROCESS}{next(_COUNTER):016x}"
+        self.id = given_id if given_id and _REQUEST_ID.fullmatch(given_id) else f"{_PROCESS}{next(_COUNTER):016x}"
         self._method, self._path = method, path
 
     @property

@@ -49,8 +49,10 @@ class Operation:
         """The members that change nothing about the plan."""
         return frozenset(name for name, member in self.record.members.items() if member.volatile)
 
-    def options(self, given: Members, reading: Reading) -> dict[str, Any]:
+    def options(self, given: Members, reading: Reading) -> Members:
         """Return the volatile members, defaults included. Raises Refused."""
+        if not given:
+            return self._defaults
         members = self.record.members
         named = {name: members[name].value(given, name, (), reading) for name in given}
         return {**self._defaults, **named}

@@ -53,7 +53,7 @@ class Registered:
     created: str
     graph: GraphForm
     arrays: Mapping[str, Array]
-    sources: Mapping[tuple[str, str], Array]
+    sources: MappingProxyType[tuple[str, str], Array]
 
     @property
     def needs(self) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from app.errors import InvalidRequest
 from app.operations import Leaves, Members, Operation
@@ -154,8 +154,7 @@ class Inline:
         return replace(fault, path=document.locate(fault.path))
 
 
-@dataclass(frozen=True, slots=True)
-class Called:
+class Called(NamedTuple):
     """A request that calls a registered graph.
 
     It asks for what a request would that has the registered graph, with the tensors that it sends in it.
@@ -164,7 +163,11 @@ class Called:
     name: str
     operation: Operation
     registered: Registered
-    sections: ClassVar[Mapping[str, Path]] = {**SECTIONS, "tensors": ("tensors",)}
+
+    @property
+    def sections(self) -> Mapping[str, Path]:
+        """The objects of the request that hold tensors, those of the graph in its place."""
+        return _CALLED_SECTIONS
 
     def key(self, digest: bytes) -> Key:
         """Return the key of a structure."""
@@ -188,7 +191,7 @@ class Called:
 
     def complete(self, arrays: Mapping[Source, Array]) -> Mapping[Source, Array]:
         """Return the registered values, and in their place those that were sent."""
-        return {**self.registered.sources, **arrays}
+        return self.registered.sources | arrays
 
     def check(self, structure: Structure, leaves: Leaves) -> None:
         """Refuse tensors of other shapes than are registered. Where vmap maps one, it may have that axis besides."""
@@ -214,6 +217,9 @@ class Called:
             return replace(fault, path=("tensors",))
         at = "/".join(map(str, fault.path))
         return replace(fault, path=("tensors",), detail=f"at /{at} of the registered graph: {fault.detail}")
+
+
+_CALLED_SECTIONS = {**SECTIONS, "tensors": ("tensors",)}
 
 
 def _whole(document: Document) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,15 @@ def decode_values(document: Document, forms: Mapping[Source, TensorForm], dtype:
 
 def _array(document: Document, source: Source, form: TensorForm, dtype: DType) -> Array:
     section, name = source
-    path: Path = (*document.sections[section], name, *(() if form.shorthand else ("data",)))
     data = document.values[section][name]
-    array = decode(data, form, path, dtype)
-    signless = document.lacks_signs and type(data) in _SIGNLESS and array.dtype.kind == "f"
-    if signless and not array.all() and document.signed_values:
-        return decode(document.signed_values[section][name], form, path, dtype)
+    try:
+        array = decode(data, form, (), dtype)
+        signless = document.lacks_signs and type(data) in _SIGNLESS and array.dtype.kind == "f"
+        if signless and not array.all() and document.signed_values:
+            return decode(document.signed_values[section][name], form, (), dtype)
+    except InvalidRequest as error:
+        path: Path = (*document.sections[section], name, *(() if form.shorthand else ("data",)))
+        raise InvalidRequest(replace(fault, path=(*path, *fault.path)) for fault in error.faults) from None
     return array
 
 

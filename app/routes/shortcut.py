@@ -59,7 +59,8 @@ class Shortcut:
     """Answers small calls. `state` is the application's."""
 
     def __init__(self, state: State, routes: Iterable[BaseRoute]) -> None:
-        self._state = state
+        self._places, self._store, self._placement = state.places, state.store, state.placement
+        self._metrics, self._access = state.metrics, state.access
         self._paths = paths(routes)
         self._most = min(_BODY, state.settings.max_body_bytes)
         self._left_alone = {"content-encoding", *(["origin"] if state.settings.cors_origins else [])}
@@ -99,8 +100,7 @@ class Shortcut:
 
     def answer(self, call: SmallCall, data: bytes) -> Answered | None:
         """Return the answer to a whole request, or None where it has to go the general way."""
-        state = self._state
-        if not state.places.is_free or not self._is_there(call.graph):
+        if not self._places.is_free or not self._is_there(call.graph):
             return None
         exchange = Exchange("POST", call.path, call.request_id)
         exchange.route = call.route
@@ -112,21 +112,20 @@ class Shortcut:
             answered = _refused(exchange, exchange.failed())
         if answered is not None:
             if call.graph is not None:
-                state.metrics.looked_up(found=True)
-            exchange.report(state.metrics, state.access)
+                self._metrics.looked_up(found=True)
+            exchange.report(self._metrics, self._access)
         return answered
 
     def _is_there(self, graph_id: str | None) -> bool:
         """Whether the graph is registered that is called, if one is. The general way tells what is wrong otherwise."""
         try:
-            return graph_id is None or graph_id in self._state.store
+            return graph_id is None or graph_id in self._store
         except StoreUnavailable:
             return False
 
     def _computed(self, call: SmallCall, body: bytes, exchange: Exchange) -> Answered | None:
         """Return the answer to a call, or None where the event loop should not work that long. Raises Problem."""
-        state = self._state
-        answer = state.placement.at_once(Call(call.operation, body, call.reads, call.writes, call.graph))
+        answer = self._placement.at_once(Call(call.operation, body, call.reads, call.writes, call.graph))
         if answer is None:
             return None
         written, coding, coding_line = answer.body, call.accepted.coding, ""
@@ -134,7 +133,7 @@ class Shortcut:
             if len(written) > BRIEF:
                 return None
             written, coding_line = coding.compress(written), f"content-encoding: {coding.name}\r\n"
-        state.metrics.computed(answer.timings)
+        self._metrics.computed(answer.timings)
         exchange.status = 200
         head = (
             f"content-length: {len(written)}\r\ncontent-type: {call.writes.media_type}\r\n"

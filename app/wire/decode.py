@@ -9,9 +9,8 @@ from __future__ import annotations
 import binascii
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pybase64
@@ -33,8 +32,7 @@ _EXACT = 2**53
 """Floats up to here have every integer; beyond it one may stand for several."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaves:
+class _Leaves(NamedTuple):
     """Nested lists, flattened: the leaves, the shape in which they were nested, and their Python types."""
 
     flat: list[Any]

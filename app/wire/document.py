@@ -41,7 +41,7 @@ class Document:
         self._check(tree)
         self.options: dict[str, Any] = {}
         if type(tree) is dict:
-            self.options = {name: tree.pop(name) for name in volatile & tree.keys()}
+            self.options = {name: tree.pop(name) for name in volatile if name in tree}
         self.key = _dump(tree)
 
     def _check(self, skeleton: Any) -> None:
@@ -90,12 +90,16 @@ class Document:
 
 def detach(tree: Any, sections: Sections) -> Values:
     """Take the tensors' values out of the tree and return them by section and name."""
-    values: Values = {}
+    values: Values = {section: {} for section in sections}
+    if type(tree) is not dict:
+        return values
     for section, path in sections.items():
-        holder = tree
-        for token in path:
-            holder = holder.get(token) if type(holder) is dict else None
-        values[section] = _detach_values(holder) if type(holder) is dict else {}
+        if path[0] in tree:
+            holder: Any = tree
+            for token in path:
+                holder = holder.get(token) if type(holder) is dict else None
+            if type(holder) is dict:
+                values[section] = _detach_values(holder)
     return values
 
 

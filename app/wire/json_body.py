@@ -60,8 +60,12 @@ class JsonDocument(Document):
         super().__init__(_load(text), sections, volatile)
         self._text, self._whole, self._volatile = text, whole, volatile
         self.lacks_signs = b"-0" in text
-        _refuse_duplicates(text, self)
-        _refuse_wide_integers(text, self, sections)
+        # A key that stood twice has one more colon in the text than in the skeleton; a tensor's values have none. An
+        # escaped colon could hide one, so such texts are read again.
+        if text.count(b":") != self.key.count(b":") + len(self.options) or _has_escaped_colon(text):
+            refuse_repeated(_read_again(text, object_pairs_hook=object_of, parse_int=_nothing, parse_float=_nothing))
+        if b"e+" in self.key:
+            _refuse_wide_integers(text, sections)
 
     def put_back(self, long: Mapping[str, Long]) -> bool:
         """Put long values in place of their marks. Return whether all were values of tensors."""
@@ -93,17 +97,6 @@ def _as_float(match: re.Match[bytes]) -> bytes:
     return b"-0.0" if match[0] == b"-0" else match[0]
 
 
-def _refuse_duplicates(text: bytes, document: Document) -> None:
-    """Hold the colons of the text against those of the skeleton: a key that stood twice has one more in the text.
-
-    A tensor's values have no colons. An escaped colon could hide one, so such texts are always read again.
-    """
-    expected = document.key.count(b":") + len(document.options)
-    if text.count(b":") == expected and not _has_escaped_colon(text):
-        return
-    refuse_repeated(_read_again(text, object_pairs_hook=object_of, parse_int=_nothing, parse_float=_nothing))
-
-
 def _has_escaped_colon(text: bytes) -> bool:
     return b"\\" in text and (b"\\u003a" in text or b"\\u003A" in text)
 
@@ -112,10 +105,8 @@ def _nothing(_: str) -> None:
     return None
 
 
-def _refuse_wide_integers(text: bytes, document: Document, sections: Sections) -> None:
+def _refuse_wide_integers(text: bytes, sections: Sections) -> None:
     """Refuse integers beyond 64 bits outside of tensors; they show in the skeleton as large floats."""
-    if b"e+" not in document.key:
-        return
     exact = _read_again(text, parse_int=_Digits)
     detach(exact, sections)
     wide = [_wide(path, value) for path, value in find(exact, _is_wide)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 from secrets import token_hex
 from typing import Any
@@ -28,11 +29,11 @@ def pieces(members: Members, encoding: str) -> Iterable[Piece]:
     data, texts = _ENCODINGS[encoding]
     long: list[Array] = []
 
-    def marked(array: Array) -> Any:
+    def marked(array: Array) -> bytes:
         if array.nbytes < LONG:
             return data(array)
         long.append(np.ascontiguousarray(array))
-        return orjson.Fragment(_MARK)
+        return _MARK
 
     text = orjson.dumps(_written(members, marked), option=orjson.OPT_SERIALIZE_NUMPY)
     return _filled(text.split(_MARK), long, texts) if long else (text,)
@@ -49,20 +50,30 @@ def _filled(
         yield other
 
 
-def _written(member: Any, data: Callable[[Array], Any]) -> Any:
+def _written(member: Any, data: Callable[[Array], bytes]) -> Any:
     if isinstance(member, np.ndarray):
-        return {**type_of(member), "data": data(member)}
+        return orjson.Fragment(b"".join((_beginning(member.dtype, member.shape), data(member), b"}")))
     if isinstance(member, dict):
         return {name: _written(value, data) for name, value in member.items()}
     if isinstance(member, Kept):
         return orjson.Fragment(member.written(orjson.dumps))
     if isinstance(member, Tensor):
-        return {**type_of(member.array), **member.members, "data": data(member.array)}
+        return {
+            **type_of(member.array.dtype, member.array.shape),
+            **member.members,
+            "data": orjson.Fragment(data(member.array)),
+        }
     return member
 
 
-def _base64(array: Array) -> str:
-    return pybase64.b64encode_as_string(raw_bytes(array))
+@lru_cache(512)
+def _beginning(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """Return the text of a tensor up to its data."""
+    return orjson.dumps(type_of(dtype, shape))[:-1] + b',"data":'
+
+
+def _base64(array: Array) -> bytes:
+    return b'"%b"' % pybase64.b64encode(raw_bytes(array))
 
 
 def _base64_texts(array: Array) -> Iterator[Piece]:
@@ -78,13 +89,13 @@ _SMALL = 1000
 """Elements up to which an array is written sooner than it is looked at whether all of it is finite."""
 
 
-def _nested(array: Array) -> Any:
-    rows = np.ascontiguousarray(array)  # () becomes (1,)
+def _nested(array: Array) -> bytes:
+    rows = array if array.ndim and array.flags.c_contiguous else np.ascontiguousarray(array)  # () becomes (1,)
     if array.size <= _SMALL:
         text = _dumped(rows)
         text = _with_words(rows) if b"null" in text else text
-        return orjson.Fragment(text if array.ndim else text[1:-1])
-    return rows if _is_finite(rows) else orjson.Fragment(_with_words(rows))
+        return text if array.ndim else text[1:-1]
+    return _dumped(rows) if _is_finite(rows) else _with_words(rows)
 
 
 def _nested_texts(array: Array) -> Iterator[Piece]:
@@ -120,7 +131,7 @@ def _dumped(array: Array) -> bytes:
     return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-_ENCODINGS: dict[str, tuple[Callable[[Array], Any], Callable[[Array], Iterable[Piece]]]] = {
+_ENCODINGS: dict[str, tuple[Callable[[Array], bytes], Callable[[Array], Iterable[Piece]]]] = {
     "json": (_nested, _nested_texts),
     "base64": (_base64, _base64_texts),
 }

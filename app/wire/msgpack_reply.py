@@ -33,7 +33,7 @@ def _append(member: Any, parts: list[Piece]) -> None:
 
 def _append_tensor(array: Array, members: Members, parts: list[Piece]) -> None:
     """Append a tensor. Its bytes are not copied here."""
-    head = {**type_of(array), **members, "data": None}
+    head = {**type_of(array.dtype, array.shape), **members, "data": None}
     parts += [_pack(head)[:-1], _bin_header(array.nbytes), raw_bytes(array)]
 
 

@@ -46,9 +46,9 @@ class Kept:
         return found
 
 
-def type_of(array: Array) -> dict[str, Any]:
+def type_of(dtype: np.dtype[Any], shape: tuple[int, ...]) -> dict[str, Any]:
     """Return the members of a tensor that tell its type."""
-    return {"dtype": _NAMES[array.dtype], "shape": array.shape}
+    return {"dtype": _NAMES[dtype], "shape": shape}
 
 
 def raw_bytes(array: Array) -> memoryview:
