@@ -14,7 +14,7 @@ from engine.primitive import Primitive
 from engine.types import DType, Number, Shape, broadcast_shapes
 
 Shortcut = Callable[..., Tensor | None]
-"""From a node's inputs to the one that has the values of its result, or None."""
+"""From a node's inputs to a tensor that has the values of its result, or None."""
 
 
 class Elementwise(Primitive):
@@ -52,10 +52,10 @@ class Elementwise(Primitive):
         return builder().apply(self, inputs, params, ((result, shape),)).outputs[0]
 
     def shortcut(self, function: Shortcut) -> Shortcut:
-        """Register what says which input has the values of the result, whatever they are: NaN and signed zeros too.
+        """Register what says which tensor has the values of the result, whatever they are: NaN and signed zeros too.
 
         No node is made where it has the result's shape as well. A gradient starts with ones, and rules multiply by what
-        flows: a loss's first products are by one.
+        flows: a loss's first products are by one. The tensor may be that of another node which takes less to run.
         """
         self.short = function
         return function

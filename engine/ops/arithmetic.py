@@ -29,6 +29,25 @@ def zeros_like(tensor: Tensor) -> Tensor:
 def _add(input: Operand, other: Operand) -> Tensor: ...
 
 
+@_add.shortcut
+def _(input: Tensor, other: Tensor) -> Tensor | None:
+    positive, subtrahend = _opposite_of(input), _opposite_of(other)
+    if positive is not None and positive is subtrahend:
+        return neg(_add(positive, positive))
+    if subtrahend is not None:
+        return _sub(input, subtrahend)
+    return None if positive is None else _sub(other, positive)
+
+
+def _opposite_of(tensor: Tensor) -> Tensor | None:
+    """Return what a tensor is minus, if it is minus another.
+
+    Signs are taken along to where they cost nothing: every rounded product and sum of opposites is the opposite.
+    """
+    node = tensor.node
+    return node.inputs[0] if node.primitive is neg else None
+
+
 @_add.vjp("input", "other")
 def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
     return grad
@@ -42,6 +61,12 @@ def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
 
 @elementwise(np.subtract, arithmetic)
 def _sub(input: Operand, other: Operand) -> Tensor: ...
+
+
+@_sub.shortcut
+def _(input: Tensor, other: Tensor) -> Tensor | None:
+    positive = _opposite_of(other)
+    return None if positive is None else _add(input, positive)
 
 
 @_sub.vjp("input")
@@ -85,7 +110,12 @@ def mul(input: Operand, other: Operand) -> Tensor:
 def _(input: Tensor, other: Tensor) -> Tensor | None:
     if is_one(other):
         return input
-    return other if is_one(input) else None
+    if is_one(input):
+        return other
+    left, right = _opposite_of(input), _opposite_of(other)
+    if left is not None:
+        return neg(mul(left, other)) if right is None else mul(left, right)
+    return None if right is None else neg(mul(input, right))
 
 
 @mul.vjp("input")
@@ -166,8 +196,7 @@ def neg(input: Tensor) -> Tensor:
 
 @neg.shortcut
 def _(input: Tensor) -> Tensor | None:
-    inner = input.node
-    return inner.inputs[0] if inner.primitive is neg else None
+    return _opposite_of(input)
 
 
 @neg.vjp

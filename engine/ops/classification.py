@@ -32,6 +32,8 @@ def _indices(operands: Sequence[Tensor | Number]) -> tuple[tuple[DType, ...], DT
 
 
 def _checked(target: np.ndarray, *, classes: int, ignore_index: int) -> np.ndarray:
+    if target.size and not 0 <= ignore_index < classes and target.min() >= 0 and target.max() < classes:
+        return target
     ignored = target == ignore_index
     wrong = ((target < 0) | (target >= classes)) & ~ignored
     if wrong.any():
@@ -56,7 +58,9 @@ def _picked(input: Tensor, index: Tensor) -> Type:
 
 @_picked.kernel
 def _(input: np.ndarray, index: np.ndarray) -> np.ndarray:
-    return np.take_along_axis(input, np.asarray(index)[..., None], -1)[..., 0]
+    if input.ndim < 2 or not input.flags.c_contiguous:
+        return np.take_along_axis(input, np.asarray(index)[..., None], -1)[..., 0]
+    return input.reshape(-1)[_flat(index, input.shape[-1])].reshape(index.shape)
 
 
 @_picked.vjp("input")
@@ -72,9 +76,14 @@ def _placed(input: Tensor, index: Tensor, *, classes: int) -> Type:
 
 @_placed.kernel
 def _(input: np.ndarray, index: np.ndarray, *, classes: int) -> np.ndarray:
-    rows = np.zeros((*input.shape, classes), input.dtype)
-    np.put_along_axis(rows, np.asarray(index)[..., None], np.asarray(input)[..., None], -1)
+    rows = np.zeros((*np.shape(input), classes), input.dtype)
+    rows.reshape(-1)[_flat(np.asarray(index), classes)] = np.ravel(input)
     return rows
+
+
+def _flat(index: np.ndarray, classes: int) -> np.ndarray:
+    """Return the places of one element of each row among the elements of all rows."""
+    return np.arange(0, index.size * classes, classes) + index.reshape(-1)
 
 
 @_placed.vjp("input")

@@ -14,6 +14,9 @@ Array = np.ndarray[Any, Any]
 
 _BITS: dict[int, np.dtype[Any]] = {size: np.dtype(f"int{8 * size}") for size in (1, 2, 4, 8)}
 
+_FEW = 2**9
+"""Elements below which a branch at each is cheaper than more calls of NumPy."""
+
 _IN_CACHE = 2**17
 """Elements up to which the intermediate results of a choice between two arrays stay in cache."""
 
@@ -27,7 +30,7 @@ def masked(values: Array, mask: Array, out: Array | None = None) -> Array:
 
 def chosen(mask: Array, values: Array, others: Array, out: Array | None = None) -> Array:
     """Return np.where(mask, values, others), of operands with one dtype. Written to `out`, if that is given."""
-    if not mask.ndim:
+    if mask.size < _FEW:
         return _copied(np.where(mask, values, others), out)
     if _is_zero(others):
         return _kept(values, _all_or_none(mask), out)

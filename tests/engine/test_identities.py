@@ -14,8 +14,8 @@ from engine.op import REGISTRY
 from engine.operands import leaf
 from engine.plan import plan
 from engine.program import Call, Leaf, Limits, Program, Ref
-from engine.requests import TangentRequest
-from engine.types import float64
+from engine.requests import GradientRequest, TangentRequest
+from engine.types import DType, float64, int32
 
 OPS = {name: op.function for name, op in REGISTRY.items()}
 VALUES = np.array([[np.nan, -0.0, 0.0], [np.inf, -np.inf, 1.5]])
@@ -40,6 +40,52 @@ def test_what_gives_what_it_reads_is_left_out(name: str) -> None:
     found = Runner(made).run({("tensors", "x"): VALUES})
     np.testing.assert_array_equal(np.signbit(found[0]), np.signbit(VALUES))
     np.testing.assert_array_equal(found[0], VALUES)
+
+
+OPPOSITES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
+    "a product of an opposite": (lambda x, y: -x * y, lambda x, y: -x * y),
+    "a product by an opposite": (lambda x, y: x * -y, lambda x, y: x * -y),
+    "a product of opposites": (lambda x, y: -x * -y, lambda x, y: -x * -y),
+    "a sum with an opposite": (lambda x, y: x + -y, lambda x, y: x + -y),
+    "a sum of an opposite": (lambda x, y: -x + y, lambda x, y: -x + y),
+    "a sum of opposites": (lambda x, y: -x + -y, lambda x, y: -x + -y),
+    "an opposite twice": (lambda x, y: -x + -x, lambda x, y: -x + -x),
+    "a difference to an opposite": (lambda x, y: x - -y, lambda x, y: x - -y),
+    "a difference of opposites": (lambda x, y: -x - -y, lambda x, y: -x - -y),
+}
+
+
+@pytest.mark.parametrize("name", OPPOSITES)
+@pytest.mark.parametrize("dtype", [float64, int32], ids=str)
+def test_signs_are_moved_without_changing_a_bit(name: str, dtype: DType) -> None:
+    numbers = [np.nan, -0.0, 0.0, np.inf, -np.inf, 1.5, -3.1, 5e-324] if dtype is float64 else [0, 1, -1, 7, -(2**31)]
+    x, y = (array.ravel() for array in np.meshgrid(numbers, numbers))
+    values = {"x": x.astype(dtype.numpy), "y": y.astype(dtype.numpy)}
+    ours, theirs = OPPOSITES[name]
+    with building(Builder(Limits())):
+        wanted = ours(*[leaf(("tensors", key), dtype, x.shape) for key in "xy"])
+    (found,) = Runner(plan([wanted])).run({("tensors", key): value for key, value in values.items()})
+    with np.errstate(all="ignore"):
+        expected = theirs(values["x"], values["y"])
+    known = ~np.isnan(expected)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.signbit(found[known]), np.signbit(expected[known]))
+
+
+def test_an_opposite_that_something_is_differentiated_by_keeps_its_gradient() -> None:
+    calls = (
+        Call("neg", (Ref("x"),), {}, "y"),
+        Call("mul", (Ref("y"), Ref("y")), {}, "z"),
+        Call("add", (Ref("z"), Ref("y")), {}, "s"),
+        Call("sum", (Ref("s"),), {}, "l"),
+    )
+    program = Program({"x": Leaf(float64, (3,), requires_grad=True)}, calls)
+    x = np.array([1.0, -2.0, 3.0])
+    made = compile_request(program, GradientRequest(wrt=("x", "y", "z")), Limits())
+    found = made.run({("tensors", "x"): x})["gradients"]
+    np.testing.assert_array_equal(found["y"], 1 - 2 * x)
+    np.testing.assert_array_equal(found["x"], 2 * x - 1)
+    np.testing.assert_array_equal(found["z"], np.ones(3))
 
 
 def test_what_becomes_larger_or_changes_stays() -> None:
