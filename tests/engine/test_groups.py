@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
 
-from engine.compile import derived
+from engine import cores
+from engine.autodiff.reverse import backward
+from engine.blocked import build
+from engine.compile import derived, ones
 from engine.execute.numpy import Runner
 from engine.graph import Builder, Node, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
-from engine.optimize import pairs
+from engine.optimize import fuse, pairs
 from engine.optimize.fuse import Cluster, fused
 from engine.optimize.pairs import Pair, paired
 from engine.plan import plan
@@ -66,6 +69,56 @@ def test_views_that_a_cluster_reads_itself_stay_inside() -> None:
         a = leaf(("tensors", "a"), float64, (300, 400))
         result = OPS["exp"](OPS["reshape"](OPS["sin"](a), (300, 20, 20)))
     assert list(map(names_of, fused(in_order(result)))) == [["sin", "_reshape", "exp"]]
+
+
+STEPS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "product": lambda a, b, row: OPS["tanh"](OPS["matmul"](a, b)),
+    "layer": lambda a, b, row: OPS["tanh"](OPS["linear"](a, b, row)),
+    "sum": lambda a, b, row: a + b,
+    "difference": lambda a, b, row: a - OPS["neg"](b),
+    "opposite product": lambda a, b, row: OPS["neg"](a) * b * 0.5,
+    "rectifier": lambda a, b, row: OPS["relu"](a),
+    "choice": lambda a, b, row: OPS["where"](a > 0.1, a, b),
+    "bounds": lambda a, b, row: OPS["clamp"](a, -0.5, 0.7),
+    "row": lambda a, b, row: OPS["sin"](a * row),
+    "transpose": lambda a, b, row: OPS["transpose"](a, 0, 1),
+    "reshape": lambda a, b, row: OPS["reshape"](OPS["cos"](OPS["reshape"](a, (-1,))), a.shape),
+    "softmax": lambda a, b, row: OPS["softmax"](a, -1),
+    "normalization": lambda a, b, row: OPS["layer_norm"](a, row.shape),
+    "column sums": lambda a, b, row: OPS["tanh"](OPS["sum"](a, 0, True)) * b,
+    "row sums": lambda a, b, row: OPS["tanh"](OPS["sum"](a, 1, True)) * b,
+    "total": lambda a, b, row: OPS["tanh"](OPS["sum"](a)) * b,
+}
+"""Steps of random graphs, of square matrices and a row."""
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_graph_gives_the_same_however_it_is_grouped(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, value in (
+        (fuse, "SMALLEST", 2),
+        (fuse, "ALONE", 2),
+        (build, "BLOCK", 64),
+        (build, "WORTH_THREADS", 0),
+        (build, "CORES", 2),
+        (cores, "CORES", 2),
+        (pairs, "CORES", 2),
+        (pairs, "LEAST", 0),
+    ):
+        monkeypatch.setattr(module, name, value)
+    rng = np.random.default_rng(seed)
+    size = int(rng.choice([4, 6, 9]))
+    values = {name: rng.standard_normal((size, size)) for name in "abc"} | {"row": rng.standard_normal(size)}
+    with building(Builder(Limits())):
+        leaves = [leaf(("tensors", name), float64, value.shape, requires_grad=True) for name, value in values.items()]
+        *found, row = leaves
+        for name in rng.choice(list(STEPS), 20):
+            one, other = rng.choice(len(found), 2)
+            found.append(STEPS[name](found[one], found[other], row))
+        loss = OPS["sum"](found[-1]) + OPS["sum"](found[-3])
+        wanted = [loss, *[gradient for gradient in backward([(loss, ones(loss))], leaves) if gradient is not None]]
+    single, grouped = (Runner(plan(wanted, fuse=way)).run(given(values)) for way in (False, True))
+    for one, other in zip(single, grouped, strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-9, atol=1e-11)
 
 
 LAYER = {
