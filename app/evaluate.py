@@ -22,6 +22,7 @@ from app.settings import Settings
 from app.store import Store
 from app.structure import Asking, Called, Inline, Key, Structure
 from app.values import Array, Source, decode_values
+from app.wire.beside import Beside
 from app.wire.codec import JSON, Codec
 from app.wire.document import Document
 from app.wire.reply import Piece
@@ -37,7 +38,8 @@ class Call(NamedTuple):
     """A request as it arrived: the operation, the body, the codecs of the body and of the reply.
 
     `graph` is the id of the registered graph that it calls, None where the body has a graph. `put` puts the reply's
-    pieces where it is to stand, in the order in which they are made, and returns the whole.
+    pieces where it is to stand, in the order in which they are made, and returns the whole. `beside` reads and writes
+    parts of what is long, if there is such a one.
     """
 
     operation: str
@@ -46,6 +48,7 @@ class Call(NamedTuple):
     writes: Codec = JSON
     graph: str | None = None
     put: Callable[[Iterable[Piece]], bytes | memoryview] = b"".join
+    beside: Beside | None = None
 
 
 class Timings(NamedTuple):
@@ -109,7 +112,7 @@ class Evaluator:
         try:
             structure = structure or self._structure(asking, key, document)
             options = asked.options(document.options, self._reading())
-            arrays = decode_values(document, structure.sent, structure.dtype)
+            arrays = decode_values(document, structure.sent, structure.dtype, call.beside)
         except (Refused, TooManyFaults, InvalidRequest):
             raise InvalidRequest(self._faults(asking, document.whole(), deadline)) from None
         parsed = time.perf_counter()
@@ -124,7 +127,7 @@ class Evaluator:
             members["warnings"] = plan.warnings
         if options["dag"]:
             members["dag"] = plan.dag
-        body = call.put(call.writes.pieces(members, options["encoding"]))
+        body = call.put(call.writes.pieces(members, options["encoding"], call.beside))
         encoded = time.perf_counter()
         return Answer(body, Timings(parsed - began, planned - parsed, ran - planned, encoded - ran, kept))
 

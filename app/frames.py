@@ -27,10 +27,16 @@ class Closed(Exception):
     """The other side is gone."""
 
 
-def send(connection: socket.socket, header: Header, body: bytes | memoryview = b"") -> None:
+def send(
+    connection: socket.socket, header: Header, body: bytes | memoryview = b"", descriptors: Sequence[int] = ()
+) -> None:
     """Send a frame. Raises OSError where the other side is gone."""
-    connection.sendall(_head(header, len(body)))
-    connection.sendall(body)
+    head = _head(header, len(body))
+    if descriptors:
+        head = head[socket.send_fds(connection, [head], descriptors) :]
+    connection.sendall(head)
+    if body:
+        connection.sendall(body)
 
 
 def receive(connection: socket.socket) -> tuple[Header, bytearray, list[int]]:

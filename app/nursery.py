@@ -8,7 +8,6 @@ nursery ends its workers and itself.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
@@ -23,14 +22,12 @@ from typing import NoReturn
 
 import orjson
 
+from app.forked import die_with_parent
 from app.settings import Settings
 from app.worker import work
 
 MESSAGE = struct.Struct("<Qi")
 """A worker's number, and: with a socket, nothing; from the server, nothing; to the server, the status it ended with."""
-
-_DEATH_SIGNAL = 1
-"""PR_SET_PDEATHSIG, as Linux numbers it."""
 
 
 class Nursery:
@@ -76,7 +73,8 @@ class Nursery:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             self._control.close()
-            _die_with_parent()
+            die_with_parent()
+            _die_before_server()
             with socket.socket(fileno=descriptor) as connection:
                 work(connection, self._settings)
             status = 0
@@ -100,10 +98,9 @@ class Nursery:
                     self._control.sendall(MESSAGE.pack(number, os.waitstatus_to_exitcode(status)))
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end this process with the nursery, and before the server where memory runs out, if it can."""
+def _die_before_server() -> None:
+    """Have the kernel end this process before the server where memory runs out, if it can."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 

@@ -16,7 +16,7 @@ from app.segments import LARGE, Loan
 if TYPE_CHECKING:
     from app.protocol import BoundedProtocol
 
-_PIECE = 2**18
+_PIECE = 2**17
 """Bytes that are received at once; the loop takes up to 32 such pieces before it turns to others."""
 
 

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from itertools import count
+from itertools import accumulate, count
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,10 @@ KEPT = 2**28
 """Bytes of segments, at most, that stay when no call has them."""
 
 _REPLY = 2**29
-"""Bytes of a segment beyond those for the largest body. Only those that are written to take memory."""
+"""Bytes of a segment for a reply, at most. Only those that are written to take memory."""
+
+_SCRATCH = 2**27
+"""Bytes at the end of a segment that a worker and its second hand each other things in."""
 
 Piece = bytes | memoryview
 
@@ -69,12 +72,7 @@ class Loan:
 
     def told(self, known: set[int]) -> tuple[dict[str, Any], list[int]]:
         """Return what a worker is told that has mapped the `known` segments, and the descriptors that it needs."""
-        number = self._segment.number
-        closed = known - self._living
-        descriptors = [] if number in known else [self._segment.descriptor]
-        known -= closed
-        known.add(number)
-        return {"number": number, "size": self.size, "closed": list(closed)}, descriptors
+        return _told(known, self._living, self._segment.number, self.size, self._segment.descriptor)
 
     def reply(self, begin: int, end: int, used: int) -> memoryview:
         """Return what a worker wrote to a part of the segment, who wrote to no more of it than `used` bytes."""
@@ -95,7 +93,7 @@ class Segments:
     """The segments of a server, for bodies of up to `largest` bytes."""
 
     def __init__(self, largest: int) -> None:
-        self._size = largest + _REPLY
+        self._size = largest + _REPLY + _SCRATCH
         self._largest = largest
         self._numbers = count()
         self._living: set[int] = set()
@@ -148,6 +146,7 @@ class Sheet:
         self._whole = whole
         self.body = whole[:size]
         self._begin = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._scratch, self._scratched = len(whole) - _SCRATCH, 0
         self.stands: tuple[int, int, int] | None = None
 
     def put(self, pieces: Iterable[Piece]) -> bytes | memoryview:
@@ -155,25 +154,54 @@ class Sheet:
         end = self._begin
         coming = iter(pieces)
         for piece in coming:
-            if end + len(piece) > len(self._whole):
-                return b"".join((self._whole[self._begin : end], piece, *coming))
+            if end + len(piece) > self._scratch:
+                return b"".join((self._whole[self._begin : end], bytes(piece), *map(bytes, coming)))
             self._whole[end : end + len(piece)] = piece
             end += len(piece)
-        self.stands = self._begin, end, end
+        self.stands = self._begin, end, end + self._scratched
         return self._whole[self._begin : end]
+
+    def scratch(self, *sizes: int) -> list[memoryview]:
+        """Return parts of the scratch that follow each other, from its begin. Raises BufferError where room lacks."""
+        ends = list(accumulate(sizes))
+        self._scratched = max(self._scratched, ends[-1])
+        if ends[-1] > len(self._whole) - self._scratch:
+            raise BufferError
+        return [
+            self._whole[self._scratch + end - size : self._scratch + end] for size, end in zip(sizes, ends, strict=True)
+        ]
 
 
 class Mappings:
-    """The segments that a worker has been lent, by number."""
+    """The segments that a worker has been lent, by number, and their descriptors."""
 
     def __init__(self) -> None:
-        self._mapped: dict[int, mmap.mmap] = {}
+        self._mapped: dict[int, tuple[mmap.mmap, int]] = {}
 
     def sheet(self, told: dict[str, Any], descriptors: Iterable[int]) -> Sheet:
         """Return what a loan tells of, whose descriptor comes along where it was not known yet."""
-        for number in told["closed"]:
-            self._mapped.pop(number, None)
+        number = told["number"]
+        for closed in told["closed"]:
+            if closed in self._mapped:
+                os.close(self._mapped.pop(closed)[1])
         for descriptor in descriptors:
-            self._mapped[told["number"]] = mmap.mmap(descriptor, 0)
-            os.close(descriptor)
-        return Sheet(memoryview(self._mapped[told["number"]]), told["size"])
+            self._mapped[number] = mmap.mmap(descriptor, 0), descriptor
+        return Sheet(memoryview(self._mapped[number][0]), told["size"])
+
+    def told(self, known: set[int], number: int, size: int) -> tuple[dict[str, Any], list[int]]:
+        """Return what somebody is told of a segment who has mapped the `known` ones."""
+        return _told(known, self._mapped.keys(), number, size, self._mapped[number][1])
+
+
+def _told(
+    known: set[int], living: AbstractSet[int], number: int, size: int, descriptor: int
+) -> tuple[dict[str, Any], list[int]]:
+    """Return what is told of a segment to who has mapped the `known` ones, and the descriptors that he lacks.
+
+    Of those that he knows, the ones that live no more are named; he knows them no more, and this one from now on.
+    """
+    closed = known - living
+    descriptors = [] if number in known else [descriptor]
+    known -= closed
+    known.add(number)
+    return {"number": number, "size": size, "closed": list(closed)}, descriptors

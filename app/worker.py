@@ -13,33 +13,52 @@ import socket
 import sys
 import traceback
 from contextlib import ExitStack
-from typing import Any
 
 from app.errors import Busy, Problem
 from app.evaluate import Call, Evaluator, Observer
-from app.frames import Closed, receive, send
+from app.frames import Closed, Header, receive, send
+from app.second import forked
 from app.segments import Mappings, Sheet
 from app.settings import Settings
 from app.structure import Key
+from app.wire.beside import Beside
 from app.wire.codec import CODECS
-from engine.cores import computing
+from engine.cores import CORES, computing
 
 
 def work(connection: socket.socket, settings: Settings) -> None:
     """Answer calls until the server closes the connection."""
     _bound_memory(settings.worker_memory_bytes)
     gc.set_threshold(100_000, 50, 50)
-    evaluator = Evaluator(settings)
     mappings = Mappings()
+    second = forked(mappings) if CORES > 1 else None
+    evaluator = Evaluator(settings)
     while True:
         try:
             header, body, descriptors = receive(connection)
             sheet = mappings.sheet(header["segment"], descriptors) if "segment" in header else None
-            reply, written = _answered(evaluator, header, body, sheet, _Teller(connection))
+            beside = None
+            if sheet is not None and second is not None and CORES // (header["others"] + 1) > 1:
+                beside = second.beside(header["segment"]["number"], sheet)
+            reply, written = _answered(evaluator, _call(header, body, sheet, beside), header, _Teller(connection))
+            if sheet is not None and sheet.stands:
+                reply, written = {**reply, "stands": sheet.stands}, b""
             del body
             send(connection, reply, written)
         except (Closed, OSError):
             return
+
+
+def _call(header: Header, body: bytearray, sheet: Sheet | None, beside: Beside | None) -> Call:
+    return Call(
+        header["operation"],
+        memoryview(body) if sheet is None else sheet.body,
+        CODECS[header["reads"]],
+        CODECS[header["writes"]],
+        header["graph"],
+        b"".join if sheet is None else sheet.put,
+        beside,
+    )
 
 
 def _bound_memory(most: int) -> None:
@@ -63,19 +82,9 @@ class _Teller(Observer):
         send(self._connection, {"deadline": deadline})
 
 
-def _answered(
-    evaluator: Evaluator, header: dict[str, Any], body: bytearray, sheet: Sheet | None, teller: _Teller
-) -> tuple[dict[str, Any], bytes | memoryview]:
+def _answered(evaluator: Evaluator, call: Call, header: Header, teller: _Teller) -> tuple[Header, bytes | memoryview]:
     """Return the frame of the answer. A worker that met the bound on its memory says that it is spent."""
     try:
-        call = Call(
-            header["operation"],
-            sheet.body if sheet else bytes(body),
-            CODECS[header["reads"]],
-            CODECS[header["writes"]],
-            header["graph"],
-            sheet.put if sheet else b"".join,
-        )
         with ExitStack() as others:
             for _ in range(header["others"]):
                 others.enter_context(computing())
@@ -84,7 +93,4 @@ def _answered(
         return {"problem": problem.packed(), "spent": isinstance(problem, Busy)}, b""
     except Exception:  # noqa: BLE001  # it is raised again in the server, whose log has it
         return {"failed": traceback.format_exc()}, b""
-    reply = {"timings": tuple(answer.timings), "seconds": teller.seconds}
-    if sheet is not None and sheet.stands is not None:
-        return {**reply, "stands": sheet.stands}, b""
-    return reply, answer.body
+    return {"timings": tuple(answer.timings), "seconds": teller.seconds}, answer.body

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import orjson
 
+from app.wire.beside import Array, Beside, Piece
 from app.wire.document import MAX_CONTAINERS
 from engine.types import Category, DType, Shape
 
@@ -27,10 +28,11 @@ except ModuleNotFoundError:  # there are no wheels for Python 3.14
 else:
     READS = True
 
-Array = np.ndarray[Any, Any]
-
 _PIECE = 2**18
 """Bytes that are read at a time: the text, simdjson's tape and the numbers stay in the cache."""
+
+_WORTHWHILE = 2**20
+"""Bytes of a list from which it pays to have half of it read beside."""
 
 _MAX_NESTING = 64
 Kind = Literal["d", "i"]
@@ -47,26 +49,35 @@ class Numbers:
     begin: int
     end: int
 
-    def read(self, dtype: DType) -> Array | None:
+    def read(self, dtype: DType, beside: Beside | None = None) -> Array | None:
         """Return the numbers in the shape in which they nest, or None where it takes a closer look.
 
-        They are float64 for floating dtypes and int64 for integers.
+        They are float64 for floating dtypes and int64 for integers. The second half is read by `beside`.
         """
         if dtype.category not in _KINDS:
             return None
         kind, wide = _KINDS[dtype.category]
-        flat: list[Array] = []
-        marks: list[bytes] = []
         try:
-            for found in parsed(self.text[self.begin : self.end], kind):
-                flat.append(found.numbers)
-                marks.append(found.marks)
+            pieces = self._pieces(kind, beside)
         except NotPlain:
             return None
-        shape = _shape(b",".join(marks))
-        if shape is None or prod(shape) != sum(map(len, flat)):
+        shape = _shape(b",".join([piece.marks for piece in pieces]))
+        if shape is None or prod(shape) != sum([len(piece.numbers) for piece in pieces]):
             return None
-        return np.concatenate(flat, dtype=wide).reshape(shape)
+        return np.concatenate([piece.numbers for piece in pieces], dtype=wide).reshape(shape)
+
+    def _pieces(self, kind: Kind, beside: Beside | None) -> list[Piece]:
+        """Return the pieces of the list. Raises NotPlain."""
+        middle = (self.begin + self.end) // 2
+        comma = middle + bytes(self.text[middle : min(middle + _PIECE, self.end)]).find(b",")
+        if beside is None or self.end - self.begin < _WORTHWHILE or comma < middle:
+            return [*parsed(self.text[self.begin : self.end], kind)]
+        wait = beside.read(comma + 1, self.end, kind)
+        try:
+            first = [*parsed(self.text[self.begin : comma], kind)]
+        finally:
+            second = wait()
+        return [*first, second] if second else [*first, *parsed(self.text[comma + 1 : self.end], kind)]
 
     def lists(self, *, signed: bool) -> Any:
         """Return the list as Python objects, if `signed` with floats in place of `-0`.
@@ -81,13 +92,6 @@ class Numbers:
 
 class NotPlain(Exception):
     """A text is no list of plain numbers, or its commas are too far apart."""
-
-
-class Piece(NamedTuple):
-    """A piece of a list: its numbers, and the brackets and commas around and between them, one after the other."""
-
-    numbers: Array
-    marks: bytes
 
 
 def parsed(text: Text, kind: Kind) -> Iterator[Piece]:
@@ -105,12 +109,20 @@ def _cuts(text: Text) -> Iterator[int]:
     cut = -1
     yield cut
     while len(text) - cut > _PIECE:
-        comma = bytes(text[cut + 1 : cut + _PIECE]).rfind(b",")
-        if comma < 0:
+        end = cut + _PIECE
+        for begin in (max(cut + 1, end - _NEAR), cut + 1):
+            comma = bytes(text[begin:end]).rfind(b",")
+            if comma >= 0:
+                break
+        else:
             raise NotPlain
-        cut += 1 + comma
+        cut = begin + comma
         yield cut
     yield len(text)
+
+
+_NEAR = 2**10
+"""Bytes in which a comma is looked for first."""
 
 
 def _parsed(parser: simdjson.Parser, text: Text, kind: Kind) -> Piece:
