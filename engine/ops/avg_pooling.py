@@ -11,9 +11,9 @@ from engine.graph import Tensor, Type
 from engine.op import op
 from engine.ops.arguments import require_floating
 from engine.ops.arithmetic import div
-from engine.ops.movement import expanded, reshaped
+from engine.ops.movement import reshaped
 from engine.ops.pools import Numbers, Pool, pool
-from engine.ops.windows import Sizes, folded, places, window_counts
+from engine.ops.windows import Sizes, cuts, resized, window_counts
 from engine.primitive import linear, primitive
 from engine.samples import real, sample
 from engine.types import DType, int64
@@ -22,30 +22,52 @@ from engine.types import DType, int64
 
 
 @linear()
-def _window_sum(input: Tensor, *, kernel: Sizes, stride: Sizes) -> Type:
-    """The sum of each window: (*, *sizes) -> (*, *counts)."""
-    dims = len(kernel)
-    counts = window_counts(input.shape[-dims:], kernel, stride, (1,) * dims)
-    return Type(input.dtype, (*input.shape[:-dims], *counts))
+def _window_sum(input: Tensor, *, dims: Sizes, kernel: Sizes, stride: Sizes) -> Type:
+    """The sum of each window along `dims`."""
+    counts = window_counts(tuple(input.shape[dim] for dim in dims), kernel, stride, (1,) * len(dims))
+    return Type(input.dtype, resized(input.shape, dims, counts))
 
 
 @_window_sum.kernel
-def _(input: np.ndarray, *, kernel: Sizes, stride: Sizes) -> np.ndarray:
-    dims = len(kernel)
-    once = (1,) * dims
-    counts = window_counts(input.shape[-dims:], kernel, stride, once)
-    (_, first), *rest = places(counts, kernel, stride, once)
+def _(input: np.ndarray, *, dims: Sizes, kernel: Sizes, stride: Sizes) -> np.ndarray:
+    once = (1,) * len(dims)
+    counts = window_counts(tuple(input.shape[dim] for dim in dims), kernel, stride, once)
+    first, *rest = cuts(dims, counts, kernel, stride, once)
     total = input[first].astype(np.float32 if input.dtype == np.float16 else input.dtype)
-    for _, everywhere in rest:
-        total += input[everywhere]
+    for where in rest:
+        total += input[where]
     return total.astype(input.dtype, copy=False)
 
 
 @_window_sum.vjp
-def _(grad: Tensor, out: Tensor, input: Tensor, *, kernel: Sizes, stride: Sizes) -> Tensor:
-    dims = len(kernel)
-    spread = expanded(reshaped(grad, (*grad.shape, *(1,) * dims)), (*grad.shape, *kernel))
-    return folded(spread, input.shape[-dims:], stride, (1,) * dims)
+def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Sizes, kernel: Sizes, stride: Sizes) -> Tensor:
+    sizes = tuple(input.shape[dim] for dim in dims)
+    made: Tensor = _window_spread(grad, sizes=sizes, dims=dims, kernel=kernel, stride=stride)
+    return made
+
+
+@linear()
+def _window_spread(input: Tensor, *, sizes: Sizes, dims: Sizes, kernel: Sizes, stride: Sizes) -> Type:
+    """An element put everywhere into its window along `dims`, and summed."""
+    return Type(input.dtype, resized(input.shape, dims, sizes))
+
+
+@_window_spread.kernel
+def _(input: np.ndarray, *, sizes: Sizes, dims: Sizes, kernel: Sizes, stride: Sizes) -> np.ndarray:
+    total = np.zeros(resized(input.shape, dims, sizes), input.dtype)
+    counts = tuple(input.shape[dim] for dim in dims)
+    for where in cuts(dims, counts, kernel, stride, (1,) * len(dims)):
+        if kernel == stride:
+            total[where] = input
+        else:
+            total[where] += input
+    return total
+
+
+@_window_spread.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor, *, sizes: Sizes, dims: Sizes, kernel: Sizes, stride: Sizes) -> Tensor:
+    made: Tensor = _window_sum(grad, dims=dims, kernel=kernel, stride=stride)
+    return made
 
 
 @primitive(differentiable=False)
@@ -75,7 +97,7 @@ def _avg_pool(input: Tensor, placed: Pool, count_include_pad: bool, divisor: int
 
 def window_sum(input: Tensor, kernel: Sizes, stride: Sizes) -> Tensor:
     """The sum of each window over the last dimensions: (*, *sizes) -> (*, *counts)."""
-    made: Tensor = _window_sum(input, kernel=kernel, stride=stride)
+    made: Tensor = _window_sum(input, dims=tuple(range(-len(kernel), 0)), kernel=kernel, stride=stride)
     return made
 
 

@@ -15,7 +15,7 @@ from engine.op import op
 from engine.ops.arguments import require_number
 from engine.ops.masks import masked
 from engine.ops.pools import Numbers, Pool, pool
-from engine.ops.windows import Sizes, places, window_counts
+from engine.ops.windows import Sizes, cuts, resized, window_counts
 from engine.primitive import linear, primitive
 from engine.samples import real, sample
 from engine.types import DType, int64, uint8
@@ -29,35 +29,39 @@ def _offset_dtype(kernel: Sizes) -> DType:
 
 
 @primitive()
-def _window_max(input: Tensor, *, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Type, Type]:
-    """The largest element of each window, and its place in the window: (*, *sizes) -> (*, *counts)."""
-    dims = len(kernel)
-    shape = (*input.shape[:-dims], *window_counts(input.shape[-dims:], kernel, stride, dilation))
+def _window_max(input: Tensor, *, dims: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Type, Type]:
+    """The largest element of each window along `dims`, and its place in the window."""
+    counts = window_counts(tuple(input.shape[dim] for dim in dims), kernel, stride, dilation)
+    shape = resized(input.shape, dims, counts)
     return Type(input.dtype, shape), Type(_offset_dtype(kernel), shape)
 
 
 @_window_max.kernel
-def _(input: np.ndarray, *, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[np.ndarray, np.ndarray]:
-    dims = len(kernel)
-    counts = window_counts(input.shape[-dims:], kernel, stride, dilation)
-    candidates = [input[everywhere] for _, everywhere in places(counts, kernel, stride, dilation)]
-    largest = candidates[0].copy()
-    for candidate in candidates[1:]:
+def _(
+    input: np.ndarray, *, dims: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes
+) -> tuple[np.ndarray, np.ndarray]:
+    counts = window_counts(tuple(input.shape[dim] for dim in dims), kernel, stride, dilation)
+    first, *others = candidates = [input[where] for where in cuts(dims, counts, kernel, stride, dilation)]
+    largest = first.copy("K")
+    place = np.zeros_like(largest, _offset_dtype(kernel).numpy)
+    larger = np.empty_like(largest, bool)
+    for number, candidate in enumerate(others, 1):
+        np.greater(candidate, largest, out=larger)
         np.maximum(largest, candidate, out=largest)
-    return largest, _first_place(candidates, largest, _offset_dtype(kernel).numpy)
+        np.maximum(place, larger.view(np.uint8) * place.dtype.type(number), out=place)
+    if np.isnan(largest).any():
+        return largest, _first_place(candidates, largest, place.dtype)
+    return largest, place
 
 
 def _first_place(candidates: Sequence[np.ndarray], largest: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return which candidate is the first that equals the largest; NaN equals itself.
+    """Return which candidate is the first that equals the largest, where NaN equals itself.
 
     The larger the score of an equal candidate the earlier it is: masked assignment would take ten times as long.
     """
     best = np.zeros(largest.shape, dtype)
-    unordered = bool(np.isnan(largest).any())
     for number, candidate in enumerate(candidates):
-        equal = candidate == largest
-        if unordered:
-            equal |= np.isnan(candidate)
+        equal = (candidate == largest) | np.isnan(candidate)
         np.maximum(best, equal * dtype.type(len(candidates) - 1 - number), out=best)
     return dtype.type(len(candidates) - 1) - best
 
@@ -68,55 +72,85 @@ def _(
     outs: tuple[Tensor, Tensor],
     input: Tensor,
     *,
+    dims: Sizes,
     kernel: Sizes,
     stride: Sizes,
     dilation: Sizes,
 ) -> Tensor | None:
     if grads[0] is None:
         return None
-    sizes = input.shape[-len(kernel) :]
-    made: Tensor = _window_put(grads[0], outs[1], sizes=sizes, kernel=kernel, stride=stride, dilation=dilation)
+    return _put(grads[0], outs[1], input, dims, kernel, stride, dilation)
+
+
+def _put(
+    grad: Tensor, offset: Tensor, input: Tensor, dims: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes
+) -> Tensor:
+    sizes = tuple(input.shape[dim] for dim in dims)
+    made: Tensor = _window_put(grad, offset, sizes=sizes, dims=dims, kernel=kernel, stride=stride, dilation=dilation)
     return made
 
 
 @linear()
-def _window_take(input: Tensor, offset: Tensor, *, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Type:
-    """One element of each window: (*, *sizes) at places (*, *counts) -> (*, *counts)."""
+def _window_take(input: Tensor, offset: Tensor, *, dims: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Type:
+    """One element of each window along `dims`, at its place in the window."""
     return Type(input.dtype, offset.shape)
 
 
 @_window_take.kernel
-def _(input: np.ndarray, offset: np.ndarray, *, kernel: Sizes, stride: Sizes, dilation: Sizes) -> np.ndarray:
+def _(
+    input: np.ndarray, offset: np.ndarray, *, dims: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes
+) -> np.ndarray:
     taken = np.zeros(offset.shape, input.dtype)
-    counts = offset.shape[-len(kernel) :]
-    for number, (_, everywhere) in enumerate(places(counts, kernel, stride, dilation)):
-        taken += masked(input[everywhere], offset == number)
+    counts = tuple(offset.shape[dim] for dim in dims)
+    for number, where in enumerate(cuts(dims, counts, kernel, stride, dilation)):
+        taken += masked(input[where], offset == number)
     return taken
 
 
 @_window_take.vjp("input")
 def _(
-    grad: Tensor, out: Tensor, input: Tensor, offset: Tensor, *, kernel: Sizes, stride: Sizes, dilation: Sizes
+    grad: Tensor,
+    out: Tensor,
+    input: Tensor,
+    offset: Tensor,
+    *,
+    dims: Sizes,
+    kernel: Sizes,
+    stride: Sizes,
+    dilation: Sizes,
 ) -> Tensor:
-    sizes = input.shape[-len(kernel) :]
-    made: Tensor = _window_put(grad, offset, sizes=sizes, kernel=kernel, stride=stride, dilation=dilation)
-    return made
+    return _put(grad, offset, input, dims, kernel, stride, dilation)
 
 
 @linear()
-def _window_put(input: Tensor, offset: Tensor, *, sizes: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Type:
-    """One element put into each window and summed: (*, *counts) at places (*, *counts) -> (*, *sizes)."""
-    return Type(input.dtype, (*input.shape[: -len(sizes)], *sizes))
+def _window_put(
+    input: Tensor, offset: Tensor, *, sizes: Sizes, dims: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes
+) -> Type:
+    """One element put into each window along `dims`, at its place in the window, and summed."""
+    return Type(input.dtype, resized(input.shape, dims, sizes))
 
 
 @_window_put.kernel
 def _(
-    input: np.ndarray, offset: np.ndarray, *, sizes: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes
+    input: np.ndarray,
+    offset: np.ndarray,
+    *,
+    sizes: Sizes,
+    dims: Sizes,
+    kernel: Sizes,
+    stride: Sizes,
+    dilation: Sizes,
 ) -> np.ndarray:
-    total = np.zeros((*input.shape[: -len(sizes)], *sizes), input.dtype)
-    counts = offset.shape[-len(kernel) :]
-    for number, (_, everywhere) in enumerate(places(counts, kernel, stride, dilation)):
-        total[everywhere] += masked(input, offset == number)
+    counts = tuple(offset.shape[dim] for dim in dims)
+    apart = kernel == stride and set(dilation) == {1}
+    filled = apart and sizes == tuple(count * k for count, k in zip(counts, kernel, strict=True))
+    total = (np.empty if filled else np.zeros)(resized(input.shape, dims, sizes), input.dtype)
+    given = np.ascontiguousarray(input)
+    for number, where in enumerate(cuts(dims, counts, kernel, stride, dilation)):
+        if apart:
+            total[where] = masked(given, offset == number)
+        else:
+            total[where] += masked(given, offset == number)
     return total
 
 
@@ -128,11 +162,12 @@ def _(
     offset: Tensor,
     *,
     sizes: Sizes,
+    dims: Sizes,
     kernel: Sizes,
     stride: Sizes,
     dilation: Sizes,
 ) -> Tensor:
-    made: Tensor = _window_take(grad, offset, kernel=kernel, stride=stride, dilation=dilation)
+    made: Tensor = _window_take(grad, offset, dims=dims, kernel=kernel, stride=stride, dilation=dilation)
     return made
 
 
@@ -163,7 +198,8 @@ def _(
 
 def window_max(input: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Tensor, Tensor]:
     """The largest element of each window over the last dimensions, and its place in the window."""
-    largest, offset = _window_max(input, kernel=kernel, stride=stride, dilation=dilation)
+    dims = tuple(range(-len(kernel), 0))
+    largest, offset = _window_max(input, dims=dims, kernel=kernel, stride=stride, dilation=dilation)
     return largest, offset
 
 

@@ -6,7 +6,7 @@ windows fit, and what is padded so that they do, is worked out here too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Any
 
@@ -41,6 +41,23 @@ def places(counts: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Iter
     for place in product(*map(range, kernel)):
         each = zip(place, counts, stride, dilation, strict=True)
         yield (..., *place), (..., *(slice(k * d, k * d + (count - 1) * s + 1, s) for k, count, s, d in each))
+
+
+def along(dims: Sizes, each: Iterable[Any], others: Any) -> tuple[Any, ...]:
+    """Return what stands at negative `dims`, and `others` at those between them and behind."""
+    at = dict(zip(dims, each, strict=True))
+    return tuple(at.get(dim, others) for dim in range(min(dims), 0))
+
+
+def resized(shape: Shape, dims: Sizes, sizes: Sizes) -> Shape:
+    """Return the shape with other sizes at negative `dims`."""
+    changed = dict(zip(dims, sizes, strict=True))
+    return tuple(changed.get(dim, size) for dim, size in enumerate(shape, -len(shape)))
+
+
+def cuts(dims: Sizes, counts: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> list[Place]:
+    """Return, for each place in the window along `dims`, row-major, the index that takes it out of every window."""
+    return [(..., *along(dims, where[1:], slice(None))) for _, where in places(counts, kernel, stride, dilation)]
 
 
 @linear(view=True)
