@@ -32,6 +32,7 @@ ANALYTIC = frozenset(
         *("_add", "_sub", "mul", "_div", "neg", "reciprocal", "square", "sqrt"),
         *("exp", "expm1", "log", "log1p", "sin", "cos", "tanh"),
         *("_sum", "_matmul", "_cumsum", "_diagonal", "_tril", "_triu", "_gather", "_windows"),
+        *("_correlation", "_correlation_images", "_correlation_weights"),
         *("_expand", "_reshape", "_permute", "_slice", "_cat", "_split", "_flip", "_roll", "_pad"),
     ]
 )
@@ -95,7 +96,7 @@ def complex_step(plan: Plan, moved: Source, room: int) -> ComplexStep | None:
     """
     if not plan.units:
         return None
-    order = ancestors(plan.units[-1].nodes[-1].outputs[:1])
+    order = _ordered(plan)
     depending: set[Node] = set()
     for node in order:
         if node.primitive is LEAF and node.params["source"] == moved:
@@ -106,6 +107,13 @@ def complex_step(plan: Plan, moved: Source, room: int) -> ComplexStep | None:
             depending.add(node)
     step = ComplexStep(tuple(order), frozenset(depending), _dead(order))
     return step if step.peak_bytes() <= room else None
+
+
+def _ordered(plan: Plan) -> list[Node]:
+    """Return the nodes of a plan's one result as the plan runs them, behind what is there before it runs."""
+    nodes = [node for unit in plan.units for node in unit.nodes]
+    number = {node: place for place, node in enumerate(nodes)}
+    return sorted(ancestors(nodes[-1].outputs[:1]), key=lambda node: number.get(node, -1))
 
 
 def _dead(order: list[Node]) -> tuple[tuple[Tensor, ...], ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -87,9 +88,26 @@ def _elimination(node: Node) -> int:
     return _cubed(2 / 3)(node) + 2 * _substitution(node)
 
 
+def _correlated(results: int, weights: int) -> Callable[[Node], int]:
+    """Return the rule of a convolution or a transpose: 2 n o c, for each place of a window and each of its results.
+
+    `results` and `weights` are their places among a node's inputs; the weights are what it gives where that is -1.
+    """
+
+    def rule(node: Node) -> int:
+        dims = len(node.params["stride"])
+        shape = (*node.inputs, *node.outputs)[weights].shape
+        return 2 * (*node.inputs, *node.outputs)[results].numel * prod(shape[-dims - 1 :])
+
+    return rule
+
+
 FORMULAS: Mapping[str, Callable[[Node], int]] = {
     "_cholesky": _cubed(1 / 3),
     "_cofactors": _cubed(14),
+    "_correlation": _correlated(-1, 1),
+    "_correlation_images": _correlated(0, 1),
+    "_correlation_weights": _correlated(1, -1),
     "_det": _cubed(2 / 3),
     "_inv": _cubed(2),
     "_matmul": _product,
@@ -100,7 +118,10 @@ FORMULAS: Mapping[str, Callable[[Node], int]] = {
     "_svd": _cubed(20),
     "_svdvals": _cubed(8 / 3),
 }
-"""Operations of linear algebra. Source: Golub and Van Loan 2013, "Matrix computations", tables of each chapter."""
+"""Operations of linear algebra. Source: Golub and Van Loan 2013, "Matrix computations", tables of each chapter.
+
+Those of convolutions are of the sums that define them.
+"""
 
 WORKSPACE: Mapping[str, int] = {
     "_derivative": 12,
@@ -124,7 +145,7 @@ WORKSPACE: Mapping[str, int] = {
 `tests/engine/test_memory.py` holds each op's kernels to them.
 """
 
-DECOMPOSITIONS = frozenset(FORMULAS) - {"_matmul"}
+DECOMPOSITIONS = frozenset(FORMULAS) - {"_matmul", "_correlation", "_correlation_images", "_correlation_weights"}
 """The primitives whose kernels are LAPACK's."""
 
 
@@ -183,6 +204,8 @@ def size(tensor: Tensor) -> int:
 def workspace(node: Node) -> int:
     """Return a bound on the bytes that a node's kernel takes besides its results, while it runs."""
     primitive = node.primitive
+    if primitive.needs is not None:
+        return primitive.needs(node)
     if type(primitive.run) is np.ufunc or (primitive.view and not primitive.may_copy) or not node.inputs:
         return 0
     arrays = WORKSPACE.get(primitive.name, 2)

@@ -72,6 +72,7 @@ class Primitive:
         self.joint: Rule | None = None
         self.run: Kernel | None = None
         self.lower: Lowering | None = None
+        self.needs: Callable[[Node], int] | None = None
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
@@ -95,6 +96,11 @@ class Primitive:
     def lowering(self, function: Lowering) -> Lowering:
         """Register what gives a node a cheaper kernel with the same values, or None where its types allow none."""
         self.lower = function
+        return function
+
+    def workspace(self, function: Callable[[Node], int]) -> Callable[[Node], int]:
+        """Register what bounds the bytes that the kernel takes besides a node's results, while it runs."""
+        self.needs = function
         return function
 
     @overload

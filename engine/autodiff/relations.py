@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from engine.graph import Node, Tensor
+from engine.ops.columns import Slide, windows_of
 from engine.types import Shape, numel
 
 Array = np.ndarray[Any, Any]
@@ -161,6 +162,9 @@ def _by_coefficients(node: Node, pairs: Pairs) -> Iterator[Relation]:
 
 def _multilinear(node: Node, pairs: Pairs) -> Iterator[Relation]:
     """(*batch, n, k) @ (*batch, k, m): a row of the result depends on the row of one, a column on that of the other."""
+    if node.primitive.name in _CHANNELS:
+        yield from (_convolution(node, position, result) for position, result in pairs)
+        return
     if node.primitive.name != "_matmul":
         yield from _by_dimensions(node, pairs)
         return
@@ -168,6 +172,45 @@ def _multilinear(node: Node, pairs: Pairs) -> Iterator[Relation]:
         input, out = node.inputs[position].shape, node.outputs[result].shape
         kept = _without(input, (-1,) if position == 0 else (-2,))
         yield _through(position, result, (kept, input), (kept, out))
+
+
+_CHANNELS = {"_correlation": (None, 0), "_correlation_images": (None, 1), "_correlation_weights": (1, 0)}
+"""Convolution and its transposes: for each input, along which channels of the weights a result depends on it.
+
+0 are those of results, 1 those of images; None is where images and results depend on each other by windows.
+"""
+
+
+def _convolution(node: Node, position: int, result: int) -> Relation:
+    """Let images and results depend on each other window by window, and the weights on channels of either."""
+    by, dims = _CHANNELS[node.primitive.name][position], len(node.params["stride"])
+    if by is None:
+        return _by_windows(node, position, result)
+    inner = range(-dims - 2, 0)
+    weights = node.outputs[0] if node.primitive.name == "_correlation_weights" else node.inputs[1]
+    sides = []
+    for tensor in (node.inputs[position], node.outputs[result]):
+        channel = -dims - 2 + (by if tensor is weights else 0)
+        sides.append((_without(tensor.shape, [dim for dim in inner if dim != channel]), tensor.shape))
+    return _through(position, result, sides[0], sides[1])
+
+
+def _by_windows(node: Node, position: int, result: int) -> Relation:
+    """Let each window of images and all channels of its results depend on each other."""
+    input, out, weights = node.inputs[position], node.outputs[result], node.inputs[1].shape
+    images, results = (input, out) if node.primitive.name == "_correlation" else (out, input)
+    dims = len(node.params["stride"])
+    lead, kernel = weights[: -dims - 2], weights[-dims:]
+    hubs = (*lead, 1, *results.shape[-dims - 1 :])
+    if numel(hubs) * numel(weights[-dims - 1 :]) > PROBE:
+        return next(iter(_by_dimensions(node, [(position, result)])))
+    slide = Slide(kernel, node.params["stride"], node.params["dilation"])
+    elements = windows_of(np.arange(images.numel).reshape(images.shape), hubs[-dims - 1 : -1], slide)
+    number = np.arange(numel(hubs)).reshape(*lead, 1, *(1,) * dims, *hubs[-dims - 1 :])
+    window = Side(np.broadcast_to(number, elements.shape).ravel(), elements.ravel())
+    whole = Side(_numbered(hubs, results.shape))
+    source, target = (window, whole) if images is input else (whole, window)
+    return Relation(position, result, source, target, numel(hubs))
 
 
 def _by_dimensions(node: Node, pairs: Pairs) -> Iterator[Relation]:

@@ -1,12 +1,10 @@
-"""Convolutions in one, two and three dimensions: a view of sliding windows, copied once into
-the columns of a matrix, and one product of matrices for each group of channels.
+"""Convolutions in one, two and three dimensions, all in terms of one primitive that takes images with their batch last.
 
-Gradients of every order, tangents and batching follow from the parts.
+Gradients of every order, tangents and batching follow from it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -14,10 +12,10 @@ from engine.errors import OpError
 from engine.graph import Tensor
 from engine.op import camel, op
 from engine.ops.arguments import require_number, require_one_dtype, require_shape
-from engine.ops.matmul import product
+from engine.ops.correlation import correlation
 from engine.ops.movement import permuted, reshaped
 from engine.ops.slicing import padded
-from engine.ops.windows import Sizes, per_dimension, reach, windows, with_batch
+from engine.ops.windows import Sizes, per_dimension, reach, with_batch
 from engine.samples import real, sample
 from engine.types import Shape
 
@@ -46,36 +44,33 @@ def _convolution(
         require_shape(bias, (channels,), "bias", f"as there are {channels} output channels")
     steps, spread = per_dimension(stride, dims, "stride"), per_dimension(dilation, dims, "dilation")
     widths = _widths(padding, kernel, steps, spread)
-    full = padded(reshaped(input, shape), widths)
-    _require_fitting(full.shape[2:], kernel, spread)
-    made = _contracted(windows(full, kernel, steps, spread), weight, groups)
-    return finished(made, bias, input, dims)
+    full = padded(batch_last(reshaped(input, shape)), (*widths, (0, 0, 0)))
+    _require_fitting(full.shape[1:-1], kernel, spread)
+    made = correlation(grouped(full, groups), grouped(weight, groups), steps, spread)
+    return finished(joined(made, groups), bias, input, dims)
 
 
-def _contracted(cut: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """(N, G * c, *counts, *kernel), weight (G * o, c, *kernel) -> (N, G * o, *counts)."""
-    batch, channels, *rest = cut.shape
-    dims = len(rest) // 2
-    counts, kernel = tuple(rest[:dims]), tuple(rest[dims:])
-    each = channels // groups
-    grouped = reshaped(cut, (batch, groups, each, *counts, *kernel))
-    placed = reordered(grouped, (1, 2, *range(3 + dims, 3 + 2 * dims), 0, *range(3, 3 + dims)))
-    columns = reshaped(placed, (groups, each * math.prod(kernel), batch * math.prod(counts)))
-    rows = reshaped(weight, (groups, weight.shape[0] // groups, each * math.prod(kernel)))
-    made = reshaped(product(rows, columns), (groups, weight.shape[0] // groups, batch, *counts))
-    return reshaped(reordered(made, (2, 0, 1, *range(3, 3 + dims))), (batch, weight.shape[0], *counts))
+def batch_last(input: Tensor) -> Tensor:
+    """(N, C, *sizes) -> (C, *sizes, N), without copying."""
+    return permuted(input, (*range(1 - input.ndim, 0), -input.ndim))
 
 
-def reordered(input: Tensor, order: tuple[int, ...]) -> Tensor:
-    """The dimensions in the order given, counted from the first."""
-    return permuted(input, tuple(axis - input.ndim for axis in order))
+def grouped(tensor: Tensor, groups: int) -> Tensor:
+    """(C, ...) -> (groups, C / groups, ...); one group has no dimension of its own."""
+    return tensor if groups == 1 else reshaped(tensor, (groups, tensor.shape[0] // groups, *tensor.shape[1:]))
+
+
+def joined(tensor: Tensor, groups: int) -> Tensor:
+    """(groups, c, ...) -> (groups * c, ...), of what is `grouped`."""
+    return tensor if groups == 1 else reshaped(tensor, (groups * tensor.shape[1], *tensor.shape[2:]))
 
 
 def finished(made: Tensor, bias: Tensor | None, input: Tensor, dims: int) -> Tensor:
-    """Return the result with its bias, and without the batch dimension that the input lacked."""
+    """(C, *sizes, N) -> (N, C, *sizes) with the bias, and without the batch dimension that the input lacked."""
     if bias is not None:
-        made = made + reshaped(bias, (bias.numel, *(1,) * dims))
-    return made if input.ndim == dims + 2 else reshaped(made, made.shape[1:])
+        made = made + reshaped(bias, (bias.numel, *(1,) * (dims + 1)))
+    first = permuted(made, (-1, *range(-made.ndim, -1)))
+    return first if input.ndim == dims + 2 else reshaped(first, first.shape[1:])
 
 
 def _widths(padding: Padding, kernel: Shape, stride: Sizes, dilation: Sizes) -> tuple[tuple[int, int, int], ...]:

@@ -1,10 +1,7 @@
-"""Transposed convolutions in one, two and three dimensions: one product of matrices, the columns of which are summed
-back as the windows that a convolution would have cut.
-"""
+"""Transposed convolutions in one, two and three dimensions: what a convolution's gradient by its images is."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,11 +9,19 @@ from engine.errors import OpError
 from engine.graph import Tensor
 from engine.op import camel, op
 from engine.ops.arguments import require_shape
-from engine.ops.conv import finished, reordered, require_groups, require_kernel, require_operands
-from engine.ops.matmul import product
-from engine.ops.movement import matrix_transpose, reshaped
+from engine.ops.conv import (
+    batch_last,
+    finished,
+    grouped,
+    joined,
+    require_groups,
+    require_kernel,
+    require_operands,
+)
+from engine.ops.correlation import correlation_images
+from engine.ops.movement import reshaped
 from engine.ops.slicing import cropped, padded
-from engine.ops.windows import Sizes, folded, per_dimension, reach, with_batch
+from engine.ops.windows import Sizes, per_dimension, reach, with_batch
 from engine.samples import real, sample
 
 Numbers = int | tuple[int, ...]
@@ -53,37 +58,25 @@ def _transposed(
             "output_padding",
         )
     full = tuple((n - 1) * s + reach(k, d) for n, s, k, d in zip(shape[2:], steps, kernel, spread, strict=True))
-    whole = folded(_columns(reshaped(input, shape), weight, groups), full, steps, spread)
-    made = _cut(reshaped(whole, (shape[0], channels, *full)), before, behind)
-    return finished(made, bias, input, dims)
-
-
-def _columns(input: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """(N, G * c, *sizes), weight (G * c, o, *kernel) -> (N, G, o, *sizes, *kernel)."""
-    batch, channels, *rest = input.shape
-    sizes, dims, each = tuple(rest), len(rest), channels // groups
-    kernel = weight.shape[2:]
-    grouped = reordered(reshaped(input, (batch, groups, each, *sizes)), (1, 2, 0, *range(3, 3 + dims)))
-    entries = reshaped(grouped, (groups, each, batch * math.prod(sizes)))
-    rows = reshaped(weight, (groups, each, weight.shape[1] * math.prod(kernel)))
-    made = product(matrix_transpose(rows), entries)
-    split = reshaped(made, (groups, weight.shape[1], *kernel, batch, *sizes))
-    return reordered(split, (2 + dims, 0, 1, *range(3 + dims, 3 + 2 * dims), *range(2, 2 + dims)))
+    results = grouped(batch_last(reshaped(input, shape)), groups)
+    whole = correlation_images(results, grouped(weight, groups), full, steps, spread)
+    return finished(_cut(joined(whole, groups), before, behind), bias, input, dims)
 
 
 def _cut(whole: Tensor, before: Sizes, behind: Sizes) -> Tensor:
-    """Return it without `before` elements at both sides, but with `behind` more at the end."""
-    sizes = whole.shape[2:]
+    """Return (C, *sizes, N) without `before` elements at both sides, but with `behind` more at the end."""
+    sizes = whole.shape[1:-1]
     kept = [size + more - 2 * less for size, less, more in zip(sizes, before, behind, strict=True)]
     if min(kept) < 1:
         raise OpError(
             "shape_mismatch",
-            f"padding {list(before)} leaves nothing of a result of shape {list(whole.shape)}",
+            f"padding {list(before)} leaves nothing of a result of shape {[whole.shape[-1], *whole.shape[:-1]]}",
             "Use less padding.",
             "padding",
         )
-    longer = padded(whole, tuple((0, max(more - less, 0), 0) for less, more in zip(before, behind, strict=True)))
-    return cropped(longer, tuple((less, less + size, 1) for less, size in zip(before, kept, strict=True)))
+    widths = tuple((0, max(more - less, 0), 0) for less, more in zip(before, behind, strict=True))
+    cuts = tuple((less, less + size, 1) for less, size in zip(before, kept, strict=True))
+    return cropped(padded(whole, (*widths, (0, 0, 0))), (*cuts, (0, whole.shape[-1], 1)))
 
 
 def _grad_fn(name: str) -> Callable[[Mapping[str, Any], Any], str]:
