@@ -21,6 +21,7 @@ from engine.lowering import Kernel, lowered
 from engine.operands import CONSTANT, LEAF
 from engine.ops.matmul import two_products
 from engine.optimize.fuse import SMALLEST, Cluster, fused
+from engine.optimize.layout import with_batch_last
 from engine.optimize.order import interleaved
 from engine.optimize.pairs import Group, Pair, paired
 from engine.steps import Step, Unit, cost_of, ends_of, held_by, origins_of, steps_of
@@ -71,6 +72,7 @@ def plan(wanted: Sequence[Tensor], *, fuse: bool = True, boundary: int = 0, turn
     order = ancestors(wanted)
     if turn is not None:
         order = interleaved(order, boundary, turn)
+    order, wanted = with_batch_last(order, wanted)
     constants = _constants(order)
     leaves = [node.outputs[0] for node in order if node.primitive is LEAF]
     running = [node for node in order if node.primitive is not LEAF and node.outputs[0] not in constants]

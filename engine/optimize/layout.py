@@ -1,0 +1,202 @@
+"""Between convolutions images keep their batch last: pooling and what is elementwise take them as they lie in memory.
+
+A convolution wants (C, *sizes, N) where users see (N, C, *sizes), so that it begins and ends with a permutation, and
+all between two of them would read memory in strides. Here the permutation behind a convolution moves past the nodes
+that read it, until it meets the next convolution's and both are left out. Every value is the same as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from engine.graph import Node, Tensor
+from engine.ops.movement import _permute, _reshape
+from engine.primitive import Primitive
+from engine.types import Shape, numel
+
+CONVOLUTIONS = frozenset({"_correlation", "_correlation_images", "_correlation_weights"})
+"""Primitives that want the batch last."""
+
+Params = Mapping[str, Any]
+
+
+def _with_dims(node: Node, rank: int) -> Params:
+    """Return the parameters of a node that names its dimensions."""
+    dims = [dim - 1 if dim > -rank else -1 if dim == -rank else dim for dim in node.params["dims"]]
+    return {**node.params, "dims": tuple(dims)}
+
+
+def _with_widths(node: Node, rank: int) -> Params:
+    """Return the parameters of a node that pads its last dimensions."""
+    widths = node.params["widths"]
+    return {"widths": _turned(((0, 0, 0),) * (rank - len(widths)) + widths, rank)}
+
+
+def _with_cuts(node: Node, rank: int) -> Params:
+    """Return the parameters of a node that cuts its last dimensions."""
+    cuts, sizes = node.params["cuts"], node.inputs[0].shape
+    whole = tuple((0, size, 1) for size in sizes[len(sizes) - max(rank, len(cuts)) : len(sizes) - len(cuts)])
+    return {"cuts": _turned(whole + cuts, rank)}
+
+
+def _unchanged(node: Node, rank: int) -> Params:
+    return node.params
+
+
+TRAVELS: Mapping[str, Callable[[Node, int], Params]] = {
+    "_pad": _with_widths,
+    "_slice": _with_cuts,
+    "_window_max": _with_dims,
+    "_window_put": _with_dims,
+    "_window_spread": _with_dims,
+    "_window_sum": _with_dims,
+    "_window_take": _with_dims,
+}
+"""By primitive that is not elementwise: its parameters where the first of the last `rank` dimensions is the last."""
+
+
+def with_batch_last(order: Sequence[Node], wanted: Sequence[Tensor]) -> tuple[list[Node], Sequence[Tensor]]:
+    """Return the nodes to run, and the tensors that have the values of those wanted."""
+    if not any(node.primitive.name in CONVOLUTIONS for node in order):
+        return list(order), wanted
+    layout = _Layout()
+    for node in order:
+        layout.take(node)
+    results = [layout.same.get(tensor, tensor) for tensor in wanted]
+    return _needed(layout.nodes, results), results
+
+
+def _needed(nodes: Sequence[Node], wanted: Sequence[Tensor]) -> list[Node]:
+    """Return those nodes that something wanted depends on."""
+    read = set(wanted)
+    kept = []
+    for node in reversed(nodes):
+        if not read.isdisjoint(node.outputs):
+            kept.append(node)
+            read.update(node.inputs)
+    kept.reverse()
+    return kept
+
+
+class _Layout:
+    """Takes nodes in the order in which they run, and has those that run instead.
+
+    `same` is what a tensor became. `last` is a tensor with its batch last, by the tensor as it was, and how many of the
+    last dimensions the batch moved past, itself included.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.same: dict[Tensor, Tensor] = {}
+        self.last: dict[Tensor, tuple[Tensor, int]] = {}
+        self._turned: dict[tuple[Tensor, int], Tensor] = {}
+
+    def take(self, node: Node) -> None:
+        """Add a node, or what it becomes."""
+        rank = _to_last(node)
+        if rank and self._rank(node) == rank:
+            self.same[node.outputs[0]] = self.last[node.inputs[0]][0]
+            return
+        if self._travel(node):
+            return
+        inputs = [self.same.get(tensor, tensor) for tensor in node.inputs]
+        kept = node
+        if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+            kept = _like(node, inputs, node.params, [tensor.shape for tensor in node.outputs])
+            self.same.update(zip(node.outputs, kept.outputs, strict=True))
+        self.nodes.append(kept)
+        rank = _to_first(node)
+        if rank:
+            self.last[node.outputs[0]] = (inputs[0], rank)
+
+    def _rank(self, node: Node) -> int:
+        """Return the rank that all of a node's inputs have that are known with their batch last, or 0."""
+        ranks = {self.last[tensor][1] for tensor in node.inputs if tensor in self.last}
+        return ranks.pop() if len(ranks) == 1 else 0
+
+    def _travel(self, node: Node) -> bool:
+        """Add the node on inputs with their batch last, if it can be and no more is turned for it than saved."""
+        rank = self._rank(node)
+        if not rank or any(tensor.ndim < rank for tensor in node.outputs):
+            return False
+        rule = _unchanged if node.primitive.kind == "elementwise" else TRAVELS.get(node.primitive.name)
+        saved = sum(tensor.numel if tensor in self.last else -_cost(tensor, rank) for tensor in node.inputs)
+        if rule is None or saved < 0:
+            return False
+        inputs = [self._turn(tensor, rank, node) for tensor in node.inputs]
+        made = _like(node, inputs, rule(node, rank), [_turned(tensor.shape, rank) for tensor in node.outputs])
+        self.nodes.append(made)
+        for before, after in zip(node.outputs, made.outputs, strict=True):
+            dims = (-1, *range(-rank, -1))
+            back = _moved(node, _permute, after, {"dims": dims}, before.shape)
+            self.nodes.append(back)
+            self.same[before] = back.outputs[0]
+            self.last[before] = (after, rank)
+        return True
+
+    def _turn(self, tensor: Tensor, rank: int, reader: Node) -> Tensor:
+        """Return an operand of a node with its batch last; one of fewer dimensions broadcasts as it did."""
+        if tensor in self.last:
+            return self.last[tensor][0]
+        given = self.same.get(tensor, tensor)
+        if not tensor.ndim or (tensor.ndim < rank and reader.primitive.kind != "elementwise"):
+            return given
+        known = self._turned.get((tensor, rank))
+        if known is not None:
+            return known
+        shape = _turned((*(1,) * (rank - tensor.ndim), *tensor.shape), rank)
+        if tensor.ndim < rank:
+            made = _moved(reader, _reshape, given, {"shape": shape}, shape)
+        else:
+            made = _moved(reader, _permute, given, {"dims": (*range(1 - rank, 0), -rank)}, shape)
+        self.nodes.append(made)
+        self._turned[tensor, rank] = made.outputs[0]
+        return made.outputs[0]
+
+
+def _like(node: Node, inputs: Sequence[Tensor], params: Params, shapes: Sequence[Shape]) -> Node:
+    """Return the node on other inputs, with other parameters, whose results have other shapes."""
+    made = Node(node.index, node.primitive, tuple(inputs), dict(params), node.origin)
+    made.outputs = tuple([_result(made, known, shape) for known, shape in zip(node.outputs, shapes, strict=True)])
+    return made
+
+
+def _moved(reader: Node, primitive: Primitive, tensor: Tensor, params: Params, shape: Shape) -> Node:
+    """Return a node beside one that reads it, which gives a tensor's elements in another shape."""
+    made = Node(reader.index, primitive, (tensor,), dict(params), reader.origin)
+    made.outputs = (_result(made, tensor, shape, 0),)
+    return made
+
+
+def _result(node: Node, like: Tensor, shape: Shape, position: int | None = None) -> Tensor:
+    place = like.position if position is None else position
+    return Tensor(node, place, like.dtype, shape, numel(shape), like.requires_grad)
+
+
+def _turned(sizes: tuple[Any, ...], rank: int) -> tuple[Any, ...]:
+    """Return the sizes with the first of the last `rank` behind the others."""
+    first = len(sizes) - rank
+    return (*sizes[:first], *sizes[first + 1 :], sizes[first])
+
+
+def _to_last(node: Node) -> int:
+    """Return past how many dimensions, itself included, a node moves a batch to the end; 0 for every other node."""
+    if node.primitive is not _permute:
+        return 0
+    rank = len(node.params["dims"])
+    return rank if rank > 2 and node.params["dims"] == (*range(1 - rank, 0), -rank) else 0
+
+
+def _to_first(node: Node) -> int:
+    """Return past how many dimensions, itself included, a node moves a batch to the front; 0 for every other node."""
+    if node.primitive is not _permute:
+        return 0
+    rank = len(node.params["dims"])
+    return rank if rank > 2 and node.params["dims"] == (-1, *range(-rank, -1)) else 0
+
+
+def _cost(tensor: Tensor, rank: int) -> int:
+    """Return the elements that are read in strides if a tensor is turned: one that repeats an element has none."""
+    repeats = tensor.node.primitive.broadcasts and tensor.node.inputs[0].numel == 1
+    return 0 if repeats or tensor.ndim < rank else tensor.numel
