@@ -5,58 +5,94 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from engine.graph import Tensor
 from engine.op import camel
 from engine.program import Argument, Call, Leaf, Ref
 from engine.trace import Trace, TracedCall, names_read, output_names
 from engine.types import DType, Shape
 
 
-class Row(NamedTuple):
-    """A call with the type of its first named result, which of its results require grad, and its backward node."""
-
-    call: Call
-    dtype: DType
-    shape: Shape
-    requires_grad: tuple[bool, ...]
-    grad_fn: str | None
-
-
 @dataclass(frozen=True, slots=True)
 class Dag:
-    """What the serialized DAG is made of: a tenth of its size, so that plans can keep it."""
+    """What the serialized DAG is made of: a tenth of its size, so that plans can keep it.
+
+    The calls are in the order in which they run. Beside them are the types of their first named results, which of
+    their results require grad, and the names of their backward nodes.
+    """
 
     tensors: Mapping[str, Leaf]
-    rows: tuple[Row, ...]
+    calls: tuple[Call, ...]
+    dtypes: tuple[DType, ...]
+    shapes: tuple[Shape, ...]
+    requires_grad: tuple[tuple[bool, ...], ...]
+    grad_fns: tuple[str | None, ...]
     roots: tuple[str, ...]
 
     @classmethod
     def of(cls, trace: Trace, roots: Sequence[str]) -> Dag:
-        """Return the DAG of a typed program, the calls in the order in which they run."""
-        return cls(trace.program.tensors, tuple(map(_row, trace.calls)), tuple(roots))
+        """Return the DAG of a typed program."""
+        calls = trace.calls
+        firsts = list(map(_first, calls))
+        requires_grad = tuple(map(_recorded, calls))
+        return cls(
+            trace.program.tensors,
+            tuple([traced.call for traced in calls]),
+            tuple([tensor.dtype for tensor in firsts]),
+            tuple([tensor.shape for tensor in firsts]),
+            requires_grad,
+            tuple([grad_fn(t) if True in own else None for t, own in zip(calls, requires_grad, strict=True)]),
+            tuple(roots),
+        )
 
     def serialized(self) -> dict[str, Any]:
         """Return `{"nodes": [...], "roots": [...]}`: leaves, then calls."""
         owner = {name: name for name, given in self.tensors.items() if given.requires_grad}
         nodes = [_leaf(name, given) for name, given in self.tensors.items()]
-        nodes += [_node(row, owner) for row in self.rows]
+        nodes += [self._node(place, owner) for place in range(len(self.calls))]
         return {"nodes": nodes, "roots": list(self.roots)}
+
+    def _node(self, place: int, owner: dict[str, str]) -> dict[str, Any]:
+        """Return a call's node. `owner` says which node each name that requires grad belongs to; its own are added."""
+        call, requires_grad = self.calls[place], self.requires_grad[place]
+        names = output_names(call)
+        first = next((name for name in names if name is not None), None)
+        recorded = True in requires_grad
+        node = {
+            "name": first,
+            "op": call.op,
+            "inputs": _inputs(call),
+            "attributes": {name: _literal(value) for name, value in call.attributes.items()},
+            "shape": list(self.shapes[place]),
+            "dtype": self.dtypes[place].name,
+            "requires_grad": recorded,
+            "is_leaf": False,
+            "grad_fn": self.grad_fns[place],
+            "next_functions": [owner[name] for name in names_read(call) if name in owner] if recorded else [],
+        }
+        if not isinstance(call.output, str):
+            node["outputs"] = list(names)
+        for name, own in zip(names, requires_grad, strict=True):
+            if own and name is not None and first is not None:
+                owner[name] = first
+        return node
 
 
 _NO, _YES = (False,), (True,)
 
 
-def _row(traced: TracedCall) -> Row:
-    results = traced.results
-    requires_grad: tuple[bool, ...]
-    if len(results) == 1:
-        first, requires_grad = results[0], _YES if results[0].requires_grad else _NO
-    else:
-        named = [result for name, result in zip(traced.names, results, strict=True) if name is not None]
-        first, requires_grad = (named or results)[0], tuple([result.requires_grad for result in results])
-    recorded = True in requires_grad
-    return Row(traced.call, first.dtype, first.shape, requires_grad, grad_fn(traced) if recorded else None)
+def _first(traced: TracedCall) -> Tensor:
+    """Return the first result that has a name, or the first."""
+    named = (result for name, result in zip(traced.names, traced.results, strict=True) if name is not None)
+    return next(named, traced.results[0])
+
+
+def _recorded(traced: TracedCall) -> tuple[bool, ...]:
+    """Return which results require grad."""
+    if len(traced.results) == 1:
+        return _YES if traced.results[0].requires_grad else _NO
+    return tuple([result.requires_grad for result in traced.results])
 
 
 def _leaf(name: str, given: Leaf) -> dict[str, Any]:
@@ -72,33 +108,6 @@ def _leaf(name: str, given: Leaf) -> dict[str, Any]:
         "grad_fn": "AccumulateGrad" if given.requires_grad else None,
         "next_functions": [],
     }
-
-
-def _node(row: Row, owner: dict[str, str]) -> dict[str, Any]:
-    """Return a call's node. `owner` says which node each name that requires grad belongs to; its own are added."""
-    call = row.call
-    names = output_names(call)
-    first = next((name for name in names if name is not None), None)
-    recorded = True in row.requires_grad
-    node = {
-        "name": first,
-        "op": call.op,
-        "inputs": _inputs(call),
-        "attributes": {name: _literal(value) for name, value in call.attributes.items()},
-        "shape": list(row.shape),
-        "dtype": row.dtype.name,
-        "requires_grad": recorded,
-        "is_leaf": False,
-        "grad_fn": row.grad_fn,
-        "next_functions": [owner[name] for name in names_read(call) if name in owner] if recorded else [],
-    }
-    if not isinstance(call.output, str):
-        node["outputs"] = list(names)
-    if first is not None:
-        owner.update(
-            {name: first for name, own in zip(names, row.requires_grad, strict=True) if own and name is not None}
-        )
-    return node
 
 
 def grad_fn(traced: TracedCall) -> str | None:

@@ -44,6 +44,6 @@ def estimate(compiled: Compiled) -> Estimate:
     steps, cost = 0, Cost()
     for sweep in compiled.sweeps:
         times = runs(sweep)
-        steps += times * len(sweep.plan.steps)
+        steps += times * sweep.plan.code.count
         cost += sweep.plan.cost * times
     return Estimate(steps, cost)

@@ -86,21 +86,22 @@ def _explained(sweep: Sweep, names: _Names) -> dict[str, Any]:
         "slots": len(plan.memory),
         "steps": [
             _step(step, unit, held, plan, names)
-            for step, unit, held in zip(plan.steps, plan.units, plan.held, strict=True)
+            for step, unit, held in zip(plan.code.steps(), plan.units, plan.held, strict=True)
         ],
     }
 
 
 def _step(step: Step, unit: Unit, held: int, plan: Plan, names: _Names) -> dict[str, Any]:
-    results = step.results if isinstance(step.results, tuple) else (step.results,)
+    _, args, written, dead = step
+    results = [written] if isinstance(written, int) else written
     return {
         "primitives": [node.primitive.name.strip("_") for node in unit.nodes],
         "ops": names.ops(unit.nodes),
         "pass": _pass(unit, plan),
         "cluster": len(unit.nodes) > 1,
-        "reads": [_slot(slot, tensor) for slot, tensor in zip(step.args, unit.inputs, strict=True)],
+        "reads": [_slot(slot, tensor) for slot, tensor in zip(args, unit.inputs, strict=True)],
         "writes": [_slot(slot, tensor) for slot, tensor in zip(results, unit.outputs, strict=True)],
-        "frees": [*step.dead, *(slot for slot in results if slot in step.args)],
+        "frees": [*dead, *(slot for slot in results if slot in args)],
         **asdict(step_cost(unit.nodes, unit.inputs, unit.outputs)),
         "held_bytes": held,
     }

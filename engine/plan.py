@@ -24,7 +24,7 @@ from engine.optimize.fuse import SMALLEST, Cluster, fused
 from engine.optimize.layout import with_batch_last
 from engine.optimize.order import interleaved
 from engine.optimize.pairs import Group, Pair, paired
-from engine.steps import Step, Unit, cost_of, ends_of, held_by, origins_of, steps_of
+from engine.steps import Code, Unit, code_of, cost_of, ends_of, held_by, origins_of
 
 Source = tuple[str, str]
 """What a leaf is read from: the request's member and the name in it, such as ("tensors", "w")."""
@@ -39,7 +39,7 @@ WORTH_THREADS_OF_BLAS = 2**27
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps, the slots of inputs and outputs, and the memory as it is at the start: constants, else None.
+    """Steps as their code, the slots of inputs and outputs, and the memory as it is at the start: constants, else None.
 
     `origins` has the user's op that each step comes from, or -1.
     `peak_bytes` bounds the bytes that are alive at once, inputs and what kernels need for themselves included; views
@@ -48,7 +48,7 @@ class Plan:
     first node of a derivative.
     """
 
-    steps: tuple[Step, ...]
+    code: Code
     inputs: tuple[tuple[Source, int], ...]
     outputs: tuple[int, ...]
     memory: tuple[Any, ...]
@@ -82,12 +82,12 @@ def plan(wanted: Sequence[Tensor], *, fuse: bool = True, boundary: int = 0, turn
     held = held_by(units, ends, leaves)
     slots = {tensor: slot for slot, tensor in enumerate([*constants, *leaves])}
     inputs = tuple([(tensor.node.params["source"], slots[tensor]) for tensor in leaves])
-    steps, count = steps_of(units, slots, ends)
+    code = code_of(units, slots, ends)
     return Plan(
-        steps,
+        code,
         inputs,
         tuple([slots[tensor] for tensor in wanted]),
-        (*_kept(constants, units), *[None] * (count - len(constants))),
+        (*_kept(constants, units), *[None] * (code.slots - len(constants))),
         origins_of(units),
         max([*held, sum(map(size, leaves))]),
         cost_of(units),

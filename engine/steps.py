@@ -7,27 +7,51 @@ last. Steps therefore name few slots, and what runs them lets go of values by wr
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from engine.cost import Cost, flops, size
 from engine.graph import Node, Tensor
 from engine.lowering import Kernel
 
+Called = tuple[Kernel, tuple[Any, ...], Mapping[str, Any]]
+"""What steps call, with what stands behind the arrays."""
 
-class Step(NamedTuple):
-    """One kernel with the slots it reads and writes, and those whose values nobody needs after it.
+Step = tuple[Called, Sequence[int], int | Sequence[int], Sequence[int]]
+"""One kernel, `kernel(*arrays, *extra, **params)`, the slots that it reads, those that it writes, and the dead.
 
-    It is called as `kernel(*arrays, *extra, **params)`. `results` is one slot, or a tuple of them for a kernel of
-    several results. `dead` are the slots that are not written over at once.
+A kernel of several results writes a list of slots. The dead are those whose values nobody needs after it, and that are
+not written over at once.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Steps as they are kept: a twentieth of their size, in one piece.
+
+    `numbers` has for each of the `count` steps the place of its kernel, extra and params among `calls`; how many slots
+    it reads, and these; how many it writes, 0 for one without a tuple, and these; how many are dead, and these.
     """
 
-    kernel: Kernel
-    extra: tuple[Any, ...]
-    params: Mapping[str, Any]
-    args: tuple[int, ...]
-    results: int | tuple[int, ...]
-    dead: tuple[int, ...]
+    calls: tuple[Called, ...]
+    numbers: array[int]
+    count: int
+    slots: int
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps as they are run."""
+        calls, numbers = self.calls, self.numbers.tolist()
+        at = 0
+        for _ in range(self.count):
+            call, reads = numbers[at], numbers[at + 1]
+            end = at + 2 + reads
+            args, writes = numbers[at + 2 : end], numbers[end]
+            at = end + 1 + (writes or 1)
+            results = numbers[end + 1 : at] if writes else numbers[end + 1]
+            dead = numbers[at]
+            yield calls[call], args, results, numbers[at + 1 : at + 1 + dead] if dead else ()
+            at += 1 + dead
 
 
 class Unit(NamedTuple):
@@ -67,15 +91,16 @@ def ends_of(units: Sequence[Unit], kept: Collection[Tensor]) -> Ends:
     return ends
 
 
-def steps_of(units: Sequence[Unit], slots: dict[Tensor, int], ends: Ends) -> tuple[tuple[Step, ...], int]:
-    """Return the steps and the number of slots. `slots` has those of constants and inputs; the others are added."""
-    steps: list[Step] = []
+def code_of(units: Sequence[Unit], slots: dict[Tensor, int], ends: Ends) -> Code:
+    """Return the steps. `slots` has those of constants and inputs; the others are added."""
+    calls: dict[tuple[int, int, int], tuple[int, Called]] = {}
+    numbers: list[int] = []
     free: list[int] = []
     count = len(slots)
     for (kernel, extra, params, inputs, outputs, several, *_), last in zip(units, ends, strict=True):
-        args = tuple([slots[tensor] for tensor in inputs])
+        known = calls.setdefault((id(kernel), id(extra), id(params)), (len(calls), (kernel, extra, params)))
+        numbers += (known[0], len(inputs), *[slots[tensor] for tensor in inputs], len(outputs) if several else 0)
         dead = [slots[tensor] for tensor in last if tensor in slots] if last else []
-        made: tuple[int, ...] = ()
         for tensor in outputs:
             if dead:
                 slot = dead.pop()
@@ -84,12 +109,12 @@ def steps_of(units: Sequence[Unit], slots: dict[Tensor, int], ends: Ends) -> tup
             else:
                 slot, count = count, count + 1
             slots[tensor] = slot
-            made += (slot,)
+            numbers.append(slot)
         if several:
             dead += [slots[tensor] for tensor in outputs if tensor in last]
+        numbers += (len(dead), *dead)
         free += dead
-        steps.append(Step(kernel, extra, params, args, made if several else slot, tuple(dead)))
-    return tuple(steps), count
+    return Code(tuple([called for _, called in calls.values()]), array("i", numbers), len(units), count)
 
 
 def origins_of(units: Sequence[Unit]) -> array[int]:

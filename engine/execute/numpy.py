@@ -71,7 +71,7 @@ class Runner:
     def _warm(self) -> None:
         plan = self.plan
         self._runs += 1
-        if self._runs == WARM and plan.peak_bytes <= SMALL_BYTES and len(plan.steps) <= MOST_STEPS:
+        if self._runs == WARM and plan.peak_bytes <= SMALL_BYTES and plan.code.count <= MOST_STEPS:
             self._straight = straight_line(plan)
 
 
@@ -80,31 +80,29 @@ def _walk(plan: Plan, given: Sequence[Any], deadline: float | None) -> list[Any]
     memory = list(plan.memory)
     for (_, slot), value in zip(plan.inputs, given, strict=True):
         memory[slot] = value
-    step: Step | None = None
+    number = 0
     try:
-        for step in plan.steps:
+        for step in plan.code.steps():
             if deadline is not None and time.monotonic() > deadline:
                 raise DeadlineExceeded("the deadline passed while the graph ran")
             _take(step, memory)
+            number += 1
     except OpError as error:
-        raise ValueFault(error.code, error.detail, error.hint, _path(plan, step, error)) from error
+        raise ValueFault(error.code, error.detail, error.hint, _path(plan, number, error)) from error
     return [memory[slot] for slot in plan.outputs]
 
 
-def _path(plan: Plan, step: Step | None, error: OpError) -> Path:
-    """Return where the request names the op whose kernel raised the error: in a cluster it is known by its node."""
-    if isinstance(error.node, Node):
-        origin = error.node.origin
-    else:
-        origin = next((origin for known, origin in zip(plan.steps, plan.origins, strict=True) if known is step), -1)
+def _path(plan: Plan, number: int, error: OpError) -> Path:
+    """Return where the request names the op whose kernel raised the error in a step; in a cluster its node is known."""
+    origin = error.node.origin if isinstance(error.node, Node) else plan.origins[number]
     return () if origin is None or origin < 0 else ("graph", "ops", origin)
 
 
 def _take(step: Step, memory: list[Any]) -> None:
     """Run a step. Nothing but `memory` holds arrays behind it, so that those let go of are free."""
-    kernel, extra, params, args, results, dead = step
+    (kernel, extra, params), args, results, dead = step
     if type(kernel) is Blocked and kernel.over:
-        free = _free(step, memory)  # before the arrays are held by the call
+        free = _free(kernel, step, memory)  # before the arrays are held by the call
         result = kernel(*[memory[slot] for slot in args], free=free)
     elif params:
         result = kernel(*[memory[slot] for slot in args], *extra, **params)
@@ -121,13 +119,12 @@ def _take(step: Step, memory: list[Any]) -> None:
         memory[slot] = None
 
 
-def _free(step: Step, memory: list[Any]) -> list[int]:
+def _free(kernel: Blocked, step: Step, memory: list[Any]) -> list[int]:
     """Return the places of a cluster's inputs that it may write over: nobody reads them after it."""
-    assert isinstance(step.kernel, Blocked)
-    assert isinstance(step.results, tuple)
-    last = {*step.dead, *step.results}
-    places = [source for _, source in step.kernel.over]
-    return [place for place in places if step.args[place] in last and _is_free(memory, step.args[place])]
+    _, args, results, dead = step
+    last = {*dead, *(() if isinstance(results, int) else results)}
+    places = [source for _, source in kernel.over]
+    return [place for place in places if args[place] in last and _is_free(memory, args[place])]
 
 
 def _is_free(memory: list[Any], slot: int) -> bool:

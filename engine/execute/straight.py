@@ -20,9 +20,17 @@ Function = Callable[[Sequence[Any]], list[Any]]
 def straight_line(plan: Plan) -> Function:
     """Return a function from the values of the plan's inputs, in order, to its outputs."""
     known: dict[str, Any] = {f"v{slot}": value for slot, value in enumerate(plan.memory) if value is not None}
+    names: dict[int, str] = {}
+
+    def named(value: Any) -> str:
+        """Return the name of a global, one for all that read the same object."""
+        name = names.setdefault(id(value), f"g{len(names)}")
+        known[name] = value
+        return name
+
     inputs = "".join(f"v{slot}, " for _, slot in plan.inputs)
     lines = [f"    ({inputs}) = given"] if inputs else []
-    lines += [f"    {_line(step, number, known)}" for number, step in enumerate(plan.steps)]
+    lines += [f"    {_line(step, named)}" for step in plan.code.steps()]
     outputs = ", ".join(f"v{slot}" for slot in plan.outputs)
     source = "\n".join(["def run(given):", *lines, f"    return [{outputs}]"])
     exec(compile(source, "<plan>", "exec"), known)  # noqa: S102  # made of numbers, as said above
@@ -30,15 +38,11 @@ def straight_line(plan: Plan) -> Function:
     return function
 
 
-def _line(step: Step, number: int, known: dict[str, Any]) -> str:
+def _line(step: Step, named: Callable[[Any], str]) -> str:
     """Return the source of a step; its kernel and parameters become globals."""
-    arguments = [f"v{slot}" for slot in step.args]
-    known[f"k{number}"] = step.kernel
-    for position, value in enumerate(step.extra):
-        known[f"e{number}_{position}"] = value
-        arguments.append(f"e{number}_{position}")
-    for name, value in step.params.items():
-        known[f"p{number}_{name}"] = value
-        arguments.append(f"{name}=p{number}_{name}")
-    targets = "".join(f"v{slot}, " for slot in step.results) if isinstance(step.results, tuple) else f"v{step.results} "
-    return f"{targets}= k{number}({', '.join(arguments)})"
+    (kernel, extra, params), args, results, _ = step
+    arguments = [f"v{slot}" for slot in args]
+    arguments += [named(value) for value in extra]
+    arguments += [f"{name}={named(value)}" for name, value in params.items()]
+    targets = f"v{results} " if isinstance(results, int) else "".join(f"v{slot}, " for slot in results)
+    return f"{targets}= {named(kernel)}({', '.join(arguments)})"

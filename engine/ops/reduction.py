@@ -33,13 +33,16 @@ def _sum(input: Tensor, *, dims: Dims, keepdim: bool) -> Type:
 _sum.kernel(total)
 
 
+_ADD_UP = np.add.reduce  # one object for all nodes
+
+
 @_sum.lowering
 def _(node: Node) -> Lowered | None:
     """What `total` does for few elements, by the ufunc itself."""
     input, dims, keepdim = node.inputs[0], node.params["dims"], node.params["keepdim"]
     if input.numel >= MANY or not input.shape or not dims or input.dtype is float16:
         return None
-    return Lowered(np.add.reduce, (dims, input.dtype.numpy, None, keepdim))
+    return Lowered(_ADD_UP, (dims, input.dtype.numpy, None, keepdim))
 
 
 @_sum.vjp
