@@ -59,7 +59,7 @@ def _differences(contestants: Mapping[str, tuple[int, Asked]]) -> list[str]:
     for name, (port, asked) in contestants.items():
         if asked.read is not None:
             with asking(port, asked.question) as ask:
-                found[name] = [asked.read(ask())]
+                found[name] = [asked.read(bytes(ask()))]
     return compare(found, RTOL)
 
 
@@ -86,7 +86,7 @@ def _times(contestants: Mapping[str, tuple[int, Asked]], effort: Effort) -> dict
         return interleaved(turns, rounds=effort.rounds, seconds=effort.seconds)
 
 
-def _seconds(ask: Callable[[], bytes], calls: int) -> float:
+def _seconds(ask: Callable[[], bytes | memoryview], calls: int) -> float:
     begin = time.perf_counter()
     for _ in range(calls):
         ask()

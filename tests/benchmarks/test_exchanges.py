@@ -34,7 +34,7 @@ def gradient(port: int, name: str) -> np.ndarray:
     asked = known.asked(port, **dict.fromkeys(known.sizes, SIZE))["gradd"]
     assert asked.read is not None
     with asking(port, asked.question) as ask:
-        return asked.read(ask())
+        return asked.read(bytes(ask()))
 
 
 @pytest.mark.parametrize("name", ["http_inline", "http_registered"])
