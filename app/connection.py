@@ -8,6 +8,7 @@ the beginning of a request. Those that the shortcut takes are never shown to the
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import cache
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
@@ -18,6 +19,12 @@ from app.protocol import BoundedProtocol
 
 _HOLD_S = 0.005
 """How long the rest of a small call may take to arrive; after that its body has bounds of its own."""
+
+_BRIEF_S = 0.0003
+"""A call that took longer is answered before the next one is computed."""
+
+_SMALL = 2**16
+"""Bytes of an answer that may wait for others."""
 
 
 class Whole(Protocol):
@@ -57,11 +64,15 @@ class Connection(BoundedProtocol):
     _held = b""
     """A small call that is answered as soon as other connections have been read, or one whose rest is yet to arrive."""
     _holding: asyncio.Handle | None = None
+    _unsent = b""
+    """An answer that is sent as soon as those of other connections are there."""
     _active_at = 0.0
     """When a small call arrived last."""
 
     def data_received(self, data: bytes) -> None:
         """Keep a small call for a moment; anything else is the parser's."""
+        if self._unsent:
+            self._send()
         held = self._released() if self._held else b""
         data = held + data if held else data
         if not (self._is_between and self._took(data, may_wait=not held)):
@@ -79,11 +90,13 @@ class Connection(BoundedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Have the parser see all that arrived, so that what was not answered is logged."""
+        self._unsent = b""
         self._pass_on()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
         """Finish what has begun."""
+        self._send()
         self._pass_on()
         super().shutdown()
 
@@ -112,13 +125,22 @@ class Connection(BoundedProtocol):
         return bool(self._held)
 
     def _answer(self, call: Any) -> None:
-        """Answer a small call."""
+        """Answer a small call. Brief ones of several connections are answered together once all are computed.
+
+        To send wakes who waits for it, which takes the system as long as half of a computation; who is awake already,
+        because another answer came just before, is not woken again.
+        """
         data = self._released()
+        began = time.perf_counter()
         answer = self.shortcut.answer(call, data)
-        if answer is not None:
-            self._write(*answer)
-        else:
+        if answer is None:
             super().data_received(data)
+            return
+        self._unsent = self._written(*answer)
+        if time.perf_counter() - began < _BRIEF_S and len(self._unsent) < _SMALL:
+            self.loop.call_soon(self._send)
+        else:
+            self._send()
 
     def _is_idle(self) -> bool:
         """Whether no request is under way, and the client reads what it is sent."""
@@ -126,16 +148,22 @@ class Connection(BoundedProtocol):
         is_over = cycle is None or cycle.response_complete
         return is_over and not self.pipeline and not self.flow.write_paused and not self.transport.is_closing()
 
-    def _write(self, status: int, head: bytes, body: bytes) -> None:
-        """Answer, and expect the next request."""
-        lines = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        self.transport.write(b"".join((_status_line(status), *lines, head, body)))
+    def _send(self) -> None:
+        """Send what is not sent yet."""
+        unsent, self._unsent = self._unsent, b""
+        if unsent and not self.transport.is_closing():
+            self.transport.write(unsent)
+
+    def _written(self, status: int, head: bytes, body: bytes) -> bytes:
+        """Return the answer as it is sent, and expect the next request."""
         self.server_state.total_requests += 1
         if self._timer is not None:
             self._stop_timer()
         self._active_at = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_handler()
+        lines = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        return b"".join((_status_line(status), *lines, head, body))
 
     def _released(self) -> bytes:
         """Return what is held, which is no longer."""

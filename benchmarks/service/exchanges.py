@@ -150,7 +150,7 @@ def _from_base64(member: str, data: str) -> Read:
 
 
 STACK = (
-    "of a call that takes the server 130 µs, reading, running and writing take 45 µs, bounds, counters and log 25 µs; "
+    "of a call that takes the server 100 µs, reading, running and writing take 50 µs, bounds, counters and log 20 µs; "
     "the event loop and the kernel take the others; all of the other route takes 95 µs"
 )
 """What bounds small calls, measured in one process without sockets, and with them."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
 from uvicorn.server import ServerState
 
+from app.connection import Connection
 from app.server import config_of
 
 
@@ -18,6 +19,7 @@ class Listening:
 
     def __init__(self, app: FastAPI, runner: asyncio.Runner) -> None:
         self.app, self.taken = app, list[int]()
+        self.protocol: Callable[[], Connection]
         self._runner = runner
         self._server: asyncio.Server
         self._answer = app.state.shortcut.answer
@@ -35,9 +37,11 @@ class Listening:
         state = ServerState()
         state.default_headers = [(b"date", b"today")]
 
-        def protocol() -> asyncio.Protocol:
-            made: asyncio.Protocol = config.http_protocol_class(config=config, server_state=state, app_state={})  # type: ignore[call-arg]
+        def protocol() -> Connection:
+            made: Connection = config.http_protocol_class(config=config, server_state=state, app_state={})  # type: ignore[assignment, call-arg]
             return made
+
+        self.protocol = protocol
 
         async def listen() -> asyncio.Server:
             return await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
@@ -82,6 +86,10 @@ class Listening:
             await reading
         writer.close()
         return bytes(received)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something on the loop that the application runs on."""
+        self._runner.run(work)
 
     def leaving(self, *parts: bytes, pause: float = 0.03) -> None:
         """Send parts, and close the connection without waiting for an answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 import time
@@ -243,6 +244,67 @@ def test_a_connection_closes_when_it_was_not_used_for_long() -> None:
         reply = found.exchange(SHORT["with its DAG"], SHORT["with its DAG"], pause=0.7)
         assert reply.count(b"HTTP/1.1 200 OK") == 2
         assert 1.6 < time.monotonic() - began < 10
+
+
+class Sent(asyncio.Transport):
+    """A transport that keeps what is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+        self.closed = asyncio.Event()
+
+    def write(self, data: Any) -> None:
+        assert not self.closed.is_set()
+        self.sent.append(data)
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def is_closing(self) -> bool:
+        return self.closed.is_set()
+
+
+def test_a_server_that_stops_sends_what_is_computed_and_computes_what_has_arrived(
+    found: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.connection._BRIEF_S", 60)
+
+    async def stop() -> None:
+        computed, arrived = Sent(), Sent()
+        for transport in (computed, arrived):
+            connection = found.protocol()
+            connection.connection_made(transport)
+            connection.data_received(SHORT["with its DAG"])
+            if transport is computed:
+                await asyncio.sleep(0)
+                assert not transport.sent
+            connection.shutdown()
+        assert computed.sent[0].startswith(b"HTTP/1.1 200 OK")
+        await asyncio.wait_for(arrived.closed.wait(), 20)
+        assert arrived.sent[0].startswith(b"HTTP/1.1 200 OK")
+        assert computed.closed.is_set()
+
+    found.run(stop())
+
+
+def test_a_client_that_leaves_before_it_is_answered_disturbs_nobody(
+    found: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.connection._BRIEF_S", 60)
+
+    async def leave() -> None:
+        transport = Sent()
+        connection = found.protocol()
+        connection.connection_made(transport)
+        connection.data_received(SHORT["with its DAG"])
+        await asyncio.sleep(0)
+        transport.close()
+        connection.connection_lost(None)
+        await asyncio.sleep(0.01)
+        assert not transport.sent
+
+    found.run(leave())
 
 
 def test_pages_of_other_origins_are_answered_on_the_general_way() -> None:
