@@ -103,7 +103,8 @@ class _Task:
         """Return what the parts gave. Raises what one of them raised."""
         if self._error is not None:
             raise self._error
-        return self._results
+        found, self._results = self._results, []  # a helper may hold the task a moment longer
+        return found
 
 
 @functools.cache
