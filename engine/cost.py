@@ -102,7 +102,21 @@ def _correlated(results: int, weights: int) -> Callable[[Node], int]:
     return rule
 
 
+def _attention(node: Node) -> int:
+    """Two products and a softmax over scores (*batch, L, S), of which query has E and value V features."""
+    query, _, value = node.inputs[:3]
+    return node.outputs[1].numel * (2 * (query.shape[-1] + value.shape[-1]) + PER_INPUT["_softmax"])
+
+
+def _attention_gradients(node: Node) -> int:
+    """Four products, and what softmax passes back."""
+    _, _, weights, query, _, value = node.inputs
+    return 4 * weights.numel * (query.shape[-1] + value.shape[-1]) + 2 * (weights.numel + value.numel)
+
+
 FORMULAS: Mapping[str, Callable[[Node], int]] = {
+    "_attention": _attention,
+    "_attention_gradients": _attention_gradients,
     "_cholesky": _cubed(1 / 3),
     "_cofactors": _cubed(14),
     "_correlation": _correlated(-1, 1),
@@ -118,12 +132,14 @@ FORMULAS: Mapping[str, Callable[[Node], int]] = {
     "_svd": _cubed(20),
     "_svdvals": _cubed(8 / 3),
 }
-"""Operations of linear algebra. Source: Golub and Van Loan 2013, "Matrix computations", tables of each chapter.
+"""Operations of products, and of linear algebra. Source: Golub and Van Loan 2013, "Matrix computations", tables of each
+chapter.
 
 Those of convolutions are of the sums that define them.
 """
 
 WORKSPACE: Mapping[str, int] = {
+    "_attention_gradients": 3,
     "_derivative": 12,
     "_huber": 4,
     "_logit_residual": 4,
@@ -145,7 +161,16 @@ WORKSPACE: Mapping[str, int] = {
 `tests/engine/test_memory.py` holds each op's kernels to them.
 """
 
-DECOMPOSITIONS = frozenset(FORMULAS) - {"_matmul", "_correlation", "_correlation_images", "_correlation_weights"}
+_OTHERS = {
+    "_attention",
+    "_attention_gradients",
+    "_correlation",
+    "_correlation_images",
+    "_correlation_weights",
+    "_matmul",
+}
+
+DECOMPOSITIONS = frozenset(FORMULAS) - _OTHERS
 """The primitives whose kernels are LAPACK's."""
 
 

@@ -11,13 +11,14 @@ from engine.graph import Tensor, Type
 from engine.op import op
 from engine.ops.arguments import require_floating, require_one_dtype
 from engine.ops.choice import where
+from engine.ops.heads import attended
 from engine.ops.matmul import matmul
 from engine.ops.movement import expanded, matrix_transpose, reshaped
 from engine.ops.random import dropped, require_probability
 from engine.ops.softmax import softmax_of_scores
 from engine.primitive import primitive
 from engine.samples import boolean, real, sample
-from engine.types import bool_, broadcast_shapes
+from engine.types import Shape, bool_, broadcast_shapes, float16, numel
 
 
 @primitive(differentiable=False)
@@ -71,18 +72,16 @@ def _shared_by_groups(tensor: Tensor, heads: int, argument: str) -> Tensor:
     return reshaped(repeated, (*batch, heads, *rest))
 
 
-def _masked(scores: Tensor, mask: Tensor, query: Tensor) -> Tensor:
-    if broadcast_shapes([scores.shape, mask.shape]) != scores.shape:
+def _require_mask(mask: Tensor, query: Tensor, scores: Shape) -> None:
+    if broadcast_shapes([scores, mask.shape]) != scores:
         raise OpError(
             "shape_mismatch",
-            f"attn_mask has shape {list(mask.shape)}, and does not broadcast to the scores' {list(scores.shape)}",
+            f"attn_mask has shape {list(mask.shape)}, and does not broadcast to the scores' {list(scores)}",
             "Give attn_mask the shape (..., query length, key length).",
             "attn_mask",
         )
-    if mask.dtype is bool_:
-        return where(mask, scores, -math.inf)
-    require_one_dtype(query=query, attn_mask=mask)
-    return scores + mask
+    if mask.dtype is not bool_:
+        require_one_dtype(query=query, attn_mask=mask)
 
 
 @op(
@@ -121,11 +120,16 @@ def scaled_dot_product_attention(
         heads = query.shape[-3] if query.ndim > 2 else 0
         key, value = _shared_by_groups(key, heads, "key"), _shared_by_groups(value, heads, "value")
     factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
-    scores = matmul(query * factor, matrix_transpose(key))
     if is_causal:
-        attn_mask = _lower_triangle(rows=scores.shape[-2], columns=scores.shape[-1])
+        attn_mask = _lower_triangle(rows=query.shape[-2], columns=key.shape[-2])
+    batch = broadcast_shapes([query.shape[:-2], key.shape[:-2], value.shape[:-2]])
     if attn_mask is not None:
-        scores = _masked(scores, attn_mask, query)
+        _require_mask(attn_mask, query, (*batch, query.shape[-2], key.shape[-2]))
+    if numel(batch) > 1 and not dropout_p and query.dtype is not float16:
+        return attended(query, key, value, attn_mask, factor)
+    scores = matmul(query * factor, matrix_transpose(key))
+    if attn_mask is not None:
+        scores = where(attn_mask, scores, -math.inf) if attn_mask.dtype is bool_ else scores + attn_mask
     weights = softmax_of_scores(scores)
     if dropout_p:
         weights = dropped(weights, dropout_p, weights.shape)
