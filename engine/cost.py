@@ -140,6 +140,7 @@ Those of convolutions are of the sums that define them.
 
 WORKSPACE: Mapping[str, int] = {
     "_attention_gradients": 3,
+    "_beside": 0,
     "_derivative": 12,
     "_huber": 4,
     "_logit_residual": 4,

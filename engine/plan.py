@@ -24,6 +24,7 @@ from engine.optimize.fuse import SMALLEST, Cluster, fused
 from engine.optimize.layout import with_batch_last
 from engine.optimize.order import interleaved
 from engine.optimize.pairs import Group, Pair, paired
+from engine.optimize.placement import side_by_side
 from engine.steps import Code, Unit, code_of, cost_of, ends_of, held_by, origins_of
 
 Source = tuple[str, str]
@@ -73,6 +74,7 @@ def plan(wanted: Sequence[Tensor], *, fuse: bool = True, boundary: int = 0, turn
     if turn is not None:
         order = interleaved(order, boundary, turn)
     order, wanted = with_batch_last(order, wanted)
+    order = side_by_side(order, wanted)
     constants = _constants(order)
     leaves = [node.outputs[0] for node in order if node.primitive is LEAF]
     running = [node for node in order if node.primitive is not LEAF and node.outputs[0] not in constants]

@@ -106,6 +106,35 @@ def padded(input: Tensor, widths: Widths, value: Number = 0) -> Tensor:
     return _pad(input, constant(value, input.dtype), widths=widths)
 
 
+@linear()
+def _beside(*pieces: Tensor, axis: int, size: int, starts: tuple[int, ...]) -> Type:
+    """Pieces at places along a negative `axis` of that size, in their order, and zeros elsewhere.
+
+    It has the bits of the sum of what `_pad` makes of each, and stands for that in plans: nothing differentiates it.
+    """
+    return Type(pieces[0].dtype, _with_axis(pieces[0].shape, axis, size))
+
+
+def _with_axis(shape: Shape, axis: int, size: int) -> Shape:
+    return (*shape[: axis + len(shape)], size, *shape[axis + len(shape) + 1 :])
+
+
+@_beside.kernel
+def _(*pieces: np.ndarray, axis: int, size: int, starts: tuple[int, ...]) -> np.ndarray:
+    behind = (slice(None),) * (-1 - axis)
+    result = np.empty(_with_axis(pieces[0].shape, axis, size), pieces[0].dtype)
+    filled = 0
+    for start, piece in zip(starts, pieces, strict=True):
+        result[last((slice(filled, start), *behind))] = 0
+        filled = start + piece.shape[axis]
+        np.add(piece, 0, out=result[last((slice(start, filled), *behind))])  # -0 becomes 0, as it does in a sum
+    result[last((slice(filled, size), *behind))] = 0
+    return result
+
+
+PAD, BESIDE = _pad, _beside
+
+
 def cropped(input: Tensor, cuts: Cuts) -> Tensor:
     """A block of the last dimensions, without copying."""
     whole = all(cut == (0, size, 1) for cut, size in zip(cuts, input.shape[-len(cuts) :], strict=True))

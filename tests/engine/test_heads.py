@@ -67,6 +67,8 @@ def test_gradients_do_not_depend_on_the_division(monkeypatch: pytest.MonkeyPatch
     found = gradients(OP, *operands(), MASKS["each score"])
     monkeypatch.undo()
     for divided, whole in zip(found, gradients(OP, *operands(), MASKS["each score"]), strict=True):
+        assert divided is not None
+        assert whole is not None
         np.testing.assert_allclose(divided, whole, 1e-12, 1e-14)
 
 
