@@ -56,6 +56,7 @@ PER_INPUT: Mapping[str, int] = {
     "_recurrence": 2,
     "_softmax": 17,
     "_standardized": 6,
+    "_standardized_gradient": 8,
     "_sum": 1,
     "_var": 4,
     "_vector_norm": 2,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from engine.cores import CORES, shared
 from engine.errors import OpError
 from engine.graph import Tensor, Type
 from engine.op import op
@@ -16,8 +19,9 @@ from engine.ops.choice import clamp
 from engine.ops.movement import reshaped, same
 from engine.ops.norms import vector_norm_over
 from engine.ops.power import rsqrt, square
+from engine.ops.precision import in_single
 from engine.ops.reduction import summed
-from engine.ops.summation import reduced_shape
+from engine.ops.summation import LONGEST, along_rows, reduced_shape
 from engine.primitive import primitive
 from engine.samples import fixed, positive, real, sample
 from engine.types import Shape, numel, wrap_dims
@@ -40,13 +44,55 @@ def _standardized(input: Tensor, *, dims: Dims, eps: float) -> tuple[Type, Type]
 
 @_standardized.kernel
 def _(input: np.ndarray, *, dims: Dims, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    dtype, count = input.dtype, _count(input.shape, dims)
+    dtype = input.dtype
     wide = input.astype(np.float32) if dtype == np.float16 else input
-    centred = wide - np.add.reduce(wide, axis=dims, keepdims=True) / count
-    variance = np.add.reduce(np.square(centred), axis=dims, keepdims=True) / count
-    scale = np.reciprocal(np.sqrt(variance + eps))
-    centred *= scale
-    return centred.astype(dtype, copy=False), scale.astype(dtype, copy=False)
+    standard = np.empty(wide.shape, wide.dtype)
+    scale = np.empty(reduced_shape(wide.shape, dims, keepdim=True), wide.dtype)
+    rows = _as_rows(dims, wide, standard, scale)
+    if rows is None:
+        _standardize(wide, standard, scale, dims, eps)
+    else:
+        shared(partial(_standardize, dims=(-1,), eps=eps), _parts(rows))
+    return standard.astype(dtype, copy=False), scale.astype(dtype, copy=False)
+
+
+def _standardize(input: np.ndarray, standard: np.ndarray, scale: np.ndarray, dims: Dims, eps: float) -> None:
+    """Write the results."""
+    count = _count(input.shape, dims)
+    with np.errstate(all="ignore"):
+        np.subtract(input, _sums(input, dims) / count, out=standard)
+        variance = _sums_of_products(standard, standard, dims) / count
+        np.reciprocal(np.sqrt(variance + eps), out=scale)
+        np.multiply(standard, scale, out=standard)
+
+
+_WORTH_CORES = 2**20
+"""Elements from which on several cores are a gain: they take one of them 0.8 ms."""
+
+
+def _as_rows(dims: Dims, *arrays: np.ndarray) -> list[np.ndarray] | None:
+    """Return the arrays as matrices whose rows are what `dims` run over, without copying, if they can be seen so."""
+    if dims != tuple(range(-len(dims), 0)) or not all(array.flags.c_contiguous and array.size for array in arrays):
+        return None
+    return [array.reshape(-1, math.prod(array.shape[-len(dims) :])) for array in arrays]
+
+
+def _parts(rows: Sequence[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
+    """Return matrices of as many rows in parts for each core."""
+    count = CORES if rows[0].size >= _WORTH_CORES else 1
+    ends = [len(rows[0]) * part // count for part in range(count + 1)]
+    return [tuple(array[start:stop] for array in rows) for start, stop in pairwise(ends)]
+
+
+def _sums(array: np.ndarray, dims: Dims) -> np.ndarray:
+    return along_rows(array) if dims == (-1,) else np.add.reduce(array, axis=dims, keepdims=True)
+
+
+def _sums_of_products(first: np.ndarray, second: np.ndarray, dims: Dims) -> np.ndarray:
+    """Sums of products over `dims`, which stay with size 1; over short rows without an array of the products."""
+    if dims != (-1,) or first.shape[-1] > LONGEST:
+        return np.asarray(np.add.reduce(first * second, axis=dims, keepdims=True))
+    return np.asarray(np.einsum("...i,...i->...", first, second))[..., None]
 
 
 @_standardized.vjp
@@ -55,17 +101,62 @@ def _(
 ) -> Tensor | None:
     grad, scale_grad = grads
     standard, scale = outs
-    share = 1 / max(_count(input.shape, dims), 1)
-    along = None if grad is None else summed(grad * standard, dims, keepdim=True)
-    if scale_grad is not None:
-        by_scale = scale_grad * scale
-        along = by_scale if along is None else along + by_scale
-    if along is None:
-        return None
-    inner = standard * (along * -share)
+    by_input: Tensor | None = None
     if grad is not None:
-        inner = grad - summed(grad, dims, keepdim=True) * share + inner
-    return inner * scale
+        by_input = _standardized_gradient(grad, standard, scale, dims=dims)
+    if scale_grad is not None:
+        by_scale = standard * (scale_grad * square(scale) * (-1 / max(_count(input.shape, dims), 1)))
+        by_input = by_scale if by_input is None else by_input + by_scale
+    return by_input
+
+
+@primitive()
+def _standardized_gradient(grad: Tensor, standard: Tensor, scale: Tensor, *, dims: Dims) -> Type:
+    """The cotangent of what was standardized: `(grad - mean(grad) - standard * mean(grad * standard)) * scale`."""
+    return Type(grad.dtype, grad.shape)
+
+
+@_standardized_gradient.kernel
+@in_single
+def _(grad: np.ndarray, standard: np.ndarray, scale: np.ndarray, *, dims: Dims) -> np.ndarray:
+    result = np.empty(grad.shape, grad.dtype)
+    rows = _as_rows(dims, grad, standard, scale, result)
+    if rows is None:
+        _pull_back(grad, standard, scale, result, dims)
+    else:
+        _pull_back(rows[0], rows[1], rows[2], rows[3], (-1,))
+    return result
+
+
+def _pull_back(grad: np.ndarray, standard: np.ndarray, scale: np.ndarray, result: np.ndarray, dims: Dims) -> None:
+    """Write the result."""
+    share = 1 / max(_count(grad.shape, dims), 1)
+    np.multiply(standard, _sums_of_products(grad, standard, dims) * share, out=result)
+    np.subtract(grad, result, out=result)
+    result -= _sums(grad, dims) * share
+    result *= scale
+
+
+@_standardized_gradient.vjp("grad")
+def _(grad: Tensor, out: Tensor, inner: Tensor, standard: Tensor, scale: Tensor, *, dims: Dims) -> Tensor:
+    back: Tensor = _standardized_gradient(grad, standard, scale, dims=dims)
+    return back
+
+
+@_standardized_gradient.vjp("standard")
+def _(grad: Tensor, out: Tensor, inner: Tensor, standard: Tensor, scale: Tensor, *, dims: Dims) -> Tensor:
+    scaled = grad * scale
+    return -(scaled * _mean(inner * standard, dims) + inner * _mean(scaled * standard, dims))
+
+
+@_standardized_gradient.vjp("scale")
+def _(grad: Tensor, out: Tensor, inner: Tensor, standard: Tensor, scale: Tensor, *, dims: Dims) -> Tensor:
+    unscaled = inner - _mean(inner, dims) - standard * _mean(inner * standard, dims)
+    return summed(grad * unscaled, dims, keepdim=True)
+
+
+def _mean(input: Tensor, dims: Dims) -> Tensor:
+    return summed(input, dims, keepdim=True) * (1 / max(_count(input.shape, dims), 1))
 
 
 def standardized(input: Tensor, dims: Dims, eps: float) -> Tensor:

@@ -12,6 +12,7 @@ from engine.ops.exponential import exp
 from engine.ops.movement import reshaped
 from engine.ops.precision import in_single
 from engine.ops.reduction import summed
+from engine.ops.summation import along_rows
 from engine.primitive import primitive
 from engine.samples import real, sample
 from engine.signature import offered_dtype
@@ -44,9 +45,6 @@ def _is_moderate(x: np.ndarray) -> bool:
 _MODERATE = {"f": 64.0, "d": 512.0}
 """Bounds by dtype: the square of `exp(bound)` is finite, and so is any array's sum."""
 
-_LONGEST = 2**12
-"""Length up to which sums along a last axis may be BLAS's, which is thrice as fast and rounds a little more."""
-
 
 def _run_softmax(input: np.ndarray, *, dim: int, empty: bool) -> np.ndarray:
     if _is_moderate(input):
@@ -65,10 +63,7 @@ def _shifted_softmax(input: np.ndarray, out: np.ndarray, dim: int, empty: bool) 
 
 def _divided(weights: np.ndarray, dim: int, empty: bool = False) -> np.ndarray:
     """Divide by sums along `dim`, in place; by none that is 0, if it may be `empty`."""
-    if dim == -1 and weights.shape[-1] <= _LONGEST:
-        total = np.matmul(weights, np.ones(weights.shape[-1], weights.dtype))[..., None]
-    else:
-        total = np.add.reduce(weights, axis=dim, keepdims=True)
+    total = along_rows(weights) if dim == -1 else np.add.reduce(weights, axis=dim, keepdims=True)
     if empty:
         total[total == 0] = 1
     weights /= total

@@ -46,6 +46,17 @@ def total(array: np.ndarray, dims: Dims, keepdim: bool = False) -> Any:
     return array.sum(axis=dims, keepdims=keepdim, dtype=array.dtype)
 
 
+LONGEST = 2**12
+"""Length up to which sums along memory are BLAS's: it is thrice as fast, and adds what 16 or more lanes have summed."""
+
+
+def along_rows(array: np.ndarray) -> np.ndarray:
+    """The sum of each row, kept as a dimension of size 1: (*batch, n) -> (*batch, 1), float32 or float64."""
+    if array.shape[-1] > LONGEST or array.ndim < 2:
+        return np.asarray(np.add.reduce(array, axis=-1, keepdims=True))
+    return np.matmul(array, np.ones((array.shape[-1], 1), array.dtype))
+
+
 def extremum(ufunc: np.ufunc, array: np.ndarray, dims: Dims, keepdim: bool = False) -> Any:
     """The largest or smallest elements over some axes, as np.maximum or np.minimum says."""
     if array.size >= MANY and dims == (-1,) and 1 < array.shape[-1] <= _SHORT_EXTREMUM:

@@ -22,7 +22,7 @@ class Place(NamedTuple):
     start: int
 
 
-def side_by_side(order: Sequence[Node], wanted: Sequence[Tensor]) -> Sequence[Node]:
+def side_by_side(order: list[Node], wanted: Sequence[Tensor]) -> list[Node]:
     """Return the nodes of `order` with one node for each sum of padded pieces that do not meet.
 
     It gives the tensor that the sum gave, so that all that read that stay as they are.

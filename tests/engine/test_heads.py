@@ -33,7 +33,8 @@ def expected(query: Array, key: Array, value: Array, mask: Array | None = None) 
     largest = scores.max(axis=-1, keepdims=True)
     weights = np.exp(scores - np.where(np.isinf(largest), 0, largest))
     total = weights.sum(axis=-1, keepdims=True)
-    return weights / np.where(total == 0, 1, total) @ value
+    result: Array = weights / np.where(total == 0, 1, total) @ value
+    return result
 
 
 SEEN = np.arange(LENGTH)[:, None] >= np.arange(KEYS) + 1
