@@ -15,10 +15,15 @@ class Cache(Generic[K, V]):
     """At most `entries` values, whose weights sum to at most `weight`. Several threads may use it."""
 
     def __init__(self, entries: int, weight: int) -> None:
-        self._entries, self._weight = entries, weight
+        self._entries, self._most = entries, weight
         self._kept: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._total = 0
         self._lock = Lock()
+
+    @property
+    def total(self) -> int:
+        """What the values that are kept weigh together."""
+        return self._total
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -36,10 +41,10 @@ class Cache(Generic[K, V]):
 
     def put(self, key: K, value: V, weight: int) -> None:
         """Keep the value, and forget others if there is no room. One that is too heavy alone is not kept."""
-        if weight > self._weight:
+        if weight > self._most:
             return
         with self._lock:
             self._total += weight - self._kept.pop(key, (value, 0))[1]
             self._kept[key] = (value, weight)
-            while self._total > self._weight or len(self._kept) > self._entries:
+            while self._total > self._most or len(self._kept) > self._entries:
                 self._total -= self._kept.popitem(last=False)[1][1]

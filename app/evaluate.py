@@ -89,8 +89,13 @@ class Evaluator:
         self._settings = settings
         self._graphs = graphs or RegisteredGraphs(Store(settings), settings)
         self._limits = settings.engine_limits()
-        self._structures: Cache[Key, Structure] = Cache(settings.cached_plans, settings.cached_ops)
-        self._plans: Cache[Key, Plan] = Cache(settings.cached_plans, settings.cached_ops)
+        self._structures: Cache[Key, Structure] = Cache(settings.cached_plans, settings.cached_plan_bytes)
+        self._plans: Cache[Key, Plan] = Cache(settings.cached_plans, settings.cached_plan_bytes)
+
+    @property
+    def kept_bytes(self) -> int:
+        """A bound on the bytes that structures and plans take which are kept."""
+        return self._structures.total + self._plans.total
 
     def answer(self, call: Call, deadline: float | None = None, observer: Observer = _NOBODY) -> Answer:
         """Return the reply to a request. `deadline` is a moment of time.monotonic(). Raises Problem."""
@@ -178,7 +183,7 @@ class Evaluator:
         if plan is not None:
             return plan, True
         plan = self._made(asking, document, structure, arrays, deadline)
-        self._plans.put(key, plan, structure.weight)
+        self._plans.put(key, plan, plan.weight(structure.ops))
         return plan, False
 
     def _made(

@@ -44,10 +44,20 @@ class Plan(Protocol):
         """How long a run is likely to take."""
         ...
 
+    def weight(self, ops: int) -> int:
+        """Return a bound on the bytes that it keeps, of a request with so many ops and tensors."""
+        ...
+
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
         """Return the other members of the reply, as `app.wire.reply` has them. Raises what the engine raises."""
         ...
 
+
+_OP_BYTES, _STEP_BYTES = 2**10, 96
+"""What a plan that runs keeps of an op or tensor, the DAG's text with it, and of a step. A test holds them."""
+
+_CHECKED_OP_BYTES, _SHOWN_OP_BYTES = 6 * 2**10, 10 * 2**10
+"""What is kept of an op or tensor of a plan that is checked, or shown."""
 
 Planner = Callable[[Program, Request, Limits, float | None], Plan]
 
@@ -72,6 +82,10 @@ class Computation:
     def seconds(self) -> float:
         """What the steps and their costs say, counted once."""
         return estimate(self.compiled).seconds
+
+    def weight(self, ops: int) -> int:
+        """Return a bound on the bytes that it keeps."""
+        return _OP_BYTES * ops + _STEP_BYTES * self.compiled.steps
 
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
         """Run, and return the arrays of each group."""
@@ -103,6 +117,10 @@ class Comparison:
         """Long: the function runs twice for each element of each input."""
         return _LONG_S
 
+    def weight(self, ops: int) -> int:
+        """Return a bound on the bytes that it keeps."""
+        return _CHECKED_OP_BYTES * ops
+
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
         """Run, and return what was found, plain data."""
         found = self.check.run(arrays, seed=options["seed"], deadline=deadline)
@@ -128,6 +146,10 @@ class Explanation:
     warnings: Sequence[str]
     shown: Mapping[str, Kept]
     seconds: float = 0.0
+
+    def weight(self, ops: int) -> int:
+        """Return a bound on the bytes that it keeps."""
+        return _SHOWN_OP_BYTES * ops
 
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:  # noqa: ARG002
         """Return what is said. Nothing runs."""

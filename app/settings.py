@@ -62,7 +62,9 @@ class Settings(BaseSettings):
     idle_timeout_s: int = Field(30, ge=1, description="Seconds that a connection may stay open between two requests.")
     stop_timeout_s: int = Field(30, ge=0, description="Seconds that requests in flight have to finish when it stops.")
     cached_plans: int = Field(512, ge=1, description="Computations whose plan is kept for the next request like them.")
-    cached_ops: int = Field(200_000, ge=0, description="Ops and tensors that all plans kept may have together.")
+    cached_plan_bytes: int = Field(
+        256 * _MIB, ge=0, description="Bytes that plans kept may take together, and as many for what requests say."
+    )
     cached_graph_bytes: int = Field(
         256 * _MIB, ge=0, description="Bytes of registered tensors that are kept ready beside the store."
     )

@@ -26,6 +26,9 @@ from engine.types import DTYPES, DType, Shape
 
 Key = tuple[Any, ...]
 
+_OP_BYTES = 2**9
+"""What is kept of an op or tensor. A test holds it."""
+
 _DTYPES = {dtype.numpy: dtype for dtype in DTYPES.values()}
 
 
@@ -55,9 +58,14 @@ class Structure:
         return self.graph.dtype
 
     @property
-    def weight(self) -> int:
-        """How much there is to keep of it."""
+    def ops(self) -> int:
+        """How many ops and tensors it has."""
         return len(self.graph.ops) + len(self.tensors)
+
+    @property
+    def weight(self) -> int:
+        """A bound on the bytes that it keeps."""
+        return _OP_BYTES * self.ops
 
     def leaves(self, arrays: Mapping[Source, Array]) -> Leaves:
         """Return the tensors' types: what is said of them where they have no values, else those of the values."""

@@ -141,6 +141,11 @@ class Compiled:
         return replace(self, sweeps=tuple([replace(sweep, plan=sweep.plan.settled()) for sweep in self.sweeps]))
 
     @property
+    def steps(self) -> int:
+        """The number of steps of all sweeps."""
+        return sum(sweep.plan.code.count for sweep in self.sweeps)
+
+    @property
     def peak_bytes(self) -> int:
         """A bound on the memory that a run holds at once: a Jacobian's blocks are assembled from as many elements."""
         blocks = sum(sweep.block_bytes for sweep in self.sweeps)
