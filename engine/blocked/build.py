@@ -186,6 +186,8 @@ def _instruction(
         params, shape = _flattened(params)
     writes, read, register = _writes(node, cluster), registers.read(node), registers.of(result)
     ended = [tensor for tensor in dict.fromkeys(node.inputs) if allocation.last_reader(tensor) is node]
+    if allocation.last_reader(result) is None and not is_total:
+        ended.append(result)
     return Instruction(
         node.primitive.run,
         _taking(read),

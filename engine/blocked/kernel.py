@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 class Instruction:
     """One node inside a block: it reads the registers that `take` takes, and its value stands in `register`.
 
-    If it `writes`, the register has the memory for its value. Other kernels have memory of their own: those in `dead`
+    If it `writes`, the register has the memory for its value. Other kernels have memory of their own: values in `dead`
     nobody reads after it, `result` is where a copy belongs, `total` the place among results that are sums over blocks.
     `shape` is the parameter of that name behind the rows, which differ in the last block.
     """
@@ -125,5 +125,6 @@ class Blocked:
             memory[step.register] = value
             if step.result is not None:
                 memory[step.result][...] = value
+            del value  # it is in memory for as long as somebody reads it
             for register in step.dead:
                 memory[register] = None

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.workloads import WORKLOADS
 from engine.autodiff.batching import batched
+from engine.blocked import build
 from engine.compile import compile as compile_request
 from engine.execute.numpy import Runner
 from engine.graph import Builder, building
@@ -46,7 +47,11 @@ def measured(made: Plan, given: Mapping[Any, Any]) -> int:
 
 
 @pytest.mark.parametrize(("name", "sample"), CASES)
-def test_many_samples_and_their_gradients_fit_the_bound(name: str, sample: Sample) -> None:
+@pytest.mark.parametrize("block", [build.BLOCK, 2**24], ids=["blocks", "one block"])
+def test_many_samples_and_their_gradients_fit_the_bound(
+    name: str, sample: Sample, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "BLOCK", block)
     case, wanted = with_gradients(name, sample)
     given: dict[tuple[str, str], Any] = {("seed", ""): np.int64(7)}
     mapped = {}
