@@ -5,7 +5,7 @@ A gradient takes one sweep. A Jacobian takes one for each batch of directions, w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -64,7 +64,8 @@ class Block:
 class Basis:
     """The directions that a sweep runs over, `chunk` at a time: unit vectors, or sums of those of one colour.
 
-    `colours` has for each element of the direction's space the number of the direction that it belongs to.
+    `colours` has for each element of the direction's space the number of the direction that it belongs to. A plan may
+    read the numbers of the elements that directions are unit vectors of, from `numbers_of(source)`.
     """
 
     source: Source
@@ -76,13 +77,34 @@ class Basis:
 
     def batches(self) -> Iterator[Array]:
         """Yield batches of directions of shape (chunk, *shape); the last is filled up with zeros."""
+        yield from map(self._directions, self._starts)
+
+    def inputs(self, read: Collection[Source]) -> Iterator[dict[Source, Array]]:
+        """Yield for each batch what is in `read`: the directions, and the numbers of unit vectors."""
+        given = {self.source: self._directions, numbers_of(self.source): self._numbers}
+        for start in self._starts:
+            yield {source: made(start) for source, made in given.items() if source in read}
+
+    @property
+    def _starts(self) -> range:
+        return range(0, self.count, self.chunk)
+
+    def _directions(self, start: int) -> Array:
         size = numel(self.shape)
         colours = np.arange(size) if self.colours is None else self.colours
-        for start in range(0, self.count, self.chunk):
-            batch = np.zeros((self.chunk, size), self.dtype.numpy)
-            inside = np.flatnonzero((colours >= start) & (colours < start + self.chunk))
-            batch[colours[inside] - start, inside] = 1
-            yield batch.reshape(self.chunk, *self.shape)
+        batch = np.zeros((self.chunk, size), self.dtype.numpy)
+        inside = np.flatnonzero((colours >= start) & (colours < start + self.chunk))
+        batch[colours[inside] - start, inside] = 1
+        return batch.reshape(self.chunk, *self.shape)
+
+    def _numbers(self, start: int) -> Array:
+        """Return the numbers of unit vectors, of shape (chunk); the last batch is filled up with the last."""
+        return np.minimum(np.arange(start, start + self.chunk), self.count - 1)
+
+
+def numbers_of(source: Source) -> Source:
+    """Return where a plan reads the numbers of the unit vectors that it reads from `source`."""
+    return ("numbers", source[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +197,8 @@ class Compiled:
             if sweep.watches is not None:
                 sweep.watches.refuse(found[len(sweep.values) :])
             return zip(sweep.values, found, strict=sweep.watches is None)
-        parts = [
-            sweep.runner.run({**given, sweep.basis.source: batch}, deadline=deadline) for batch in sweep.basis.batches()
-        ]
+        read = {source for source, _ in sweep.plan.inputs}
+        parts = [sweep.runner.run({**given, **batch}, deadline=deadline) for batch in sweep.basis.inputs(read)]
         return [
             (block.place, block.assembled([np.asarray(part) for part in found], self.lead))
             for block, found in zip(sweep.blocks, zip(*parts, strict=True), strict=True)

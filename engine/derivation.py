@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from engine.anomaly import Watches
 from engine.asked import mapped_axes, marks, targets_require_grad
+from engine.autodiff.basis import Directions
 from engine.autodiff.batching import batched
 from engine.autodiff.checkpoint import behind, recomputed
 from engine.autodiff.passes import count_of
 from engine.autodiff.reverse import Edge, ancestors
-from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep
+from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep, numbers_of
 from engine.dag import Dag
 from engine.errors import Fault, GraphError, OpError, Path
 from engine.graph import Tensor, building
@@ -25,7 +26,7 @@ from engine.program import Leaf, Limits, Program
 from engine.requests import ForwardRequest, Request
 from engine.trace import trace
 from engine.traps import traps
-from engine.types import DType, Shape, numel
+from engine.types import DType, Shape, int64, numel
 
 
 class Derivation:
@@ -187,17 +188,22 @@ class Derivation:
         if not blocks:
             return
         count = max(direction.numel, 1) if colours is None else count_of(colours)
-        planned, chunk = self.chunked(count, self._room, lambda chunk: self._blocks(direction, blocks, chunk))
+        units = colours is None and direction.numel > 0
+        planned, chunk = self.chunked(count, self._room, lambda chunk: self._blocks(direction, blocks, chunk, units))
         basis = Basis(_source(direction), direction.shape, direction.dtype, count, chunk, colours)
         self._sweeps.append(Sweep(planned, blocks=tuple(block for block, _ in blocks), basis=basis))
 
-    def _blocks(self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], chunk: int) -> list[Tensor]:
-        """Return the blocks for `chunk` directions at once."""
-        basis = leaf(_source(direction), direction.dtype, (chunk, *direction.shape))
-        many = batched([tensor for _, tensor in blocks], {direction: basis}, chunk)
+    def _blocks(
+        self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], chunk: int, units: bool
+    ) -> list[Tensor]:
+        """Return the blocks for `chunk` directions at once: unit vectors, or any."""
+        source = _source(direction)
+        basis = leaf(source, direction.dtype, (chunk, *direction.shape))
+        numbers = leaf(numbers_of(source), int64, (chunk,)) if units and chunk < direction.numel else None
+        directions = Directions(direction, basis, units=units, numbers=numbers)
+        directions.add([tensor for _, tensor in blocks])
         return [
-            permuted(tensor, (*range(1 - tensor.ndim, 0), -tensor.ndim)) if block.axis == "columns" else tensor
-            for (block, _), tensor in zip(blocks, many, strict=True)
+            directions.last(tensor) if block.axis == "columns" else directions.first(tensor) for block, tensor in blocks
         ]
 
     def chunked(self, count: int, room: int, made: Callable[[int], list[Tensor]]) -> tuple[Plan, int]:

@@ -26,7 +26,7 @@ def batched(outputs: Sequence[Tensor], mapped: Mapping[Tensor, Tensor], size: in
         for node in ancestors(outputs):
             if any(tensor in known for tensor in node.inputs) and not all(out in known for out in node.outputs):
                 active.origin = node.origin
-                for result, made in zip(node.outputs, _batched(node, known, size), strict=True):
+                for result, made in zip(node.outputs, with_axis(node, known, size), strict=True):
                     known.setdefault(result, made)
     finally:
         active.origin = origin
@@ -38,7 +38,8 @@ def lifted(tensor: Tensor, size: int) -> Tensor:
     return expanded(reshaped(tensor, (1, *tensor.shape)), (size, *tensor.shape))
 
 
-def _batched(node: Node, known: Mapping[Tensor, Tensor], size: int) -> tuple[Tensor, ...]:
+def with_axis(node: Node, known: Mapping[Tensor, Tensor], size: int) -> tuple[Tensor, ...]:
+    """Return a node's results with a leading axis of `size`, from those inputs that have one: all that depend on it."""
     primitive, params = node.primitive, node.params
     if primitive.kind == "elementwise":
         rank = max(tensor.ndim for tensor in node.inputs)

@@ -146,6 +146,9 @@ def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
     return _matmul(matrix_transpose(input), grad)
 
 
+PRODUCT = _matmul
+
+
 def product(input: Tensor, other: Tensor) -> Tensor:
     """(*batch, n, k) @ (*batch, k, m) -> (*batch, n, m), of tensors with two dimensions or more that fit."""
     if other.ndim == 2 and input.ndim > 2:

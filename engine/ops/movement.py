@@ -81,6 +81,9 @@ def permuted(input: Tensor, dims: Dims) -> Tensor:
     return input if list(dims) == sorted(dims) else _permute(input, dims=dims)
 
 
+RESHAPE, PERMUTE = _reshape, _permute
+
+
 @linear(view=True, broadcasts=True)
 def _expand(input: Tensor, *, shape: Shape) -> Type:
     return Type(input.dtype, shape)
@@ -222,6 +225,11 @@ def is_matrix_transpose(tensor: Tensor) -> bool:
         return False
     *others, last, first = node.params["dims"]
     return (last, first) == (-1, -2) and others == sorted(others)
+
+
+def turned(input: Tensor) -> Tensor:
+    """The matrix transpose, which is the tensor behind a matrix transpose."""
+    return input.node.inputs[0] if is_matrix_transpose(input) else matrix_transpose(input)
 
 
 @op(samples=(sample(real(2, 3)), sample(real(3)), sample(real())))

@@ -121,6 +121,8 @@ class _Layout:
         if not rank or any(tensor.ndim < rank for tensor in node.outputs):
             return False
         rule = _unchanged if node.primitive.kind == "elementwise" else TRAVELS.get(node.primitive.name)
+        if rule is not _unchanged and any(_is_led(tensor, node, rank) for tensor in node.inputs):
+            return False
         saved = sum(tensor.numel if tensor in self.last else -_cost(tensor, rank) for tensor in node.inputs)
         if rule is None or saved < 0:
             return False
@@ -194,6 +196,11 @@ def _to_first(node: Node) -> int:
         return 0
     rank = len(node.params["dims"])
     return rank if rank > 2 and node.params["dims"] == (-1, *range(-rank, -1)) else 0
+
+
+def _is_led(tensor: Tensor, node: Node, rank: int) -> bool:
+    """Whether an operand that is no image, the value to pad with, has a dimension in front that would be the last."""
+    return node.outputs[0].ndim - rank < tensor.ndim < rank
 
 
 def _cost(tensor: Tensor, rank: int) -> int:

@@ -1,0 +1,152 @@
+"""Batching over unit vectors: what a Jacobian's sweep computes for a whole basis of directions, or for some of it.
+
+What a matrix makes of a unit vector is one of its columns, so that what it makes of a basis is the matrix itself: no
+product is computed, and nothing is multiplied by zeros that an infinite element would make NaN. Where the matrix lies
+in memory row by row, its columns are directions that stand last. They stay there through what is elementwise and
+through products, which read memory as it lies; whatever else reads them has them moved to the front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.autodiff.batching import lifted, with_axis
+from engine.autodiff.reverse import ancestors
+from engine.graph import Node, Tensor, builder
+from engine.ops.indexing import taken
+from engine.ops.matmul import PRODUCT
+from engine.ops.movement import PERMUTE, RESHAPE, is_matrix_transpose, permuted, reshaped, turned
+
+FEWEST = 16
+"""Directions from which on they stand last: loops of NumPy's run along them, and short ones cost more than they do."""
+
+
+class Directions:
+    """The tensors that depend on a direction, each with an axis for many directions: in front, or behind all others.
+
+    `basis`, of shape (directions, *direction.shape), stands for the direction. It is any directions, unless `units`:
+    then it is a unit vector for each element of the direction, or for those with `numbers`, of shape (directions).
+    """
+
+    def __init__(self, direction: Tensor, basis: Tensor, *, units: bool = False, numbers: Tensor | None = None) -> None:
+        self._size = basis.shape[0]
+        self._first = {direction: basis}
+        self._last: dict[Tensor, Tensor] = {}
+        self._units = {direction} if units else set()
+        self._numbers = numbers
+
+    def add(self, outputs: Sequence[Tensor]) -> None:
+        """Add the nodes that compute the outputs for every direction."""
+        active = builder()
+        origin = active.origin
+        try:
+            for node in ancestors(outputs):
+                if any(map(self._moves, node.inputs)):
+                    active.origin = node.origin
+                    self._add(node)
+        finally:
+            active.origin = origin
+
+    def first(self, tensor: Tensor) -> Tensor:
+        """Return a tensor with the axis of directions in front."""
+        if tensor not in self._first and tensor not in self._last:
+            return lifted(tensor, self._size)
+        if tensor not in self._first:
+            last = self._last[tensor]
+            self._first[tensor] = permuted(last, (-1, *range(-last.ndim, -1)))
+        return self._first[tensor]
+
+    def last(self, tensor: Tensor) -> Tensor:
+        """Return a tensor with the axis of directions behind all others."""
+        if tensor not in self._last:
+            first = self.first(tensor)
+            return permuted(first, (*range(1 - first.ndim, 0), -first.ndim))
+        return self._last[tensor]
+
+    def _moves(self, tensor: Tensor) -> bool:
+        return tensor in self._first or tensor in self._last
+
+    def _add(self, node: Node) -> None:
+        result = node.outputs[0]
+        if node.primitive is RESHAPE and node.inputs[0] in self._units:
+            self._units.add(result)
+        if node.primitive is PRODUCT and self._picked(node):
+            return
+        if any(tensor in self._last for tensor in node.inputs):
+            made = self._with_axis_last(node)
+            if made is not None:
+                self._last[result] = made
+                return
+        known = {tensor: self.first(tensor) for tensor in node.inputs if self._moves(tensor)}
+        self._first.update(zip(node.outputs, with_axis(node, known, self._size), strict=True))
+
+    # What products make of unit vectors
+
+    def _picked(self, node: Node) -> bool:
+        """Let a matrix's columns or rows be its product with unit vectors, if the node is that."""
+        input, other = node.inputs
+        if other in self._units and other.numel == other.shape[-2] and not self._moves(input):
+            self._pick(node.outputs[0], input)
+        elif input in self._units and input.numel == input.shape[-1] and not self._moves(other):
+            self._pick(node.outputs[0], turned(other))
+        else:
+            return False
+        return True
+
+    def _pick(self, result: Tensor, columns: Tensor) -> None:
+        """Let the columns of a matrix, (*batch, n, directions), be a result, whose dimensions are (*batch, n) or more.
+
+        They stand as they lie in memory.
+        """
+        rows = turned(columns) if columns.ndim == 2 else None
+        if rows is not None and (self._size < FEWEST or is_matrix_transpose(columns)):
+            self._first[result] = reshaped(self._chosen(rows, -2), (self._size, *result.shape))
+        else:
+            self._last[result] = reshaped(self._chosen(columns, -1), (*result.shape, self._size))
+
+    def _chosen(self, vectors: Tensor, dim: int) -> Tensor:
+        return vectors if self._numbers is None else taken(vectors, self._numbers, dim)
+
+    # Nodes that take the axis of directions last
+
+    def _with_axis_last(self, node: Node) -> Tensor | None:
+        """Return the result with the axis of directions last, or None where the node wants it in front."""
+        if node.primitive is PRODUCT:
+            return self._product(node)
+        params = _behind(node, self._size)
+        if params is None or any(self._moves(tensor) and tensor not in self._last for tensor in node.inputs):
+            return None
+        made: Tensor = node.primitive(*map(self._aligned, node.inputs), **params)
+        return made
+
+    def _aligned(self, tensor: Tensor) -> Tensor:
+        """Return an operand that broadcasts beside those with the axis of directions last."""
+        if tensor in self._last or not tensor.shape:
+            return self._last.get(tensor, tensor)
+        return reshaped(tensor, (*tensor.shape, 1))
+
+    def _product(self, node: Node) -> Tensor | None:
+        """Return a product of matrices for all directions, as one of matrices that are as many times as wide."""
+        input, other = node.inputs
+        if not self._moves(input):
+            *batch, rows, columns, size = self._last[other].shape
+            found = PRODUCT(input, reshaped(self._last[other], (*batch, rows, columns * size)))
+        elif input.shape[-2] == 1 and input in self._last and not self._moves(other):
+            *batch, _, columns, size = self._last[input].shape
+            found = PRODUCT(turned(other), reshaped(self._last[input], (*batch, columns, size)))
+        else:
+            return None
+        return reshaped(found, (*node.outputs[0].shape, self._size))
+
+
+def _behind(node: Node, size: int) -> Mapping[str, Any] | None:
+    """Return the parameters of a node for `size` directions that stand last, or None where it wants them in front."""
+    primitive, params = node.primitive, node.params
+    if primitive is PERMUTE:
+        return {"dims": (*[dim - 1 for dim in params["dims"]], -1)}
+    if primitive.sums:
+        return {**params, "dims": tuple([dim - 1 for dim in params["dims"]])}
+    if primitive.kind == "elementwise" or primitive.pointwise or primitive.broadcasts:
+        return {**params, "shape": (*params["shape"], size)} if "shape" in params else params
+    return None
