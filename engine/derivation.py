@@ -188,7 +188,7 @@ class Derivation:
         if not blocks:
             return
         count = max(direction.numel, 1) if colours is None else count_of(colours)
-        units = colours is None and direction.numel > 0
+        units = colours is None and direction.numel > 1
         planned, chunk = self.chunked(count, self._room, lambda chunk: self._blocks(direction, blocks, chunk, units))
         basis = Basis(_source(direction), direction.shape, direction.dtype, count, chunk, colours)
         self._sweeps.append(Sweep(planned, blocks=tuple(block for block, _ in blocks), basis=basis))

@@ -1,7 +1,8 @@
 """Batching over unit vectors: what a Jacobian's sweep computes for a whole basis of directions, or for some of it.
 
 What a matrix makes of a unit vector is one of its columns, so that what it makes of a basis is the matrix itself: no
-product is computed, and nothing is multiplied by zeros that an infinite element would make NaN. Where the matrix lies
+product is computed, and nothing is multiplied by zeros that an infinite element would make NaN. What is elementwise
+before it gives the columns factors. Where the matrix lies
 in memory row by row, its columns are directions that stand last. They stay there through what is elementwise and
 through products, which read memory as it lies; whatever else reads them has them moved to the front.
 """
@@ -13,10 +14,13 @@ from typing import Any
 
 from engine.autodiff.batching import lifted, with_axis
 from engine.autodiff.reverse import ancestors
+from engine.elementwise import is_one
 from engine.graph import Node, Tensor, builder
+from engine.operands import constant
 from engine.ops.indexing import taken
 from engine.ops.matmul import PRODUCT
-from engine.ops.movement import PERMUTE, RESHAPE, is_matrix_transpose, permuted, reshaped, turned
+from engine.ops.movement import PERMUTE, expanded, is_matrix_transpose, permuted, reshaped, turned
+from engine.types import Shape
 
 FEWEST = 16
 """Directions from which on they stand last: loops of NumPy's run along them, and short ones cost more than they do."""
@@ -33,7 +37,7 @@ class Directions:
         self._size = basis.shape[0]
         self._first = {direction: basis}
         self._last: dict[Tensor, Tensor] = {}
-        self._units = {direction} if units else set()
+        self._factors = {direction: expanded(constant(1, direction.dtype), direction.shape)} if units else {}
         self._numbers = numbers
 
     def add(self, outputs: Sequence[Tensor]) -> None:
@@ -69,8 +73,8 @@ class Directions:
 
     def _add(self, node: Node) -> None:
         result = node.outputs[0]
-        if node.primitive is RESHAPE and node.inputs[0] in self._units:
-            self._units.add(result)
+        if any(tensor in self._factors for tensor in node.inputs):
+            self._scale(node)
         if node.primitive is PRODUCT and self._picked(node):
             return
         if any(tensor in self._last for tensor in node.inputs):
@@ -83,27 +87,43 @@ class Directions:
 
     # What products make of unit vectors
 
+    def _scale(self, node: Node) -> None:
+        """Note the factors of unit vectors that a node gives, if it does: what is linear in an element scales it."""
+        primitive, result = node.primitive, node.outputs[0]
+        known = {tensor: self._factors.get(tensor) for tensor in node.inputs if self._moves(tensor)}
+        apart = primitive.kind == "elementwise" or primitive.pointwise
+        if apart and all(factors is not None and factors.numel == result.numel for factors in known.values()):
+            self._factors[result] = primitive(*[known.get(tensor) or tensor for tensor in node.inputs], **node.params)
+
     def _picked(self, node: Node) -> bool:
         """Let a matrix's columns or rows be its product with unit vectors, if the node is that."""
         input, other = node.inputs
-        if other in self._units and other.numel == other.shape[-2] and not self._moves(input):
-            self._pick(node.outputs[0], input)
-        elif input in self._units and input.numel == input.shape[-1] and not self._moves(other):
-            self._pick(node.outputs[0], turned(other))
+        if other in self._factors and other.numel == other.shape[-2] and not self._moves(input):
+            self._pick(node.outputs[0], input, self._factors[other])
+        elif input in self._factors and input.numel == input.shape[-1] and not self._moves(other):
+            self._pick(node.outputs[0], turned(other), self._factors[input])
         else:
             return False
         return True
 
-    def _pick(self, result: Tensor, columns: Tensor) -> None:
-        """Let the columns of a matrix, (*batch, n, directions), be a result, whose dimensions are (*batch, n) or more.
+    def _pick(self, result: Tensor, columns: Tensor, factors: Tensor) -> None:
+        """Let the columns of a matrix, (*batch, n, directions), times factors be a result of shape (*batch, n) or more.
 
         They stand as they lie in memory.
         """
         rows = turned(columns) if columns.ndim == 2 else None
         if rows is not None and (self._size < FEWEST or is_matrix_transpose(columns)):
-            self._first[result] = reshaped(self._chosen(rows, -2), (self._size, *result.shape))
+            vectors = reshaped(self._chosen(rows, -2), (self._size, *result.shape))
+            self._first[result] = self._times(vectors, factors, (self._size, *(1,) * result.ndim))
         else:
-            self._last[result] = reshaped(self._chosen(columns, -1), (*result.shape, self._size))
+            vectors = reshaped(self._chosen(columns, -1), (*result.shape, self._size))
+            self._last[result] = self._times(vectors, factors, (self._size,))
+
+    def _times(self, vectors: Tensor, factors: Tensor, shape: Shape) -> Tensor:
+        """Return vectors, each times its own factor; `shape` is that of as many factors beside them."""
+        if is_one(factors):
+            return vectors
+        return vectors * reshaped(self._chosen(reshaped(factors, (factors.numel,)), -1), shape)
 
     def _chosen(self, vectors: Tensor, dim: int) -> Tensor:
         return vectors if self._numbers is None else taken(vectors, self._numbers, dim)

@@ -81,7 +81,7 @@ def permuted(input: Tensor, dims: Dims) -> Tensor:
     return input if list(dims) == sorted(dims) else _permute(input, dims=dims)
 
 
-RESHAPE, PERMUTE = _reshape, _permute
+PERMUTE = _permute
 
 
 @linear(view=True, broadcasts=True)

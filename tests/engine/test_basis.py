@@ -37,6 +37,12 @@ IMAGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "matrix times column": lambda matrix, u: OPS["matmul"](matrix, OPS["reshape"](u, (SIZE, 1))),
     "matrices times column": lambda matrix, u: OPS["matmul"](OPS["reshape"](matrix, (-1, 1, SIZE)), u),
     "row times matrices": lambda matrix, u: OPS["matmul"](u, OPS["reshape"](matrix, (-1, SIZE, 1))),
+    "factors": lambda matrix, u: OPS["mv"](matrix, OPS["neg"](u * OPS["sum"](matrix, 0)) + u),
+    "factors of a row": lambda matrix, u: OPS["matmul"](OPS["reshape"](u, (1, SIZE)) / 3, OPS["t"](matrix)),
+    "factors of others": lambda matrix, u: OPS["mv"](matrix, u + OPS["mul"](OPS["sum"](u), 2)),
+    "more than a factor": lambda matrix, u: OPS["sum"](
+        OPS["reshape"](matrix, (-1, 1, SIZE)) * OPS["diag"](u), (-1, -2)
+    ),
 }
 """By name: a linear function of a vector of five elements, by a matrix (n, 5) of the numbers in it."""
 
@@ -111,20 +117,24 @@ VALUES = {
     "b": DRAWN.standard_normal(20),
     "w": DRAWN.standard_normal((7, 20)),
     "x": DRAWN.standard_normal(20),
+    "m": DRAWN.standard_normal(20),
 }
 LAYERS = (
-    call("matmul", "a", "x", output="z"),
+    call("sub", "x", "m", output="c"),
+    call("div", "c", "b", output="n"),
+    call("matmul", "a", "n", output="z"),
     call("add", "z", "b", output="s"),
     call("tanh", "s", output="h"),
     call("linear", "h", "w", output="o"),
     call("softmax", "o", 0, output="y"),
+    call("exp", "o", output="e"),
 )
 LOSS = (*LAYERS, call("logsumexp", "o", 0, output="l"), call("square", "x", output="q"))
 TOTAL = (*LOSS, call("sum", "q", output="r"), call("add", "l", "r", output="loss"))
 
 REQUESTS: dict[str, tuple[Program, Request]] = {
     "columns": (program(VALUES, *LAYERS), JacobianRequest(outputs=("y", "z"), wrt=("x",), mode="forward")),
-    "rows": (program(VALUES, *LAYERS), JacobianRequest(outputs=("o", "z"), wrt=("x", "b"), mode="reverse")),
+    "rows": (program(VALUES, *LAYERS), JacobianRequest(outputs=("e", "z"), wrt=("x", "b"), mode="reverse")),
     "hessian": (program(VALUES, *TOTAL), HessianRequest(output="loss", wrt=("x", "b"))),
 }
 
@@ -176,8 +186,8 @@ def products(made: Program, request: Request) -> int:
 
 
 def test_no_product_by_unit_vectors_is_computed() -> None:
-    linear, net = program(VALUES, *LAYERS[:1]), program(VALUES, *LAYERS)
+    linear, net = program(VALUES, *LAYERS[:3]), program(VALUES, *LAYERS)
     assert products(linear, JacobianRequest(wrt=("x",), mode="forward")) == 0
     assert products(linear, JacobianRequest(wrt=("x",), mode="reverse")) == 0
-    assert products(net, JacobianRequest(outputs=("o",), wrt=("x",), mode="forward")) == 2  # `a x`, and behind `h`
-    assert products(net, JacobianRequest(outputs=("o",), wrt=("x",), mode="reverse")) == 2  # `a x`, and back to `x`
+    assert products(net, JacobianRequest(outputs=("e",), wrt=("x",), mode="forward")) == 3  # two of values
+    assert products(net, JacobianRequest(outputs=("e",), wrt=("x",), mode="reverse")) == 3  # two of values
