@@ -21,7 +21,7 @@ from engine.ops.arithmetic import mul
 from engine.ops.movement import is_matrix_transpose, matrix_transpose, reshaped
 from engine.primitive import multilinear
 from engine.samples import integers, real, sample
-from engine.types import broadcast_shapes, float32, float64, numel
+from engine.types import broadcast_shapes, float16, float32, float64, numel
 
 _SMALL = 2**12
 """Elements of three matrices up to which calling their product costs about as much as the arithmetic."""
@@ -49,6 +49,22 @@ def _(node: Node) -> Lowered | None:
     input, other = node.inputs
     small = input.ndim == 2 and input.numel + other.numel + node.outputs[0].numel <= _SMALL
     return Lowered(np.ndarray.dot) if small and input.dtype in (float32, float64) else None
+
+
+@_matmul.workspace
+def _(node: Node) -> int:
+    """Copies of operands that BLAS does not take as they lie, of what is repeated along batch axes once."""
+    tensors = (*node.inputs, *node.outputs)
+    if node.outputs[0].dtype is float16:
+        return 2 * sum([tensor.numel * float32.itemsize for tensor in tensors])
+    return 2 * max([_distinct(tensor) * tensor.dtype.itemsize for tensor in tensors])
+
+
+def _distinct(tensor: Tensor) -> int:
+    """Return the elements of matrices without those that batch axes repeat."""
+    node = tensor.node
+    repeats = node.primitive.broadcasts and node.inputs[0].shape[-2:] == tensor.shape[-2:]
+    return node.inputs[0].numel if repeats else tensor.numel
 
 
 def _multiply(input: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from engine.operands import leaf
 from engine.plan import Plan, plan
 from engine.program import Limits
 from engine.samples import Sample
-from engine.types import float64
+from engine.types import DType, Shape, float16, float32, float64
 from tests.engine.test_execute import with_gradients
 from tests.engine.test_laws import CASES
 
@@ -64,6 +64,22 @@ def test_many_samples_and_their_gradients_fit_the_bound(
                 given["many", key] = np.ascontiguousarray(np.broadcast_to(value, (MANY, *value.shape)))
         made = plan(batched(wanted, mapped, MANY))
     assert measured(made, given) <= made.peak_bytes + BUFFERS
+
+
+@pytest.mark.parametrize("dtype", [float16, float32, float64], ids=str)
+@pytest.mark.parametrize("shape", [(60, 2), (60, 1), (2, 50), (1, 50)], ids=str)
+def test_a_matrix_that_all_samples_share_counts_once(shape: Shape, dtype: DType) -> None:
+    rng = np.random.default_rng(0)
+    given = {
+        ("tensors", "shared"): rng.random((50, 60)).astype(dtype.numpy),
+        ("many", "own"): rng.random((MANY, *shape)).astype(dtype.numpy),
+    }
+    with building(Builder(Limits())):
+        shared, own = leaf(("tensors", "shared"), dtype, (50, 60)), leaf(("tensors", "own"), dtype, shape)
+        product = REGISTRY["matmul"].function(*((shared, own) if shape[0] == 60 else (own, shared)))
+        made = plan(batched([product], {own: leaf(("many", "own"), dtype, (MANY, *shape))}, MANY))
+    assert measured(made, given) <= made.peak_bytes + BUFFERS
+    assert dtype is float16 or made.peak_bytes < MANY * shared.numel * dtype.itemsize
 
 
 def kept(wanted: str) -> tuple[int, list[np.ndarray]]:
