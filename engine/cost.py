@@ -147,7 +147,7 @@ WORKSPACE: Mapping[str, int] = {
     "_logit_residual": 4,
     "_logsumexp": 3,
     "_median": 3,
-    "_normal_cdf": 8,
+    "_normal_cdf": 16,
     "_pow": 4,
     "_reshape": 0,
     "_softplus": 4,

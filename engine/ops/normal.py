@@ -1,6 +1,6 @@
 """The normal distribution's function, for `gelu` and its kind, by NumPy's vector loops in float32.
 
-SciPy's loop for it is scalar and takes 13 to 18 ns an element, this one 6 ns.
+SciPy's loop for it is scalar and takes 13 to 18 ns an element, this one 5 ns.
 """
 
 from __future__ import annotations
@@ -11,18 +11,24 @@ from scipy import special
 _FURTHEST = np.float32(40)
 """Where the tail is 0, and no intermediate result overflows."""
 
-_NUMERATOR = (0.004116296024203296, 0.0406331405709974, 0.18323488558176, 0.43829461413211834, 0.5000000029533433)
-_DENOMINATOR = (
-    0.010317904254736632,
-    0.1018586262129642,
-    0.4694699632577275,
-    1.2025021004808474,
-    1.674474209473271,
-    1.0,
+_PIECE = 2**16
+"""Elements that go through all steps at once.
+
+Fewer would fit the second-level cache better, but two threads then wait for the interpreter's lock between calls that
+are too short: `gelu` of 2**20 elements on two cores takes 6.3 ms in pieces of 2**14, 5 ms of 2**15, 4.1 ms of 2**16,
+4.8 ms of 2**17.
+"""
+
+_POLYNOMIALS = np.array(
+    (
+        (0.43829461413211834, 0.18323488558176, 0.0406331405709974, 0.004116296024203296, 0),
+        (1.674474209473271, 1.2025021004808474, 0.4694699632577275, 0.1018586262129642, 0.010317904254736632),
+    )
 )
-"""Coefficients, highest power first, of the rational function of z that is nearest to `cdf(-z) * exp(z**2 / 2)` (Mills'
-ratio, scaled) for z in [0, 14.5]: its relative error is 6e-9. All are positive, so nothing cancels. Fitted by
-reweighted least squares (Lawson 1961) to SciPy's erfcx."""
+_CONSTANTS = np.array(((0.5000000029533433,), (1.0,)))
+"""Numerator and denominator of the rational function of z that is nearest to `cdf(-z) * exp(z**2 / 2)` (Mills' ratio,
+scaled) for z in [0, 14.5]: coefficients of z to z**5, and what is added. Its relative error is 6e-9. None is negative,
+so nothing cancels. Fitted by reweighted least squares (Lawson 1961) to SciPy's erfcx."""
 
 
 def normal_cdf(x: np.ndarray) -> np.ndarray:
@@ -32,33 +38,39 @@ def normal_cdf(x: np.ndarray) -> np.ndarray:
     """
     if x.dtype != np.float32 or not x.ndim:
         return np.asarray(special.ndtr(x))
-    sign = np.absolute(x)
-    np.minimum(sign, _FURTHEST, out=sign)
-    z = sign.astype(np.float64)
-    ratio = _polynomial(_NUMERATOR, z)
-    ratio /= _polynomial(_DENOMINATOR, z)
-    z *= z
-    z *= -0.5
-    np.exp(z, out=z)
-    ratio *= z
-    np.copysign(np.float32(1), x, out=sign)
-    return _reflected(ratio.astype(np.float32), sign)
+    result = np.empty(x.shape, np.float32)
+    arguments, values = x.reshape(-1), result.reshape(-1)
+    scratch = np.empty(7 * min(_PIECE, x.size))
+    for start in range(0, x.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        length = min(_PIECE, x.size - start)
+        powers, parts = scratch[: 5 * length].reshape(5, length), scratch[5 * length : 7 * length].reshape(2, length)
+        _write_tail(arguments[piece], values[piece], powers, parts)
+        _reflect(arguments[piece], values[piece])
+    return result
 
 
-def _polynomial(coefficients: tuple[float, ...], z: np.ndarray) -> np.ndarray:
-    """Return the polynomial's value at z, by Horner's rule."""
-    first, second, *rest = coefficients
-    value = np.multiply(z, first)
-    value += second
-    for coefficient in rest:
-        value *= z
-        value += coefficient
-    return value
+def _write_tail(x: np.ndarray, tail: np.ndarray, powers: np.ndarray, parts: np.ndarray) -> None:
+    """Write `cdf(-abs(x))` to `tail`. The other arrays are scratch memory: (5, n) and (2, n), float64."""
+    np.absolute(x, out=tail)
+    if not np.maximum.reduce(tail) <= _FURTHEST:  # there are further ones, or NaN, which stays
+        np.minimum(tail, _FURTHEST, out=tail)
+    z, square, *_ = powers
+    z[...] = tail
+    np.multiply(z, z, out=square)
+    np.multiply(z, square, out=powers[2])
+    np.multiply(square, square, out=powers[3])
+    np.multiply(square, powers[2], out=powers[4])
+    np.matmul(_POLYNOMIALS, powers, out=parts)
+    parts += _CONSTANTS
+    numerator, denominator = parts
+    numerator /= denominator
+    square *= -0.5
+    np.exp(square, out=square)
+    np.multiply(numerator, square, out=tail, casting="same_kind")
 
 
-def _reflected(tail: np.ndarray, sign: np.ndarray) -> np.ndarray:
-    """Return the tail where the sign is -1, and 1 less it where that is 1: by arithmetic, as a choice takes 1 ns."""
-    tail *= sign
-    sign += np.float32(1)
-    sign *= np.float32(0.5)
-    return np.subtract(sign, tail, out=tail)
+def _reflect(x: np.ndarray, tail: np.ndarray) -> None:
+    """Put 1 less the tail in its place where x is not negative: by arithmetic, as a choice takes 1 ns an element."""
+    np.subtract(np.greater_equal(x, 0).astype(np.float32), tail, out=tail)
+    np.absolute(tail, out=tail)
