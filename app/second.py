@@ -64,7 +64,7 @@ class OfSheet:
             if told is None:
                 return None
             numbers, marks = self._sheet.scratch(told["numbers"], told["marks"])
-            return Piece(np.frombuffer(numbers, told["dtype"]), bytes(marks))
+            return Piece(np.frombuffer(numbers, told["dtype"]), bytes(marks), end - begin)
 
         return piece
 

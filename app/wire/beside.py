@@ -11,10 +11,14 @@ Array = np.ndarray[Any, Any]
 
 
 class Piece(NamedTuple):
-    """A piece of a list: its numbers, and the brackets and commas around and between them, one after the other."""
+    """A piece of a list: its numbers, and the brackets and commas around and between them, one after the other.
+
+    `size` are the bytes of the text that they were read from.
+    """
 
     numbers: Array
     marks: bytes
+    size: int
 
 
 class Beside(Protocol):

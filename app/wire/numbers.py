@@ -8,7 +8,7 @@ as that is left to the way that every list can go: this one refuses nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -34,6 +34,9 @@ _PIECE = 2**18
 _WORTHWHILE = 2**20
 """Bytes of a list from which it pays to have half of it read beside."""
 
+_OWN_SHARE = 0.51
+"""The part of a long list that is not read beside: who reads there has to be woken, and to hand over what he read."""
+
 _MAX_NESTING = 64
 Kind = Literal["d", "i"]
 Text = bytes | memoryview
@@ -57,27 +60,29 @@ class Numbers:
         if dtype.category not in _KINDS:
             return None
         kind, wide = _KINDS[dtype.category]
+        gathered = _Gathered(self.end - self.begin, wide)
         try:
-            pieces = self._pieces(kind, beside)
+            self._gather(gathered, kind, beside)
         except NotPlain:
             return None
-        shape = _shape(b",".join([piece.marks for piece in pieces]))
-        if shape is None or prod(shape) != sum([len(piece.numbers) for piece in pieces]):
+        shape = _shape(b",".join(gathered.marks))
+        if shape is None or prod(shape) != gathered.count:
             return None
-        return np.concatenate([piece.numbers for piece in pieces], dtype=wide).reshape(shape)
+        return gathered.numbers().reshape(shape)
 
-    def _pieces(self, kind: Kind, beside: Beside | None) -> list[Piece]:
-        """Return the pieces of the list. Raises NotPlain."""
-        middle = (self.begin + self.end) // 2
-        comma = middle + bytes(self.text[middle : min(middle + _PIECE, self.end)]).find(b",")
-        if beside is None or self.end - self.begin < _WORTHWHILE or comma < middle:
-            return [*parsed(self.text[self.begin : self.end], kind)]
+    def _gather(self, gathered: _Gathered, kind: Kind, beside: Beside | None) -> None:
+        """Gather the pieces of the list. Raises NotPlain."""
+        cut = self.begin + int((self.end - self.begin) * _OWN_SHARE)
+        comma = cut + bytes(self.text[cut : min(cut + _PIECE, self.end)]).find(b",")
+        if beside is None or self.end - self.begin < _WORTHWHILE or comma < cut:
+            gathered.take(parsed(self.text[self.begin : self.end], kind))
+            return
         wait = beside.read(comma + 1, self.end, kind)
         try:
-            first = [*parsed(self.text[self.begin : comma], kind)]
+            gathered.take(parsed(self.text[self.begin : comma], kind))
         finally:
             second = wait()
-        return [*first, second] if second else [*first, *parsed(self.text[comma + 1 : self.end], kind)]
+        gathered.take([second] if second else parsed(self.text[comma + 1 : self.end], kind))
 
     def lists(self, *, signed: bool) -> Any:
         """Return the list as Python objects, if `signed` with floats in place of `-0`.
@@ -88,6 +93,39 @@ class Numbers:
         if text.count(b"[") > MAX_CONTAINERS:
             raise ValueError(MAX_CONTAINERS)
         return orjson.loads(NEGATIVE_ZERO.sub(b"-0.0", text) if signed else text)
+
+
+class _Gathered:
+    """The numbers of pieces behind each other, and their marks. Each piece is copied while it is in the cache.
+
+    How many come is not known: there is room for as many as a text of `size` bytes has that goes on as it began.
+    """
+
+    def __init__(self, size: int, dtype: type) -> None:
+        self.marks: list[bytes] = []
+        self.count = 0
+        self._size, self._read = size, 0
+        self._room: Array = np.empty(0, dtype)
+
+    def take(self, pieces: Iterable[Piece]) -> None:
+        """Append the pieces."""
+        for numbers, marks, size in pieces:
+            self.marks.append(marks)
+            self._read += size
+            end = self.count + len(numbers)
+            if end > len(self._room):
+                self._grow(end)
+            self._room[self.count : end] = numbers
+            self.count = end
+
+    def _grow(self, least: int) -> None:
+        room = np.empty(max(least, int(1.02 * least * self._size / self._read)), self._room.dtype)
+        room[: self.count] = self._room[: self.count]
+        self._room = room
+
+    def numbers(self) -> Array:
+        """Return the numbers."""
+        return self._room[: self.count]
 
 
 class NotPlain(Exception):
@@ -147,7 +185,7 @@ def _parsed(parser: simdjson.Parser, text: Text, kind: Kind) -> Piece:
         marks = b"," * (len(numbers) - 1)
     if kind == "d" and not numbers.all() and may_have_negative_zero(piece):
         raise NotPlain
-    return Piece(numbers, marks)
+    return Piece(numbers, marks, len(text))
 
 
 _WIDE: dict[Kind, type] = dict(_KINDS.values())
