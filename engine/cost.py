@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 
 from engine.graph import Node, Tensor
+from engine.types import float64
 
 WEIGHTS: Mapping[str, int] = {
     "_div": 4,
@@ -163,16 +164,19 @@ WORKSPACE: Mapping[str, int] = {
 `tests/engine/test_memory.py` holds each op's kernels to them.
 """
 
-_OTHERS = {
-    "_attention",
-    "_attention_gradients",
-    "_correlation",
-    "_correlation_images",
-    "_correlation_weights",
-    "_matmul",
-}
+PRODUCTS = frozenset(
+    {
+        "_attention",
+        "_attention_gradients",
+        "_correlation",
+        "_correlation_images",
+        "_correlation_weights",
+        "_matmul",
+    }
+)
+"""The primitives whose kernels are products of matrices, which BLAS computes several times as fast as loops do."""
 
-DECOMPOSITIONS = frozenset(FORMULAS) - _OTHERS
+DECOMPOSITIONS = frozenset(FORMULAS) - PRODUCTS
 """The primitives whose kernels are LAPACK's."""
 
 
@@ -215,6 +219,19 @@ def flops(node: Node) -> int:
     if primitive.name in PER_INPUT or (primitive.kind == "general" and node.inputs and not primitive.view):
         return PER_INPUT.get(primitive.name, 1) * node.inputs[0].numel
     return _additions(node) if primitive.kind == "linear" and not primitive.view else 0
+
+
+def products(nodes: Iterable[Node]) -> tuple[int, int]:
+    """Return the floating-point operations that BLAS does for nodes: in float32, and in float64."""
+    single = double = 0
+    for node in nodes:
+        if node.primitive.name in PRODUCTS:
+            dtype = node.outputs[0].dtype
+            if dtype is float64:
+                double += flops(node)
+            elif dtype.is_differentiable:
+                single += flops(node)
+    return single, double
 
 
 def _additions(node: Node) -> int:

@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from engine.compiled import Compiled, Sweep
 from engine.cost import Cost
 
-STEP_S = 1.2e-6
+RUN_S = 6e-6
+"""Seconds that a run takes beside its steps."""
+
+STEP_S = 0.8e-6
 """Seconds that a step takes beside its arithmetic: a call of NumPy, mostly."""
 
 FLOP_S = 1 / 15e9
-"""Seconds that a floating-point operation takes, in loops that stay in cache and in matrix products."""
+"""Seconds that a floating-point operation takes in loops that stay in cache."""
+
+SINGLE_S, DOUBLE_S = 1 / 90e9, 1 / 45e9
+"""Seconds that a floating-point operation of a product of matrices takes, in float32 and in float64."""
 
 BYTE_S = 1 / 16e9
 """Seconds that a byte takes that is read or written."""
@@ -22,16 +28,24 @@ BYTE_S = 1 / 16e9
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What all runs of a request's sweeps take together: steps, operations and bytes."""
+    """What all `runs` of a request's sweeps take together: steps, operations and bytes.
 
+    `single` and `double` are those of the operations that products of float32 and of float64 take.
+    """
+
+    runs: int
     steps: int
     cost: Cost
+    single: int
+    double: int
 
     @property
     def seconds(self) -> float:
         """How long it is likely to take on one core. Constants were fitted to the benchmarks' graphs."""
+        loops = self.cost.flops - self.single - self.double
+        work = loops * FLOP_S + self.single * SINGLE_S + self.double * DOUBLE_S
         moved = self.cost.bytes_read + self.cost.bytes_written
-        return self.steps * STEP_S + self.cost.flops * FLOP_S + moved * BYTE_S
+        return self.runs * RUN_S + self.steps * STEP_S + work + moved * BYTE_S
 
 
 def runs(sweep: Sweep) -> int:
@@ -41,9 +55,12 @@ def runs(sweep: Sweep) -> int:
 
 def estimate(compiled: Compiled) -> Estimate:
     """Return what running a compiled request takes."""
-    steps, cost = 0, Cost()
+    total, steps, cost, single, double = 0, 0, Cost(), 0, 0
     for sweep in compiled.sweeps:
-        times = runs(sweep)
-        steps += times * sweep.plan.code.count
-        cost += sweep.plan.cost * times
-    return Estimate(steps, cost)
+        times, plan = runs(sweep), sweep.plan
+        total += times
+        steps += times * plan.code.count
+        cost += plan.cost * times
+        single += times * plan.products[0]
+        double += times * plan.products[1]
+    return Estimate(total, steps, cost, single, double)

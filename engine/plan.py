@@ -15,7 +15,7 @@ import numpy as np
 from engine.autodiff.reverse import ancestors
 from engine.blocked import Blocked, blocked
 from engine.cores import with_threads_of_blas
-from engine.cost import DECOMPOSITIONS, Cost, flops, size, workspace
+from engine.cost import DECOMPOSITIONS, Cost, flops, products, size, workspace
 from engine.graph import Node, Tensor
 from engine.lowering import Kernel, lowered
 from engine.operands import CONSTANT, LEAF
@@ -44,9 +44,9 @@ class Plan:
 
     `origins` has the user's op that each step comes from, or -1.
     `peak_bytes` bounds the bytes that are alive at once, inputs and what kernels need for themselves included; views
-    are counted as copies where they may be. `cost` is that of all steps. What steps were made of, `units`, and the
-    bytes that are alive while each runs, `held`, is there until the plan is `settled`. `boundary` is the index of the
-    first node of a derivative.
+    are counted as copies where they may be. `cost` is that of all steps, `products` those of its operations that BLAS
+    does, in float32 and in float64. What steps were made of, `units`, and the bytes that are alive while each runs,
+    `held`, is there until the plan is `settled`. `boundary` is the index of the first node of a derivative.
     """
 
     code: Code
@@ -56,6 +56,7 @@ class Plan:
     origins: array[int]
     peak_bytes: int
     cost: Cost
+    products: tuple[int, int]
     units: tuple[Unit, ...] = ()
     held: tuple[int, ...] = ()
     boundary: int = 0
@@ -93,6 +94,7 @@ def plan(wanted: Sequence[Tensor], *, fuse: bool = True, boundary: int = 0, turn
         origins_of(units),
         max([*held, sum(map(size, leaves))]),
         cost_of(units),
+        products(running),
         tuple(units),
         held,
         boundary,

@@ -2,9 +2,9 @@
 
 What a matrix makes of a unit vector is one of its columns, so that what it makes of a basis is the matrix itself: no
 product is computed, and nothing is multiplied by zeros that an infinite element would make NaN. What is elementwise
-before it gives the columns factors. Where the matrix lies
-in memory row by row, its columns are directions that stand last. They stay there through what is elementwise and
-through products, which read memory as it lies; whatever else reads them has them moved to the front.
+before it gives the columns factors. Where the matrix lies in memory row by row, its columns are directions that stand
+last. They stay there through what is elementwise and through products, which read memory as it lies; whatever else
+reads them has them moved to the front.
 """
 
 from __future__ import annotations

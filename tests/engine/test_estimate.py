@@ -1,0 +1,54 @@
+"""How long a run is likely to take, from shapes alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.compile import compile as compile_request
+from engine.estimate import DOUBLE_S, FLOP_S, SINGLE_S, Estimate, estimate
+from engine.program import Leaf, Limits, Program
+from engine.requests import ForwardRequest, GradientRequest, HessianRequest, Request
+from engine.types import DType, float16, float32, float64, int64
+from tests.engine.programs import call
+
+N, K, M = 64, 96, 32
+
+
+def product(dtype: DType) -> Program:
+    """The sum of a product's tanh."""
+    return Program(
+        {"a": Leaf(dtype, (N, K), True), "b": Leaf(dtype, (K, M), True)},
+        (call("matmul", "a", "b", output="c"), call("tanh", "c", output="t"), call("sum", "t", output="loss")),
+    )
+
+
+def estimated(program: Program, request: Request | None = None) -> Estimate:
+    """The estimate of a program's gradients, or of another request."""
+    return estimate(compile_request(program, request or GradientRequest(), Limits()))
+
+
+@pytest.mark.parametrize("dtype", [float16, float32, float64])
+def test_products_forward_and_backward_are_counted_by_what_blas_computes_them_in(dtype: DType) -> None:
+    found = estimated(product(dtype))
+    three = 3 * 2 * N * K * M
+    assert (found.single, found.double) == ((0, three) if dtype is float64 else (three, 0))
+    assert found.cost.flops > three
+
+
+def test_products_of_integers_are_loops() -> None:
+    leaves = {"a": Leaf(int64, (N, K), False), "b": Leaf(int64, (K, M), False)}
+    found = estimated(Program(leaves, (call("matmul", "a", "b", output="c"),)), ForwardRequest())
+    assert (found.single, found.double) == (0, 0)
+    assert found.cost.flops == 2 * N * K * M
+
+
+def test_a_product_takes_less_than_as_many_operations_in_loops() -> None:
+    assert SINGLE_S < DOUBLE_S < FLOP_S
+    assert estimated(product(float32)).seconds < estimated(product(float64)).seconds
+
+
+def test_every_run_of_a_sweep_counts() -> None:
+    program = product(float64)
+    hessian = estimated(program, HessianRequest())
+    assert hessian.runs > 1
+    assert hessian.seconds > estimated(program).seconds
