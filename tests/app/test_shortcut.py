@@ -127,7 +127,7 @@ def asked(found: Listening) -> dict[str, bytes]:
 
 
 def made(**settings: Any) -> FastAPI:
-    return create_app(Settings(concurrency=100, body_timeout_ms=300, header_timeout_ms=300, **settings))
+    return create_app(Settings(concurrency=100, **settings))
 
 
 def without_shortcut(app: FastAPI) -> FastAPI:
@@ -158,7 +158,7 @@ def test_small_calls_alone_are_answered_on_the_spot(found: Listening, name: str)
 
 @pytest.fixture(scope="module")
 def found() -> Iterator[Listening]:
-    with listening(made()) as found:
+    with listening(made(body_timeout_ms=300, header_timeout_ms=300)) as found:
         found.exchange(post("/v1/graphs", REGISTER), LEAVE)
         found.exchange(SHORT["registered"], LEAVE)
         yield found
