@@ -1,4 +1,4 @@
-"""The normal distribution's function, for `gelu` and its kind, by NumPy's vector loops in float32.
+"""The normal distribution's function, for `gelu` and its kind, by NumPy's vector loops for float32.
 
 SciPy's loop for it is scalar and takes 13 to 18 ns an element, this one 5 ns.
 """

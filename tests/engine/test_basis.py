@@ -14,7 +14,7 @@ from engine.autodiff.forward import pushforward
 from engine.compile import compile as compile_request
 from engine.compile import derived
 from engine.derivation import Derivation
-from engine.graph import Builder, Tensor, building
+from engine.graph import Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
 from engine.ops.matmul import PRODUCT
@@ -24,7 +24,7 @@ from engine.samples import Sample
 from engine.types import float64, int64
 from tests.engine.programs import Array, call, given, program
 from tests.engine.test_laws import CASES, Case, gradients, recorded, traced
-from tests.engine.test_sparsity import random_node
+from tests.engine.test_sparsity import random_graph
 
 OPS: dict[str, Callable[..., Tensor]] = {name: REGISTRY[name].function for name in REGISTRY}
 SIZE = 5
@@ -97,15 +97,7 @@ def test_tangents_of_every_op_and_of_its_gradient(name: str, sample: Sample) -> 
 @pytest.mark.parametrize("image", IMAGES)
 @pytest.mark.parametrize("seed", range(10))
 def test_tangents_of_a_random_graph(seed: int, image: str) -> None:
-    rng = np.random.default_rng(seed)
-    case = Case(Builder(Limits()), {}, {}, ())
-    with building(case.builder):
-        for name in ("a", "b"):
-            case.leaves[name] = leaf(("tensors", name), float64, (4, 4), requires_grad=True)
-            case.values[name] = rng.uniform(0.1, 0.5, (4, 4))
-        pool = list(case.leaves.values())
-        for _ in range(8):
-            pool.append(random_node(rng, pool))
+    case, pool = random_graph(seed)
     check(case, pool[-3:], list(case.leaves.values()), image)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.compile import compile as compile_request
-from engine.estimate import DOUBLE_S, FLOP_S, SINGLE_S, Estimate, estimate
+from engine.estimate import FLOP_S, Estimate, estimate
 from engine.program import Leaf, Limits, Program
 from engine.requests import ForwardRequest, GradientRequest, HessianRequest, Request
 from engine.types import DType, float16, float32, float64, int64
@@ -14,10 +14,10 @@ from tests.engine.programs import call
 N, K, M = 64, 96, 32
 
 
-def product(dtype: DType) -> Program:
-    """The sum of a product's tanh."""
+def product(dtype: DType, times: int = 1) -> Program:
+    """The sum of a product's tanh, of matrices that many times as high and wide."""
     return Program(
-        {"a": Leaf(dtype, (N, K), True), "b": Leaf(dtype, (K, M), True)},
+        {"a": Leaf(dtype, (times * N, times * K), True), "b": Leaf(dtype, (times * K, times * M), True)},
         (call("matmul", "a", "b", output="c"), call("tanh", "c", output="t"), call("sum", "t", output="loss")),
     )
 
@@ -42,9 +42,10 @@ def test_products_of_integers_are_loops() -> None:
     assert found.cost.flops == 2 * N * K * M
 
 
-def test_a_product_takes_less_than_as_many_operations_in_loops() -> None:
-    assert SINGLE_S < DOUBLE_S < FLOP_S
-    assert estimated(product(float32)).seconds < estimated(product(float64)).seconds
+@pytest.mark.parametrize(("dtype", "less"), [(float32, 4), (float64, 2)])
+def test_products_take_a_fraction_of_as_many_operations_in_loops(dtype: DType, less: int) -> None:
+    found = estimated(product(dtype, 16))
+    assert found.seconds < found.cost.flops * FLOP_S / less
 
 
 def test_every_run_of_a_sweep_counts() -> None:

@@ -88,8 +88,8 @@ def random_node(rng: np.random.Generator, pool: list[Tensor]) -> Tensor:
     return result
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_the_pattern_of_a_random_graph_holds_every_nonzero(seed: int) -> None:
+def random_graph(seed: int) -> tuple[Case, list[Tensor]]:
+    """Return two leaves of shape (4, 4) and eight random nodes behind them: the tensors, in order."""
     rng = np.random.default_rng(seed)
     case = Case(Builder(Limits()), {}, {}, ())
     with building(case.builder):
@@ -99,6 +99,12 @@ def test_the_pattern_of_a_random_graph_holds_every_nonzero(seed: int) -> None:
         pool = list(case.leaves.values())
         for _ in range(8):
             pool.append(random_node(rng, pool))
+    return case, pool
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_pattern_of_a_random_graph_holds_every_nonzero(seed: int) -> None:
+    case, pool = random_graph(seed)
     outputs = [tensor for tensor in pool[-2:] if tensor.requires_grad]
     inputs = list(case.leaves.values())
     found = sparsity.pattern(outputs, inputs)
