@@ -22,7 +22,6 @@ from app.settings import Settings
 from app.store import Store
 from app.structure import Asking, Called, Inline, Key, Structure
 from app.values import Array, Source, decode_values
-from app.wire.beside import Beside
 from app.wire.codec import JSON, Codec
 from app.wire.document import Document
 from app.wire.reply import Piece
@@ -38,8 +37,7 @@ class Call(NamedTuple):
     """A request as it arrived: the operation, the body, the codecs of the body and of the reply.
 
     `graph` is the id of the registered graph that it calls, None where the body has a graph. `put` puts the reply's
-    pieces where it is to stand, in the order in which they are made, and returns the whole. `beside` reads and writes
-    parts of what is long, if there is such a one.
+    pieces where it is to stand, in the order in which they are made, and returns the whole.
     """
 
     operation: str
@@ -48,7 +46,6 @@ class Call(NamedTuple):
     writes: Codec = JSON
     graph: str | None = None
     put: Callable[[Iterable[Piece]], bytes | memoryview] = b"".join
-    beside: Beside | None = None
 
 
 class Timings(NamedTuple):
@@ -117,7 +114,7 @@ class Evaluator:
         try:
             structure = structure or self._structure(asking, key, document)
             options = asked.options(document.options, self._reading())
-            arrays = decode_values(document, structure.sent, structure.dtype, call.beside)
+            arrays = decode_values(document, structure.sent, structure.dtype)
         except (Refused, TooManyFaults, InvalidRequest):
             raise InvalidRequest(self._faults(asking, document.whole(), deadline)) from None
         parsed = time.perf_counter()
@@ -132,7 +129,7 @@ class Evaluator:
             members["warnings"] = plan.warnings
         if options["dag"]:
             members["dag"] = plan.dag
-        body = call.put(call.writes.pieces(members, options["encoding"], call.beside))
+        body = call.put(call.writes.pieces(members, options["encoding"]))
         encoded = time.perf_counter()
         return Answer(body, Timings(parsed - began, planned - parsed, ran - planned, encoded - ran, kept))
 

@@ -8,6 +8,7 @@ nursery ends its workers and itself.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import signal
@@ -22,7 +23,6 @@ from typing import NoReturn
 
 import orjson
 
-from app.forked import die_with_parent
 from app.settings import Settings
 from app.worker import work
 
@@ -73,7 +73,7 @@ class Nursery:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             self._control.close()
-            die_with_parent()
+            _die_with_parent()
             _die_before_server()
             with socket.socket(fileno=descriptor) as connection:
                 work(connection, self._settings)
@@ -96,6 +96,16 @@ class Nursery:
                 del self._living[number]
                 with suppress(OSError):
                     self._control.sendall(MESSAGE.pack(number, os.waitstatus_to_exitcode(status)))
+
+
+_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG, as Linux numbers it."""
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when its parent ends, where it can (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _die_before_server() -> None:

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from itertools import accumulate, count
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,6 @@ KEPT = 2**28
 
 _REPLY = 2**29
 """Bytes of a segment for a reply, at most. Only those that are written to take memory."""
-
-_SCRATCH = 2**27
-"""Bytes at the end of a segment that a worker and its second hand each other things in."""
 
 Piece = bytes | memoryview
 
@@ -71,12 +68,22 @@ class Loan:
         self.body = self._whole[:size]
 
     def told(self, known: set[int]) -> tuple[dict[str, Any], list[int]]:
-        """Return what a worker is told that has mapped the `known` segments, and the descriptors that it needs."""
-        return _told(known, self._living, self._segment.number, self.size, self._segment.descriptor)
+        """Return the description of the segment for a worker that has mapped the `known` segments, and the descriptors
+        that it needs.
 
-    def reply(self, begin: int, end: int, used: int) -> memoryview:
-        """Return what a worker wrote to a part of the segment, who wrote to no more of it than `used` bytes."""
-        self._segment.used = max(self._segment.used, used)
+        The description names the known segments that no longer exist. `known` becomes the segments that the worker
+        has mapped afterwards.
+        """
+        segment = self._segment
+        closed = known - self._living
+        descriptors = [] if segment.number in known else [segment.descriptor]
+        known -= closed
+        known.add(segment.number)
+        return {"number": segment.number, "size": self.size, "closed": list(closed)}, descriptors
+
+    def reply(self, begin: int, end: int) -> memoryview:
+        """Return the reply that a worker wrote to this part of the segment."""
+        self._segment.used = max(self._segment.used, end)
         return self._whole[begin:end]
 
     def spoil(self) -> None:
@@ -93,7 +100,7 @@ class Segments:
     """The segments of a server, for bodies of up to `largest` bytes."""
 
     def __init__(self, largest: int) -> None:
-        self._size = largest + _REPLY + _SCRATCH
+        self._size = largest + _REPLY
         self._largest = largest
         self._numbers = count()
         self._living: set[int] = set()
@@ -139,37 +146,26 @@ class Segments:
 class Sheet:
     """A segment as the worker has it: the body at its begin, and behind that room for the reply.
 
-    `stands` tells where the reply stands, if it has been put here, and how much of the segment was written to.
+    `stands` is the begin and the end of the reply in the segment, None where it is not there.
     """
 
     def __init__(self, whole: memoryview, size: int) -> None:
         self._whole = whole
         self.body = whole[:size]
         self._begin = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._scratch, self._scratched = len(whole) - _SCRATCH, 0
-        self.stands: tuple[int, int, int] | None = None
+        self.stands: tuple[int, int] | None = None
 
     def put(self, pieces: Iterable[Piece]) -> bytes | memoryview:
         """Put pieces behind each other, and return the whole. What finds no room here is joined elsewhere."""
         end = self._begin
         coming = iter(pieces)
         for piece in coming:
-            if end + len(piece) > self._scratch:
+            if end + len(piece) > len(self._whole):
                 return b"".join((self._whole[self._begin : end], bytes(piece), *map(bytes, coming)))
             self._whole[end : end + len(piece)] = piece
             end += len(piece)
-        self.stands = self._begin, end, end + self._scratched
+        self.stands = self._begin, end
         return self._whole[self._begin : end]
-
-    def scratch(self, *sizes: int) -> list[memoryview]:
-        """Return parts of the scratch that follow each other, from its begin. Raises BufferError where room lacks."""
-        ends = list(accumulate(sizes))
-        self._scratched = max(self._scratched, ends[-1])
-        if ends[-1] > len(self._whole) - self._scratch:
-            raise BufferError
-        return [
-            self._whole[self._scratch + end - size : self._scratch + end] for size, end in zip(sizes, ends, strict=True)
-        ]
 
 
 class Mappings:
@@ -187,21 +183,3 @@ class Mappings:
         for descriptor in descriptors:
             self._mapped[number] = mmap.mmap(descriptor, 0), descriptor
         return Sheet(memoryview(self._mapped[number][0]), told["size"])
-
-    def told(self, known: set[int], number: int, size: int) -> tuple[dict[str, Any], list[int]]:
-        """Return what somebody is told of a segment who has mapped the `known` ones."""
-        return _told(known, self._mapped.keys(), number, size, self._mapped[number][1])
-
-
-def _told(
-    known: set[int], living: AbstractSet[int], number: int, size: int, descriptor: int
-) -> tuple[dict[str, Any], list[int]]:
-    """Return what is told of a segment to who has mapped the `known` ones, and the descriptors that he lacks.
-
-    Of those that he knows, the ones that live no more are named; he knows them no more, and this one from now on.
-    """
-    closed = known - living
-    descriptors = [] if number in known else [descriptor]
-    known -= closed
-    known.add(number)
-    return {"number": number, "size": size, "closed": list(closed)}, descriptors

@@ -12,7 +12,6 @@ from app.errors import InvalidRequest
 from app.schemas.graph import GraphForm
 from app.schemas.readers import MAX_FAULTS, Reading, Refused
 from app.schemas.tensor import TensorForm, TensorReader
-from app.wire.beside import Beside
 from app.wire.decode import decode
 from app.wire.document import Document
 from engine.errors import Fault, Path
@@ -23,12 +22,10 @@ Source = tuple[str, str]
 """A tensor of a request: its section and its name."""
 
 
-def decode_values(
-    document: Document, forms: Mapping[Source, TensorForm], dtype: DType, beside: Beside | None = None
-) -> dict[Source, Array]:
+def decode_values(document: Document, forms: Mapping[Source, TensorForm], dtype: DType) -> dict[Source, Array]:
     """Return the values of the tensors of these forms that have some; `dtype` is that of numbers that name none.
 
-    Long ones are read together with `beside`. Raises InvalidRequest with the faults of all of them.
+    Raises InvalidRequest with the faults of all of them.
     """
     arrays: dict[Source, Array] = {}
     faults: list[Fault] = []
@@ -36,7 +33,7 @@ def decode_values(
         if form.typed:
             continue
         try:
-            arrays[source] = _array(document, source, form, dtype, beside)
+            arrays[source] = _array(document, source, form, dtype)
         except InvalidRequest as error:
             faults.extend(error.faults)
     if faults:
@@ -44,11 +41,11 @@ def decode_values(
     return arrays
 
 
-def _array(document: Document, source: Source, form: TensorForm, dtype: DType, beside: Beside | None = None) -> Array:
+def _array(document: Document, source: Source, form: TensorForm, dtype: DType) -> Array:
     section, name = source
     data = document.values[section][name]
     try:
-        array = decode(data, form, (), dtype, beside)
+        array = decode(data, form, (), dtype)
         signless = document.lacks_signs and type(data) in _SIGNLESS and array.dtype.kind == "f"
         if signless and not array.all() and document.signed_values:
             return decode(document.signed_values[section][name], form, (), dtype)

@@ -17,13 +17,11 @@ from contextlib import ExitStack
 from app.errors import Busy, Problem
 from app.evaluate import Call, Evaluator, Observer
 from app.frames import Closed, Header, receive, send
-from app.second import forked
 from app.segments import Mappings, Sheet
 from app.settings import Settings
 from app.structure import Key
-from app.wire.beside import Beside
 from app.wire.codec import CODECS
-from engine.cores import CORES, computing
+from engine.cores import computing
 
 
 def work(connection: socket.socket, settings: Settings) -> None:
@@ -31,16 +29,12 @@ def work(connection: socket.socket, settings: Settings) -> None:
     _bound_memory(settings.worker_memory_bytes)
     gc.set_threshold(100_000, 50, 50)
     mappings = Mappings()
-    second = forked(mappings) if CORES > 1 else None
     evaluator = Evaluator(settings)
     while True:
         try:
             header, body, descriptors = receive(connection)
             sheet = mappings.sheet(header["segment"], descriptors) if "segment" in header else None
-            beside = None
-            if sheet is not None and second is not None and CORES // (header["others"] + 1) > 1:
-                beside = second.beside(header["segment"]["number"], sheet)
-            reply, written = _answered(evaluator, _call(header, body, sheet, beside), header, _Teller(connection))
+            reply, written = _answered(evaluator, _call(header, body, sheet), header, _Teller(connection))
             if sheet is not None and sheet.stands:
                 reply, written = {**reply, "stands": sheet.stands}, b""
             del body
@@ -49,7 +43,7 @@ def work(connection: socket.socket, settings: Settings) -> None:
             return
 
 
-def _call(header: Header, body: bytearray, sheet: Sheet | None, beside: Beside | None) -> Call:
+def _call(header: Header, body: bytearray, sheet: Sheet | None) -> Call:
     return Call(
         header["operation"],
         memoryview(body) if sheet is None else sheet.body,
@@ -57,7 +51,6 @@ def _call(header: Header, body: bytearray, sheet: Sheet | None, beside: Beside |
         CODECS[header["writes"]],
         header["graph"],
         b"".join if sheet is None else sheet.put,
-        beside,
     )
 
 

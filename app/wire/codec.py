@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from app.wire import json_body, json_reply, msgpack_body, msgpack_reply
-from app.wire.beside import Beside
 from app.wire.document import Document, Sections
 from app.wire.reply import Members, Piece
 
@@ -18,18 +17,17 @@ class Codec:
     `aliases` are other names that clients have for it. `read` takes a body apart: its bytes, the objects of it that
     hold tensors, and the members that change nothing about what is computed. `pieces` gives the bytes of a reply,
     piece by piece where it is long: its members, and how tensors' data are to be written where the media type leaves a
-    choice,
-    and who writes a part of what is long.
+    choice.
     """
 
     media_type: str
     read: Callable[[bytes | memoryview, Sections, frozenset[str]], Document]
-    pieces: Callable[[Members, str, Beside | None], Iterable[Piece]]
+    pieces: Callable[[Members, str], Iterable[Piece]]
     aliases: frozenset[str] = frozenset()
 
     def write(self, members: Members, encoding: str) -> bytes:
         """Return the bytes of a reply."""
-        return b"".join(self.pieces(members, encoding, None))
+        return b"".join(self.pieces(members, encoding))
 
 
 JSON = Codec("application/json", json_body.read, json_reply.pieces)

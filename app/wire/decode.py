@@ -18,9 +18,8 @@ import pybase64
 from app.errors import InvalidRequest
 from app.schemas.readers import WORDS, short
 from app.schemas.tensor import TensorForm
-from app.wire.beside import Array, Beside
 from app.wire.cut import Packed
-from app.wire.numbers import Numbers
+from app.wire.numbers import Array, Numbers
 from engine.errors import Fault, Path
 from engine.types import Category, DType, Shape, bool_
 
@@ -44,14 +43,14 @@ class _Leaves(NamedTuple):
         return (*self.path, *_unravel(index, self.shape))
 
 
-def decode(data: Any, form: TensorForm, path: Path, default: DType, beside: Beside | None = None) -> Array:
+def decode(data: Any, form: TensorForm, path: Path, default: DType) -> Array:
     """Return the array that `data`, which stands at `path`, writes down.
 
     `form` has the dtype and the shape that go with it, if they were given; `default` is the dtype of numbers that
     name none. Raises InvalidRequest.
     """
     if type(data) is Numbers:
-        return _from_numbers(data, form, path, default, beside)
+        return _from_numbers(data, form, path, default)
     if type(data) is Packed:
         return _from_base64(data.characters, form, path, default)
     if type(data) is bytes:
@@ -63,10 +62,10 @@ def decode(data: Any, form: TensorForm, path: Path, default: DType, beside: Besi
     return _shaped(_CONVERSIONS[dtype.category](leaves, dtype), leaves.shape, form.shape, path)
 
 
-def _from_numbers(numbers: Numbers, form: TensorForm, path: Path, default: DType, beside: Beside | None) -> Array:
+def _from_numbers(numbers: Numbers, form: TensorForm, path: Path, default: DType) -> Array:
     """Return the array of a long list of numbers; one that is not as simple as that goes the way of the others."""
     dtype = form.dtype or default
-    wide = numbers.read(dtype, beside)
+    wide = numbers.read(dtype)
     if wide is not None:
         array, misfits = _narrowed(wide, dtype)
         if not misfits.any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import chain
 from secrets import token_hex
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 import orjson
 import pybase64
 
-from app.wire.beside import Beside
 from app.wire.reply import Array, Kept, Members, Piece, Tensor, raw_bytes, type_of
 
 LONG = 2**18
@@ -25,11 +24,8 @@ _MARK = b'"%b"' % token_hex(16).encode()
 """What stands in the text in place of a long array, until it is cut there. No client knows it."""
 
 
-def pieces(members: Members, encoding: str, beside: Beside | None = None) -> Iterable[Piece]:
-    """Return the reply, in pieces where it has long arrays; `encoding` says how tensors' data are written.
-
-    Half of the numbers in long arrays is written by `beside`.
-    """
+def pieces(members: Members, encoding: str) -> Iterable[Piece]:
+    """Return the reply, in pieces where it has long arrays; `encoding` says how tensors' data are written."""
     data, texts = _ENCODINGS[encoding]
     long: list[Array] = []
 
@@ -40,7 +36,7 @@ def pieces(members: Members, encoding: str, beside: Beside | None = None) -> Ite
         return _MARK
 
     text = orjson.dumps(_written(members, marked), option=orjson.OPT_SERIALIZE_NUMPY)
-    return _filled(text.split(_MARK), long, partial(texts, beside)) if long else (text,)
+    return _filled(text.split(_MARK), long, texts) if long else (text,)
 
 
 def _filled(
@@ -80,7 +76,7 @@ def _base64(array: Array) -> bytes:
     return b'"%b"' % pybase64.b64encode(raw_bytes(array))
 
 
-def _base64_texts(_: Beside | None, array: Array) -> Iterator[Piece]:
+def _base64_texts(array: Array) -> Iterator[Piece]:
     raw = raw_bytes(array)
     step = 3 * 2**16  # three bytes are four characters
     yield b'"'
@@ -102,49 +98,13 @@ def _nested(array: Array) -> bytes:
     return _dumped(rows) if _is_finite(rows) else _with_words(rows)
 
 
-def _nested_texts(beside: Beside | None, array: Array) -> Iterator[Piece]:
+def _nested_texts(array: Array) -> Iterator[Piece]:
     yield b"["
-    if beside is None or array.nbytes < _WORTHWHILE:
-        yield from rows(array)
-    elif len(array) == 1:
-        yield from _nested_texts(beside, array[0])
-    else:
-        yield from _rows_of_two(beside, array)
+    yield from _rows(array)
     yield b"]"
 
 
-_WORTHWHILE = 2**20
-"""Bytes of an array from which it pays to have half of it written beside: that takes a copy, and to wait."""
-
-_ROUND = 2**24
-"""Bytes of an array that two write in one round."""
-
-
-def _rows_of_two(beside: Beside, array: Array) -> Iterator[Piece]:
-    """Yield the rows of an array, in rounds of which the second half is written beside the first."""
-    size = max(2, _ROUND // array[0].nbytes)
-    for begin in range(0, len(array), size):
-        if begin:
-            yield b","
-        yield from _halves(beside, array[begin : begin + size])
-
-
-def _halves(beside: Beside, array: Array) -> Iterator[Piece]:
-    half = (len(array) + 1) // 2
-    first, second = array[:half], array[half:]
-    if not len(second):
-        yield from rows(first)
-        return
-    wait = beside.write(second)
-    try:
-        yield from rows(first)
-    finally:
-        written = wait()
-    yield b","
-    yield from rows(second) if written is None else (written,)
-
-
-def rows(array: Array) -> Iterator[Piece]:
+def _rows(array: Array) -> Iterator[Piece]:
     """Yield the rows of an array: of so many at once, or of so much of one, as stays in the cache."""
     row = array[0].size
     count = max(1, _PIECE // row)
@@ -153,7 +113,7 @@ def rows(array: Array) -> Iterator[Piece]:
             yield b","
         piece = array[begin : begin + count]
         if row > _PIECE:
-            yield from chain((b"[",), rows(piece[0]), (b"]",))
+            yield from chain((b"[",), _rows(piece[0]), (b"]",))
         else:
             yield memoryview(_dumped(piece) if _is_finite(piece) else _with_words(piece))[1:-1]
 
@@ -177,7 +137,7 @@ def _dumped(array: Array) -> bytes:
     return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-_ENCODINGS: dict[str, tuple[Callable[[Array], bytes], Callable[[Beside | None, Array], Iterable[Piece]]]] = {
+_ENCODINGS: dict[str, tuple[Callable[[Array], bytes], Callable[[Array], Iterable[Piece]]]] = {
     "json": (_nested, _nested_texts),
     "base64": (_base64, _base64_texts),
 }

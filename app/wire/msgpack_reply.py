@@ -7,11 +7,10 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from app.wire.beside import Beside
 from app.wire.reply import Array, Kept, Members, Piece, Tensor, raw_bytes, type_of
 
 
-def pieces(members: Members, encoding: str, beside: Beside | None = None) -> list[Piece]:  # noqa: ARG001
+def pieces(members: Members, encoding: str) -> list[Piece]:  # noqa: ARG001
     """Return the reply in pieces. Data are raw bytes whatever `encoding` says: it is about text."""
     parts: list[Piece] = []
     _append(members, parts)

@@ -12,12 +12,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import orjson
 
-from app.wire.beside import Array, Beside, Piece
 from app.wire.document import MAX_CONTAINERS
 from engine.types import Category, DType, Shape
 
@@ -31,15 +30,10 @@ else:
 _PIECE = 2**18
 """Bytes that are read at a time: the text, simdjson's tape and the numbers stay in the cache."""
 
-_WORTHWHILE = 2**20
-"""Bytes of a list from which it pays to have half of it read beside."""
-
-_OWN_SHARE = 0.51
-"""The part of a long list that is not read beside: who reads there has to be woken, and to hand over what he read."""
-
 _MAX_NESTING = 64
 Kind = Literal["d", "i"]
 Text = bytes | memoryview
+Array = np.ndarray[Any, Any]
 
 _KINDS: dict[Category, tuple[Kind, type]] = {Category.FLOAT: ("d", np.float64), Category.INTEGER: ("i", np.int64)}
 
@@ -52,37 +46,23 @@ class Numbers:
     begin: int
     end: int
 
-    def read(self, dtype: DType, beside: Beside | None = None) -> Array | None:
+    def read(self, dtype: DType) -> Array | None:
         """Return the numbers in the shape in which they nest, or None where it takes a closer look.
 
-        They are float64 for floating dtypes and int64 for integers. The second half is read by `beside`.
+        They are float64 for floating dtypes and int64 for integers.
         """
         if dtype.category not in _KINDS:
             return None
         kind, wide = _KINDS[dtype.category]
         gathered = _Gathered(self.end - self.begin, wide)
         try:
-            self._gather(gathered, kind, beside)
-        except NotPlain:
+            gathered.take(_parsed(self.text[self.begin : self.end], kind))
+        except _NotPlain:
             return None
         shape = _shape(b",".join(gathered.marks))
         if shape is None or prod(shape) != gathered.count:
             return None
         return gathered.numbers().reshape(shape)
-
-    def _gather(self, gathered: _Gathered, kind: Kind, beside: Beside | None) -> None:
-        """Gather the pieces of the list. Raises NotPlain."""
-        cut = self.begin + int((self.end - self.begin) * _OWN_SHARE)
-        comma = cut + bytes(self.text[cut : min(cut + _PIECE, self.end)]).find(b",")
-        if beside is None or self.end - self.begin < _WORTHWHILE or comma < cut:
-            gathered.take(parsed(self.text[self.begin : self.end], kind))
-            return
-        wait = beside.read(comma + 1, self.end, kind)
-        try:
-            gathered.take(parsed(self.text[self.begin : comma], kind))
-        finally:
-            second = wait()
-        gathered.take([second] if second else parsed(self.text[comma + 1 : self.end], kind))
 
     def lists(self, *, signed: bool) -> Any:
         """Return the list as Python objects, if `signed` with floats in place of `-0`.
@@ -93,6 +73,14 @@ class Numbers:
         if text.count(b"[") > MAX_CONTAINERS:
             raise ValueError(MAX_CONTAINERS)
         return orjson.loads(NEGATIVE_ZERO.sub(b"-0.0", text) if signed else text)
+
+
+class _Piece(NamedTuple):
+    """A part of a list: its numbers, the brackets and commas around and between them, and its size in bytes."""
+
+    numbers: Array
+    marks: bytes
+    size: int
 
 
 class _Gathered:
@@ -107,7 +95,7 @@ class _Gathered:
         self._size, self._read = size, 0
         self._room: Array = np.empty(0, dtype)
 
-    def take(self, pieces: Iterable[Piece]) -> None:
+    def take(self, pieces: Iterable[_Piece]) -> None:
         """Append the pieces."""
         for numbers, marks, size in pieces:
             self.marks.append(marks)
@@ -128,22 +116,22 @@ class _Gathered:
         return self._room[: self.count]
 
 
-class NotPlain(Exception):
-    """A text is no list of plain numbers, or its commas are too far apart."""
+class _NotPlain(Exception):
+    """The text is not a list of plain numbers, or its commas are too far apart."""
 
 
-def parsed(text: Text, kind: Kind) -> Iterator[Piece]:
-    """Yield the numbers of a text that begins and ends with a list or at a comma, piece by piece. Raises NotPlain.
+def _parsed(text: Text, kind: Kind) -> Iterator[_Piece]:
+    """Yield the numbers of a list, piece by piece. Raises _NotPlain.
 
-    What brackets belong together is not looked at: the marks of all pieces tell.
+    The nesting is not checked here: `_shape` checks the marks of all pieces.
     """
     parser = simdjson.Parser()
     for begin, end in pairwise(_cuts(text)):
-        yield _parsed(parser, text[begin + 1 : end], kind)
+        yield _parsed_piece(parser, text[begin + 1 : end], kind)
 
 
 def _cuts(text: Text) -> Iterator[int]:
-    """Yield the places of commas about a piece apart, and the ends. Raises NotPlain where there is none so long."""
+    """Yield the places of commas about a piece apart, and the ends. Raises _NotPlain where there is none so long."""
     cut = -1
     yield cut
     while len(text) - cut > _PIECE:
@@ -153,7 +141,7 @@ def _cuts(text: Text) -> Iterator[int]:
             if comma >= 0:
                 break
         else:
-            raise NotPlain
+            raise _NotPlain
         cut = begin + comma
         yield cut
     yield len(text)
@@ -163,8 +151,8 @@ _NEAR = 2**10
 """Bytes in which a comma is looked for first."""
 
 
-def _parsed(parser: simdjson.Parser, text: Text, kind: Kind) -> Piece:
-    """Return the numbers of a piece. Raises NotPlain.
+def _parsed_piece(parser: simdjson.Parser, text: Text, kind: Kind) -> _Piece:
+    """Return the numbers of a piece. Raises _NotPlain.
 
     It is JSON once the lists in which it begins and ends are opened and closed.
     """
@@ -180,12 +168,12 @@ def _parsed(parser: simdjson.Parser, text: Text, kind: Kind) -> Piece:
         numbers: Array = np.frombuffer(array.as_buffer(of_type=kind), _WIDE[kind])
         del array  # the parser reads nothing else while it lives
     except (ValueError, TypeError, RuntimeError):  # no JSON; not of the kind; too wide
-        raise NotPlain from None
+        raise _NotPlain from None
     if flat:
         marks = b"," * (len(numbers) - 1)
     if kind == "d" and not numbers.all() and may_have_negative_zero(piece):
-        raise NotPlain
-    return Piece(numbers, marks, len(text))
+        raise _NotPlain
+    return _Piece(numbers, marks, len(text))
 
 
 _WIDE: dict[Kind, type] = dict(_KINDS.values())

@@ -40,7 +40,7 @@ def test_a_segment_is_one_calls_until_the_last_view_is_gone() -> None:
     segments = Segments(1000)
     loan = lent(segments)
     first = number_of(loan)
-    reply = loan.reply(10, 20, 20)
+    reply = loan.reply(10, 20)
     loan.end()
     assert number_of(lent(segments)) != first
     part = memoryview(reply)[2:]
