@@ -25,7 +25,6 @@ from app.placement import Placement
 from app.pool import Pool
 from app.registered import RegisteredGraphs
 from app.routes import catalogue, derivatives, docs, graphs, service
-from app.routes.direct import Direct
 from app.routes.shortcut import Shortcut
 from app.schemas.description import COMPONENTS
 from app.segments import Segments
@@ -34,9 +33,6 @@ from app.store import Store
 from engine.errors import did_you_mean
 
 VERSION = version("gradd")
-
-_CALLS = [*derivatives.router.routes, *graphs.router.routes]
-"""The routes among which those are that compute."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -66,7 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.pool = Pool(settings.concurrency)
     app.state.segments = Segments(settings.max_body_bytes)
     app.state.placement = Placement(app.state.evaluator, app.state.graphs, settings)
-    app.state.shortcut = Shortcut(app.state, _CALLS)
+    app.state.shortcut = Shortcut(app.state)
     app.state.ready = False
     for module in (derivatives, graphs, catalogue, service):
         app.include_router(module.router)
@@ -104,7 +100,6 @@ def _middleware(settings: Settings, metrics: Metrics, access: AccessLog, places:
         Middleware(Admission, places=places, retry_after_s=settings.retry_after_s),
         Middleware(BodyBounds, most=settings.max_body_bytes, timeout_s=settings.body_timeout_ms / 1000),
         Middleware(Compression, most=settings.max_body_bytes),
-        Middleware(Direct, routes=_CALLS),
     ]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -17,7 +19,19 @@ from app.schemas.description import CALLS, bodies, problems, replies
 from app.segments import Loan
 from app.wire.codec import Codec
 
-router = APIRouter(tags=["derivatives"])
+
+class BareRoute(APIRoute):
+    """A route whose endpoint takes the request and returns the response. FastAPI describes it and does no more.
+
+    FastAPI's handler, which solves dependencies, takes 50 of the 400 µs of CPU of a call with two numbers.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the endpoint."""
+        return self.endpoint
+
+
+router = APIRouter(tags=["derivatives"], route_class=BareRoute)
 
 
 def _endpoint(operation: str) -> Callable[[Request], Awaitable[Response]]:

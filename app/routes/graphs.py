@@ -14,7 +14,7 @@ from starlette.responses import Response
 from app import registration
 from app.operations import OPERATIONS
 from app.registered import unknown
-from app.routes.derivatives import answered, gone
+from app.routes.derivatives import BareRoute, answered, gone
 from app.routes.negotiation import VARY, codecs, reply_codec
 from app.routes.registered_examples import CALLS_OF_LAYER, GRAPHS, REGISTERED_ID
 from app.schemas.description import (
@@ -27,7 +27,7 @@ from app.schemas.description import (
     replies,
 )
 
-router = APIRouter(prefix="/v1/graphs", tags=["registered graphs"])
+router = APIRouter(prefix="/v1/graphs", tags=["registered graphs"], route_class=BareRoute)
 
 T = TypeVar("T")
 

@@ -1,28 +1,26 @@
-"""The shortest way of all: a small call that has arrived whole is answered on the spot.
+"""The fast path: answers a small call that has arrived whole, without a task and without messages between layers.
 
-The connection, `app.protocol`, calls it before anything else looks at what arrived: no task is made, no message goes
-from layer to layer. A training loop sends the same head again and again, so what heads ask for is kept, and of such a
-call the body alone is read. What is not plainly such a call, or cannot be computed on the event loop, goes the general
-way from its beginning: through the connection's parser, everything in `app.main` and `app.routes.direct`. Both ways are
-made of the same parts, and tests hold their answers to each other.
+The connection calls it before the HTTP parser sees the bytes. Clients send the same head again and again, so parsed
+heads are cached by their bytes. A request that is not plainly a small call, or that the event loop should not compute,
+takes the general path from its beginning: the connection's parser and all of `app.main`. Both paths are made of the
+same parts, and tests compare their answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 from starlette.datastructures import State
-from starlette.routing import BaseRoute
 
 from app import head
 from app.compression import BRIEF, Accepted, accepted
 from app.errors import Problem, StoreUnavailable
 from app.evaluate import Call
 from app.exchange import COMMON_LINES, Exchange, lines
+from app.operations import OPERATIONS
 from app.routes.derivatives import server_timing
-from app.routes.direct import paths, taken_apart
 from app.routes.negotiation import negotiated
 from app.wire.codec import Codec
 
@@ -34,6 +32,9 @@ _BODY = 2**16
 
 _HEADS = 512
 """Heads that are kept: a megabyte at most."""
+
+_ROUTE = re.compile("/v1/(?:graphs/(?P<graph>[^/]+)/)?(?P<operation>[^/]+)")
+"""The path of a call: its operation, and the id of the registered graph that it calls, if any."""
 
 Answered = tuple[int, bytes, bytes]
 """A status, headers as they are sent, with the empty line after them, and a body."""
@@ -58,10 +59,9 @@ class SmallCall:
 class Shortcut:
     """Answers small calls. `state` is the application's."""
 
-    def __init__(self, state: State, routes: Iterable[BaseRoute]) -> None:
+    def __init__(self, state: State) -> None:
         self._places, self._store, self._placement = state.places, state.store, state.placement
         self._metrics, self._access = state.metrics, state.access
-        self._paths = paths(routes)
         self._most = min(_BODY, state.settings.max_body_bytes)
         self._left_alone = {"content-encoding", *(["origin"] if state.settings.cors_origins else [])}
         self._call = lru_cache(_HEADS)(self._asked)
@@ -77,8 +77,8 @@ class Shortcut:
         if found is None or found.method != "POST" or found.length > self._most:
             return None
         headers = found.headers
-        route, parameters = taken_apart(found.path)
-        if route not in self._paths or headers.keys() & self._left_alone:
+        route = _ROUTE.fullmatch(found.path)
+        if route is None or route["operation"] not in OPERATIONS or headers.keys() & self._left_alone:
             return None
         try:
             reads, writes = negotiated(headers.get("content-type", ""), headers.get("accept", "*/*"))
@@ -90,9 +90,9 @@ class Shortcut:
             begin=len(text),
             request_id=headers.get("x-request-id", ""),
             path=found.path,
-            route=route,
-            operation=route.rpartition("/")[2],
-            graph=parameters.get("id"),
+            route=_template(route),
+            operation=route["operation"],
+            graph=route["graph"],
             reads=reads,
             writes=writes,
             accepted=coding,
@@ -141,6 +141,11 @@ class Shortcut:
             f"x-request-id: {exchange.id}\r\nserver-timing: {exchange.timing}\r\n{COMMON_LINES}\r\n"
         )
         return 200, head.encode("ascii"), written
+
+
+def _template(route: re.Match[str]) -> str:
+    """Return the path as the router writes it, for the counters."""
+    return f"/v1/{route['operation']}" if route["graph"] is None else f"/v1/graphs/{{id}}/{route['operation']}"
 
 
 _VARY = "vary: Accept, Accept-Encoding\r\n"
