@@ -1,7 +1,7 @@
 """One request and its answer, as client and operator see them: an id, the headers that every answer has, a log line,
 counters.
 
-`app.middleware` and `app.routes.shortcut` make one for every request, however it is answered.
+`app.middleware` and `app.http.fast_path.shortcut` make one for every request, however it is answered.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from starlette.routing import compile_path
 from app.compression import Compression
 from app.errors import MethodNotAllowed, NotFound, Problem
 from app.evaluate import Evaluator
+from app.http.fast_path.shortcut import Shortcut
 from app.logs import AccessLog
 from app.metrics import Metrics
 from app.middleware import Admission, BodyBounds, Observation, Places
@@ -25,7 +26,6 @@ from app.placement import Placement
 from app.pool import Pool
 from app.registered import RegisteredGraphs
 from app.routes import catalogue, derivatives, docs, graphs, service
-from app.routes.shortcut import Shortcut
 from app.schemas.description import COMPONENTS
 from app.segments import Segments
 from app.settings import Settings

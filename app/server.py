@@ -12,7 +12,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from app.connection import connection
+from app.http.fast_path.connection import connection
 from app.protocol import bounded_protocol
 from app.routes.examples import TUTORIAL
 from app.settings import Settings

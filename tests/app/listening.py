@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from uvicorn.server import ServerState
 
-from app.connection import Connection
+from app.http.fast_path.connection import Connection
 from app.server import config_of
 
 

@@ -1,6 +1,6 @@
 """A request's head, its line and headers, read by itself where all of it has arrived.
 
-`app.routes.shortcut` asks for it. Only a head that leaves nothing to decide is read: a request in HTTP/1.1 with a body
+The shortcut asks for it. Only a head that leaves nothing to decide is read: a request in HTTP/1.1 with a body
 of a declared length, whose connection stays open. All others are None here, and the business of the connection's own
 parser, which alone knows what is wrong with them.
 """

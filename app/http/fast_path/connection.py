@@ -1,8 +1,8 @@
 """One connection, which answers small calls on the spot and leaves everything else to the protocol that it is made of.
 
-Whether a request is such a call is the shortcut's business, `app.routes.shortcut`. Here is what a connection knows:
-whether another request is under way, whether the client reads what it is sent, and whether the bytes that arrive are
-the beginning of a request. Those that the shortcut takes are never shown to the parser.
+The shortcut decides whether a request is such a call. The connection knows whether another request is under way,
+whether the client reads the replies, and whether the bytes that arrive begin a request. The parser never sees the
+bytes that the shortcut takes.
 """
 
 from __future__ import annotations

@@ -268,7 +268,7 @@ class Sent(asyncio.Transport):
 def test_a_server_that_stops_sends_what_is_computed_and_computes_what_has_arrived(
     found: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.connection._BRIEF_S", 60)
+    monkeypatch.setattr("app.http.fast_path.connection._BRIEF_S", 60)
 
     async def stop() -> None:
         computed, arrived = Sent(), Sent()
@@ -291,7 +291,7 @@ def test_a_server_that_stops_sends_what_is_computed_and_computes_what_has_arrive
 def test_a_client_that_leaves_before_it_is_answered_disturbs_nobody(
     found: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.connection._BRIEF_S", 60)
+    monkeypatch.setattr("app.http.fast_path.connection._BRIEF_S", 60)
 
     async def leave() -> None:
         transport = Sent()

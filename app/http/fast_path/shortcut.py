@@ -14,11 +14,11 @@ from functools import lru_cache
 
 from starlette.datastructures import State
 
-from app import head
 from app.compression import BRIEF, Accepted, accepted
 from app.errors import Problem, StoreUnavailable
 from app.evaluate import Call
 from app.exchange import COMMON_LINES, Exchange, lines
+from app.http.fast_path import head
 from app.operations import OPERATIONS
 from app.routes.derivatives import server_timing
 from app.routes.negotiation import negotiated

@@ -1,0 +1,1 @@
+"""Small calls, answered on the spot: the connection, the request head, and the shortcut to the evaluator."""
