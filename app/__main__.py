@@ -16,6 +16,7 @@ from app.main import VERSION, create_app
 from app.operations import OPERATIONS
 from app.routes.catalogue import op_list, op_page
 from app.server import Server, curl_line
+from app.services import services_of
 from app.settings import Settings
 from app.store import UnusableStore
 from engine.errors import did_you_mean
@@ -49,11 +50,11 @@ def serve(
     logs.configure(settings)
     app = create_app(settings)
     try:
-        app.state.store.check()
+        services_of(app).store.check()
     except UnusableStore as error:
         typer.echo(error, err=True)
         raise typer.Exit(1) from None
-    server = Server(app, settings, lambda url: typer.echo(curl_line(url)))
+    server = Server(app, lambda url: typer.echo(curl_line(url)))
     server.run()
 
 

@@ -13,17 +13,18 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.http.fast_path.connection import connection
+from app.http.fast_path.shortcut import Shortcut
 from app.protocol import bounded_protocol
 from app.routes.examples import TUTORIAL
-from app.settings import Settings
+from app.services import services_of
 
 
 class Server(uvicorn.Server):
     """A uvicorn server that calls `listening` with its URL, and marks the app as not ready when it is told to stop."""
 
-    def __init__(self, app: FastAPI, settings: Settings, listening: Callable[[str], None]) -> None:
-        super().__init__(config_of(app, settings))
-        self._app, self._listening = app, listening
+    def __init__(self, app: FastAPI, listening: Callable[[str], None]) -> None:
+        super().__init__(config_of(app))
+        self._readiness, self._listening = services_of(app).readiness, listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell where."""
@@ -37,19 +38,21 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Stop: finish what is in flight, take nothing new, and end with status 0. A second Ctrl-C does not wait."""
-        self._app.state.ready = False
+        self._readiness.is_ready = False
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
 
-def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """Return how uvicorn serves the application."""
-    bounded = bounded_protocol(settings.max_header_bytes, settings.header_timeout_ms / 1000, app.state.segments)
+def config_of(app: FastAPI) -> uvicorn.Config:
+    """Return the configuration with which uvicorn serves the application."""
+    services = services_of(app)
+    settings = services.settings
+    bounded = bounded_protocol(settings.max_header_bytes, settings.header_timeout_ms / 1000, services.segments)
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=connection(bounded, app.state.shortcut),
+        http=connection(bounded, Shortcut(services)),
         ws="none",
         log_config=None,
         access_log=False,

@@ -17,6 +17,7 @@ from app.routes.examples import EXAMPLES
 from app.routes.negotiation import VARY, codecs
 from app.schemas.description import CALLS, bodies, problems, replies
 from app.segments import Loan
+from app.services import services_of
 from app.wire.codec import Codec
 
 
@@ -44,16 +45,16 @@ def _endpoint(operation: str) -> Callable[[Request], Awaitable[Response]]:
 async def answered(request: Request, operation: str, graph_id: str | None = None) -> Response:
     """Return the reply to a call, which brings its graph or calls the registered one of an id. Raises Problem."""
     reads, writes = codecs(request)
-    state = request.app.state
+    services = services_of(request.app)
     pieces, loan = await _received(request)
     call = Call(operation, b"", reads, writes, graph_id)
     try:
-        answer = await state.placement.answer(call, pieces, partial(gone, request), loan)
+        answer = await services.placement.answer(call, pieces, partial(gone, request), loan)
     finally:
         pieces.clear()
         if loan is not None:
             loan.end()
-    state.metrics.computed(answer.timings)
+    services.metrics.computed(answer.timings)
     return _Reply(answer, writes)
 
 

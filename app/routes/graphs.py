@@ -26,6 +26,7 @@ from app.schemas.description import (
     problems,
     replies,
 )
+from app.services import services_of
 
 router = APIRouter(prefix="/v1/graphs", tags=["registered graphs"], route_class=BareRoute)
 
@@ -47,9 +48,9 @@ _FOREVER = "private, max-age=31536000, immutable"
 def known(request: Request) -> str:
     """Return the id in the path, if a graph is registered as that. Raises NotFound, StoreUnavailable."""
     graph_id: str = request.path_params["id"]
-    state = request.app.state
-    found = graph_id in state.store
-    state.metrics.looked_up(found)
+    services = services_of(request.app)
+    found = graph_id in services.store
+    services.metrics.looked_up(found)
     if not found:
         raise unknown(graph_id)
     return graph_id
@@ -57,9 +58,9 @@ def known(request: Request) -> str:
 
 async def _aside(request: Request, work: Callable[[], T]) -> T:
     """Return what the work returns that is not for the event loop. Raises what it raises, TimedOut, ClientGone."""
-    timeout_s = request.app.state.settings.timeout_ms / 1000
-    result: T = await request.app.state.pool.run(work, timeout_s=timeout_s, gone=partial(gone, request))
-    return result
+    services = services_of(request.app)
+    timeout_s = services.settings.timeout_ms / 1000
+    return await services.pool.run(work, timeout_s=timeout_s, gone=partial(gone, request))
 
 
 @router.post(
@@ -82,12 +83,12 @@ async def register(request: Request) -> Response:
     """
     reads, writes = codecs(request)
     body = await request.body()
-    state = request.app.state
+    services = services_of(request.app)
 
     def work() -> tuple[str, bytes, bool]:
-        deadline = time.monotonic() + state.settings.timeout_ms / 1000
-        kept, needs = registration.read(body, reads, state.settings, deadline)
-        created, new = state.store.put(kept)
+        deadline = time.monotonic() + services.settings.timeout_ms / 1000
+        kept, needs = registration.read(body, reads, services.settings, deadline)
+        created, new = services.store.put(kept)
         return kept.id, writes.write({"id": kept.id, "created": created, "needs": needs}, "json"), new
 
     graph_id, reply, new = await _aside(request, work)
@@ -114,7 +115,7 @@ async def show(request: Request) -> Response:
     headers = {**VARY, "ETag": f'"{graph_id}"', "Cache-Control": _FOREVER}
     if _has(request, graph_id):
         return Response(status_code=304, headers=headers)
-    graphs = request.app.state.graphs
+    graphs = services_of(request.app).graphs
     reply = await _aside(request, lambda: writes.write(graphs.get(graph_id).shown(), "json"))
     return Response(reply, media_type=writes.media_type, headers=headers)
 
@@ -136,7 +137,7 @@ def _has(request: Request, graph_id: str) -> bool:
 async def delete(request: Request) -> Response:
     """Forget a graph. Calls of it are answered with 404 from now on; who registers it again gets the same id."""
     graph_id: str = request.path_params["id"]
-    if not await _aside(request, lambda: request.app.state.store.delete(graph_id)):
+    if not await _aside(request, lambda: services_of(request.app).store.delete(graph_id)):
         raise unknown(graph_id)
     return Response(status_code=204)
 

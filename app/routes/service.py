@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from app.errors import Busy, StoreUnavailable
 from app.routes.negotiation import JSON, accepts
 from app.schemas.description import HEALTH, LIMITS, content, problems
+from app.services import services_of
 
 router = APIRouter(tags=["service"])
 
@@ -18,7 +19,7 @@ router = APIRouter(tags=["service"])
 @router.get("/", include_in_schema=False, dependencies=[accepts("text/html")])
 async def root(request: Request) -> Response:
     """Lead to the documentation, or to the API's description where there is none."""
-    return RedirectResponse("docs" if request.app.state.settings.docs else "openapi.json", status_code=307)
+    return RedirectResponse("docs" if services_of(request.app).settings.docs else "openapi.json", status_code=307)
 
 
 @router.get(
@@ -52,9 +53,9 @@ async def live() -> JSONResponse:
 )
 async def ready(request: Request) -> JSONResponse:
     """Answer 200 while requests are taken, 503 while the service starts or stops."""
-    state = request.app.state
-    if not state.ready:
-        raise Busy("The service is starting or stopping.", state.settings.retry_after_s)
+    services = services_of(request.app)
+    if not services.readiness.is_ready:
+        raise Busy("The service is starting or stopping.", services.settings.retry_after_s)
     return JSONResponse({"status": "ok"})
 
 
@@ -66,7 +67,7 @@ async def ready(request: Request) -> JSONResponse:
 )
 async def limits(request: Request) -> JSONResponse:
     """List the limits that requests are held against: name to value and description."""
-    return JSONResponse(request.app.state.settings.shown_limits())
+    return JSONResponse(services_of(request.app).settings.shown_limits())
 
 
 @router.get(
@@ -81,8 +82,8 @@ async def limits(request: Request) -> JSONResponse:
 )
 async def metrics(request: Request) -> Response:
     """Show counters in Prometheus' text format. Those of the store are left out while it is not available."""
-    state = request.app.state
+    services = services_of(request.app)
     with suppress(StoreUnavailable):
-        usage = state.store.usage()
-        state.metrics.stored(usage.graphs, usage.bytes)
-    return Response(state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        usage = services.store.usage()
+        services.metrics.stored(usage.graphs, usage.bytes)
+    return Response(services.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

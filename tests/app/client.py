@@ -11,12 +11,14 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from app.services import services_of
+
 
 class Client:
     """Sends requests to an application whose lifespan has begun, one after the other or many at a time."""
 
     def __init__(self, app: FastAPI, runner: asyncio.Runner) -> None:
-        self.app = app
+        self.app, self.services = app, services_of(app)
         self._runner = runner
         self._http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=app, raise_app_exceptions=False), base_url="http://gradd"
@@ -64,7 +66,8 @@ class Client:
     def lent(self, path: str, body: Any, *, leaving: bool = False) -> tuple[int, bytes]:
         """Post a request whose body was received into a segment, as large ones are; return the status and the reply."""
         text = json.dumps(body).encode()
-        loan = self.app.state.segments.lend(len(text))
+        loan = self.services.segments.lend(len(text))
+        assert loan is not None
         loan.body[:] = text
         messages = [{"type": "http.request", "body": loan.body, "loan": loan}]
         return self._call(path, messages + [{"type": "http.disconnect"}] * leaving)

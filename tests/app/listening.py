@@ -11,7 +11,9 @@ from fastapi import FastAPI
 from uvicorn.server import ServerState
 
 from app.http.fast_path.connection import Connection
+from app.http.fast_path.shortcut import Shortcut
 from app.server import config_of
+from app.services import services_of
 
 
 class Listening:
@@ -22,18 +24,23 @@ class Listening:
         self.protocol: Callable[[], Connection]
         self._runner = runner
         self._server: asyncio.Server
-        self._answer = app.state.shortcut.answer
-        app.state.shortcut.answer = self._noted
+        self.services = services_of(app)
 
-    def _noted(self, *arguments: Any) -> Any:
-        answered = self._answer(*arguments)
-        if answered is not None:
-            self.taken.append(answered[0])
-        return answered
-
-    def start(self) -> None:
-        config = config_of(self.app, self.app.state.settings)
+    def start(self, *, shortcut: bool) -> None:
+        config = config_of(self.app)
         config.load()
+        short: Shortcut = config.http_protocol_class.shortcut  # type: ignore[attr-defined]
+        answer = short.answer
+
+        def noted(*arguments: Any) -> Any:
+            answered = answer(*arguments)
+            if answered is not None:
+                self.taken.append(answered[0])
+            return answered
+
+        short.answer = noted  # type: ignore[assignment, method-assign]
+        if not shortcut:
+            short.call = lambda data: None  # type: ignore[method-assign]
         state = ServerState()
         state.default_headers = [(b"date", b"today")]
 
@@ -106,13 +113,13 @@ class Listening:
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[Listening]:
-    """Give an application that listens, between its start and its stop."""
+def listening(app: FastAPI, *, shortcut: bool = True) -> Iterator[Listening]:
+    """Give an application that listens, between its start and its stop; without its shortcut, if wanted."""
     with asyncio.Runner() as runner:
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())
         found = Listening(app, runner)
-        found.start()
+        found.start(shortcut=shortcut)
         try:
             yield found
         finally:

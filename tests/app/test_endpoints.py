@@ -29,7 +29,7 @@ KEPT, _ = registration.read(orjson.dumps(next(iter(GRAPHS.values()))["value"]), 
 
 def registered(client: Client) -> Client:
     """A client of a server at which the example graph is registered."""
-    client.app.state.store.put(KEPT)
+    client.services.store.put(KEPT)
     return client
 
 

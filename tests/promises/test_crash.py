@@ -20,7 +20,7 @@ def test_a_crash_fails_one_request(faulty: Faulty, fault: str) -> None:
 @pytest.mark.parametrize("ended", ["abort", "hang", "leaving"])
 def test_memory_that_a_lost_worker_may_write_to_is_not_lent_again(faulty: Faulty, ended: str) -> None:
     with faulty(timeout_ms=300) as client:
-        segments = client.app.state.segments
+        segments = client.services.segments
         seed = SEEDS["hang" if ended == "leaving" else ended]
         status, _ = client.lent("/v1/gradients", sum_of_exp(seed=seed), leaving=ended == "leaving")
         assert status == {"abort": 503, "hang": 504, "leaving": 499}[ended]
@@ -41,7 +41,7 @@ def test_others_are_answered_meanwhile(faulty: Faulty) -> None:
 def test_an_idle_worker_that_ends_is_replaced_unnoticed(faulty: Faulty) -> None:
     with faulty() as client:
         client.post("/v1/gradients", sum_of_exp())
-        workers = client.app.state.placement.workers
+        workers = client.services.placement.workers
         before = workers._idle[0]
         workers._order(before.number, [])
         client.until(lambda: workers._idle[0] is not before)
@@ -51,7 +51,7 @@ def test_an_idle_worker_that_ends_is_replaced_unnoticed(faulty: Faulty) -> None:
 def test_workers_come_back_when_their_nursery_is_gone(faulty: Faulty) -> None:
     with faulty() as client:
         client.post("/v1/gradients", sum_of_exp())
-        workers = client.app.state.placement.workers
+        workers = client.services.placement.workers
         before = workers._nursery
         assert before is not None
         before.kill()

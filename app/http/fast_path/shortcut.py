@@ -12,8 +12,6 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from starlette.datastructures import State
-
 from app.compression import BRIEF, Accepted, accepted
 from app.errors import Problem, StoreUnavailable
 from app.evaluate import Call
@@ -22,6 +20,7 @@ from app.http.fast_path import head
 from app.operations import OPERATIONS
 from app.routes.derivatives import server_timing
 from app.routes.negotiation import negotiated
+from app.services import Services
 from app.wire.codec import Codec
 
 _HEAD = 2048
@@ -57,13 +56,13 @@ class SmallCall:
 
 
 class Shortcut:
-    """Answers small calls. `state` is the application's."""
+    """Answers small calls of one application."""
 
-    def __init__(self, state: State) -> None:
-        self._places, self._store, self._placement = state.places, state.store, state.placement
-        self._metrics, self._access = state.metrics, state.access
-        self._most = min(_BODY, state.settings.max_body_bytes)
-        self._left_alone = {"content-encoding", *(["origin"] if state.settings.cors_origins else [])}
+    def __init__(self, services: Services) -> None:
+        self._places, self._store, self._placement = services.places, services.store, services.placement
+        self._metrics, self._access = services.metrics, services.access
+        self._most = min(_BODY, services.settings.max_body_bytes)
+        self._left_alone = {"content-encoding", *(["origin"] if services.settings.cors_origins else [])}
         self._call = lru_cache(_HEADS)(self._asked)
 
     def call(self, data: bytes) -> SmallCall | None:
@@ -128,7 +127,7 @@ class Shortcut:
         answer = self._placement.at_once(Call(call.operation, body, call.reads, call.writes, call.graph))
         if answer is None:
             return None
-        written, coding, coding_line = answer.body, call.accepted.coding, ""
+        written, coding, coding_line = bytes(answer.body), call.accepted.coding, ""
         if coding is not None and call.accepted.is_worth(written):
             if len(written) > BRIEF:
                 return None

@@ -130,15 +130,10 @@ def made(**settings: Any) -> FastAPI:
     return create_app(Settings(concurrency=100, **settings))
 
 
-def without_shortcut(app: FastAPI) -> FastAPI:
-    app.state.shortcut.call = lambda data: None
-    return app
-
-
 @pytest.fixture(scope="module")
 def both() -> tuple[dict[str, bytes], dict[str, bytes]]:
     """What is answered with the shortcut and without it."""
-    with listening(made()) as short, listening(without_shortcut(made())) as general:
+    with listening(made()) as short, listening(made(), shortcut=False) as general:
         return asked(short), asked(general)
 
 
@@ -169,21 +164,21 @@ def counted(found: Listening, capsys: pytest.CaptureFixture[str]) -> tuple[list[
     names = ("with its DAG", "an id", "registered", "no JSON", "a shape", "no op", "no graph")
     for name in names:
         found.exchange({**SHORT, **GENERAL}[name], LEAVE)
-    found.app.state.access.flush()
+    found.services.access.flush()
     lines = [orjson.loads(line) for line in capsys.readouterr().err.splitlines()]
     for line in lines:
         assert line["ms"] > 0
         assert line["timestamp"]
         line["request_id"] = line["request_id"] if line["request_id"] == "mine" else len(line["request_id"])
     shown = [{name: value for name, value in line.items() if name not in {"ms", "timestamp"}} for line in lines]
-    text = found.app.state.metrics.exposition().decode()
+    text = found.services.metrics.exposition().decode()
     return [line for line in text.splitlines() if not re.search("bucket|sum|created|#", line)], shown
 
 
 def test_counters_and_log_lines_are_those_of_the_general_way(capsys: pytest.CaptureFixture[str]) -> None:
     seen, taken = [], []
-    for app in (made(), without_shortcut(made())):
-        with listening(app) as found:
+    for shortcut in (True, False):
+        with listening(made(), shortcut=shortcut) as found:
             found.exchange(post("/v1/graphs", REGISTER), LEAVE)
             seen.append(counted(found, capsys))
             taken.append(found.taken)
@@ -192,15 +187,17 @@ def test_counters_and_log_lines_are_those_of_the_general_way(capsys: pytest.Capt
     assert taken == [[200, 200, 400, 422, 422], []]  # a registered graph is fetched by its first call
 
 
-def test_a_body_that_follows_its_head_is_waited_for_a_moment(found: Listening) -> None:
+def test_a_body_that_follows_its_head_is_waited_for_a_moment(found: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = SHORT["with its DAG"]
     for at in (sent.index(b"\r\n\r\n") + 4, len(sent) - 1):
         found.taken.clear()
+        monkeypatch.setattr("app.http.fast_path.connection._HOLD_S", 60)
         reply = found.exchange(sent[:at], sent[at:] + sent, LEAVE, pause=0.001)
         assert reply.count(b"HTTP/1.1 200 OK") == 3
         found.exchange(sent[:at], sent[at:], LEAVE, pause=0.001)
         assert found.taken == [200]
-        found.exchange(sent[:at], sent[at:], LEAVE, pause=0.05)
+        monkeypatch.setattr("app.http.fast_path.connection._HOLD_S", 0)
+        found.exchange(sent[:at], sent[at:], LEAVE)
         assert found.taken == [200]
 
 
@@ -211,10 +208,10 @@ def test_a_body_that_does_not_follow_has_the_bounds_of_bodies(found: Listening) 
 
 
 def test_a_client_that_leaves_before_its_body_is_logged(found: Listening, capsys: pytest.CaptureFixture[str]) -> None:
-    found.app.state.access.flush()
+    found.services.access.flush()
     capsys.readouterr()
     found.leaving(SHORT["with its DAG"][:-1])
-    found.app.state.access.flush()
+    found.services.access.flush()
     lines = [orjson.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["code"] for line in lines if "code" in line] == ["client_gone"]
 
@@ -229,7 +226,7 @@ def test_what_looks_like_a_call_inside_of_another_request_is_none(found: Listeni
 
 
 def test_where_no_place_is_free_calls_are_turned_away(found: Listening) -> None:
-    places = found.app.state.places
+    places = found.services.places
     places.taken += 1000
     try:
         reply = found.exchange(SHORT["with its DAG"], LEAVE)
@@ -319,7 +316,7 @@ def test_a_defect_is_answered_and_logged_once(monkeypatch: pytest.MonkeyPatch) -
         raise ZeroDivisionError("secret")
 
     with listening(made()) as found, capture_logs() as lines:
-        monkeypatch.setattr(found.app.state.placement, "at_once", fail)
+        monkeypatch.setattr(found.services.placement, "at_once", fail)
         reply = found.exchange(SHORT["with its DAG"], LEAVE)
     assert reply.startswith(b"HTTP/1.1 500 Internal Server Error")
     assert b"secret" not in reply

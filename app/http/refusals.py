@@ -1,0 +1,34 @@
+"""The router's own refusals, 404 and 405, as problems."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
+
+from app.errors import MethodNotAllowed, NotFound, Problem
+from engine.errors import did_you_mean
+
+
+async def refuse(request: Request, error: Exception) -> NoReturn:
+    """Raise the problem that a refusal of the router stands for. FastAPI calls it as an exception handler."""
+    assert isinstance(error, HTTPException)
+    raise _problem(request, error) from None
+
+
+def _problem(request: Request, error: HTTPException) -> Problem:
+    path = request.url.path[:200]
+    if error.status_code == 405:
+        allowed = ", ".join(_methods(request)) or (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(f"{path} takes {allowed}, not {request.method}.", headers={"Allow": allowed})
+    known = ["/docs", *request.app.openapi()["paths"]]
+    return NotFound(f"There is nothing at {path}.", hint=did_you_mean(path, known))
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of all routes of the path, from the description. The router names those of one route."""
+    described = request.app.openapi()["paths"].items()
+    matching = (methods for path, methods in described if compile_path(path)[0].fullmatch(request.scope["path"]))
+    return sorted(method.upper() for methods in matching for method in methods)
