@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.autodiff.batching import batched, lifted
 from engine.autodiff.forward import pushforward, zeros
-from engine.autodiff.reverse import Edge, ancestors, backward
+from engine.autodiff.reverse import Edge, backward
 from engine.checked import Check, Moved
 from engine.compile import seed_of, typed_roots, unreached
 from engine.compiled import Place
@@ -23,6 +23,7 @@ from engine.complex_step import complex_step
 from engine.cost import flops
 from engine.derivation import Derivation
 from engine.errors import GraphError
+from engine.function import ancestors
 from engine.graph import Tensor
 from engine.operands import as_tensor, constant, leaf
 from engine.ops.arithmetic import abs

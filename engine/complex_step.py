@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.autodiff.reverse import ancestors
 from engine.errors import DeadlineExceeded, OpError
+from engine.function import Function
 from engine.graph import Node, Tensor
-from engine.operands import LEAF
 from engine.plan import Plan, Source
 
 Array = np.ndarray[Any, Any]
@@ -45,16 +44,16 @@ class NotAnalyticError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ComplexStep:
-    """The nodes of a plan's one result, in order, and those of them that depend on what is moved."""
+    """A function of one output, its nodes and leaves that depend on the leaf that is moved, and what dies when."""
 
-    order: tuple[Node, ...]
+    function: Function
     moved: frozenset[Node]
     dead: tuple[tuple[Tensor, ...], ...]
 
     def peak_bytes(self) -> int:
         """Return a bound on what is held at once: complex numbers for what depends on what is moved."""
-        alive = most = 0
-        for node, dead in zip(self.order, self.dead, strict=True):
+        alive = most = sum(map(self._bytes, self.function.inputs))
+        for node, dead in zip(self.function.nodes, self.dead, strict=True):
             alive += sum(map(self._bytes, node.outputs))
             most = max(most, alive)
             alive -= sum(map(self._bytes, dead))
@@ -65,20 +64,17 @@ class ComplexStep:
 
     def derivatives(self, given: Mapping[Source, Any], deadline: float | None) -> Array:
         """Return the result's imaginary parts. Raises NotAnalyticError, DeadlineExceeded."""
-        memory: dict[Tensor, Any] = {}
+        _check_time(deadline)
+        memory: dict[Tensor, Any] = {tensor: given[tensor.node.params["source"]] for tensor in self.function.inputs}
         with np.errstate(all="ignore"):
-            for node, dead in zip(self.order, self.dead, strict=True):
-                if deadline is not None and time.monotonic() > deadline:
-                    raise DeadlineExceeded("the deadline passed in a complex step")
-                self._run(node, memory, given)
+            for node, dead in zip(self.function.nodes, self.dead, strict=True):
+                _check_time(deadline)
+                self._run(node, memory)
                 for tensor in dead:
                     del memory[tensor]
-        return np.imag(memory[self.order[-1].outputs[0]])
+        return np.imag(memory[self.function.outputs[0]])
 
-    def _run(self, node: Node, memory: dict[Tensor, Any], given: Mapping[Source, Any]) -> None:
-        if node.primitive is LEAF:
-            memory[node.outputs[0]] = given[node.params["source"]]
-            return
+    def _run(self, node: Node, memory: dict[Tensor, Any]) -> None:
         try:
             result = node.primitive.bind(node.params)(*[memory[tensor] for tensor in node.inputs])
         except (OpError, TypeError) as error:  # TypeError: what NumPy says to a ufunc without a complex loop
@@ -89,38 +85,34 @@ class ComplexStep:
         memory.update(zip(node.outputs, results, strict=True))
 
 
+def _check_time(deadline: float | None) -> None:
+    if deadline is not None and time.monotonic() > deadline:
+        raise DeadlineExceeded("the deadline passed in a complex step")
+
+
 def complex_step(plan: Plan, moved: Source, room: int) -> ComplexStep | None:
-    """Return what takes complex steps of the leaf `moved` in the plan of one result.
+    """Return what takes complex steps of the leaf `moved` in the function of a plan, which has one output.
 
     None where the way from it is not known as analytic, or where more than `room` bytes would be held at once.
     """
     if not plan.units:
         return None
-    order = _ordered(plan)
-    depending: set[Node] = set()
-    for node in order:
-        if node.primitive is LEAF and node.params["source"] == moved:
-            depending.add(node)
-        elif any(tensor.node in depending for tensor in node.inputs):
+    function = plan.function
+    depending = {tensor.node for tensor in function.inputs if tensor.node.params["source"] == moved}
+    for node in function.nodes:
+        if any(tensor.node in depending for tensor in node.inputs):
             if node.primitive.name not in ANALYTIC:
                 return None
             depending.add(node)
-    step = ComplexStep(tuple(order), frozenset(depending), _dead(order))
+    step = ComplexStep(function, frozenset(depending), _dead(function))
     return step if step.peak_bytes() <= room else None
 
 
-def _ordered(plan: Plan) -> list[Node]:
-    """Return the nodes of a plan's one result as the plan runs them, behind what is there before it runs."""
-    nodes = [node for unit in plan.units for node in unit.nodes]
-    number = {node: place for place, node in enumerate(nodes)}
-    return sorted(ancestors(nodes[-1].outputs[:1]), key=lambda node: number.get(node, -1))
-
-
-def _dead(order: list[Node]) -> tuple[tuple[Tensor, ...], ...]:
-    """Return what nobody reads after each node."""
-    seen: set[Tensor] = set(order[-1].outputs)
+def _dead(function: Function) -> tuple[tuple[Tensor, ...], ...]:
+    """Return the tensors that nothing reads after each node."""
+    seen: set[Tensor] = set(function.outputs)
     dead: list[tuple[Tensor, ...]] = []
-    for node in reversed(order):
+    for node in reversed(function.nodes):
         last = dict.fromkeys(tensor for tensor in (*node.inputs, *node.outputs) if tensor not in seen)
         seen.update(last)
         dead.append(tuple(last))

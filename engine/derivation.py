@@ -12,15 +12,17 @@ from engine.autodiff.basis import Directions
 from engine.autodiff.batching import batched
 from engine.autodiff.checkpoint import behind, recomputed
 from engine.autodiff.passes import count_of
-from engine.autodiff.reverse import Edge, ancestors
+from engine.autodiff.reverse import Edge
 from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep, numbers_of
 from engine.dag import Dag
 from engine.errors import Fault, GraphError, OpError, Path
+from engine.function import Function, ancestors
 from engine.graph import Tensor, building
 from engine.lookup import Lookup
 from engine.operands import LEAF, as_tensor, leaf
 from engine.ops.movement import permuted
 from engine.ops.seed import forked
+from engine.optimize.order import interleaved
 from engine.plan import Plan, plan
 from engine.program import Leaf, Limits, Program
 from engine.requests import ForwardRequest, Request
@@ -253,13 +255,16 @@ class Derivation:
 
         What lies behind the last cuts is computed once, where that takes no more memory.
         """
+        function = Function.of(wanted)
         if not self._cuts:
-            return plan(wanted, boundary=self._boundary, turn=self._turn)
+            if self._turn is not None:
+                function = interleaved(function, self._boundary, self._turn)
+            return plan(function, boundary=self._boundary)
         cuts = self._finished([self.lookup.tensor(name) for name in self._cuts])
         keep = [*cuts, *(tensor for tensor in wanted if tensor.node.index < self._boundary)]
         again, once = (
-            plan(recomputed(wanted, self._boundary, kept), boundary=self._boundary)  # in the copies' own order
-            for kept in (keep, [*keep, *behind(wanted, self._boundary, cuts)])
+            plan(recomputed(function, self._boundary, kept), boundary=self._boundary)
+            for kept in (keep, [*keep, *behind(function, self._boundary, cuts)])
         )
         return once if once.peak_bytes <= again.peak_bytes else again
 
@@ -282,8 +287,9 @@ class Derivation:
 
     def let_go(self) -> None:
         """Take the graph apart. What was compiled is settled before."""
-        units = [unit for sweep in self._sweeps for unit in sweep.plan.units]
-        self.traced.builder.let_go(node for unit in units for node in unit.nodes)
+        plans = [sweep.plan for sweep in self._sweeps]
+        units = [node for plan in plans for unit in plan.units for node in unit.nodes]
+        self.traced.builder.let_go([*units, *(node for plan in plans for node in plan.function.nodes)])
 
 
 def _source(tensor: Tensor) -> tuple[str, str]:

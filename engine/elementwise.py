@@ -51,6 +51,15 @@ class Elementwise(Primitive):
                 return same
         return builder().apply(self, inputs, params, ((result, shape),)).outputs[0]
 
+    def types(
+        self,
+        inputs: tuple[Tensor, ...],
+        params: Mapping[str, Any],  # noqa: ARG002  # no parameter has a say in the type
+    ) -> tuple[tuple[DType, Shape], ...]:
+        """Return the dtype and shape of the result of a node on these inputs, which are promoted already."""
+        _, result = self.promotion(inputs)
+        return ((result, broadcast_shapes([tensor.shape for tensor in inputs])),)
+
     def shortcut(self, function: Shortcut) -> Shortcut:
         """Register what says which tensor has the values of the result, whatever they are: NaN and signed zeros too.
 

@@ -6,23 +6,22 @@ A plan holds no values but constants, so that it can be kept and run many times,
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from engine.autodiff.reverse import ancestors
 from engine.blocked import Blocked, blocked
 from engine.cores import with_threads_of_blas
 from engine.cost import DECOMPOSITIONS, Cost, flops, products, size, workspace
+from engine.function import EMPTY, Function
 from engine.graph import Node, Tensor
 from engine.lowering import Kernel, lowered
-from engine.operands import CONSTANT, LEAF
+from engine.operands import CONSTANT
 from engine.ops.matmul import two_products
 from engine.optimize.fuse import SMALLEST, Cluster, fused
 from engine.optimize.layout import with_batch_last
-from engine.optimize.order import interleaved
 from engine.optimize.pairs import Group, Pair, paired
 from engine.optimize.placement import side_by_side
 from engine.steps import Code, Unit, code_of, cost_of, ends_of, held_by, origins_of
@@ -45,8 +44,10 @@ class Plan:
     `origins` has the user's op that each step comes from, or -1.
     `peak_bytes` bounds the bytes that are alive at once, inputs and what kernels need for themselves included; views
     are counted as copies where they may be. `cost` is that of all steps, `products` those of its operations that BLAS
-    does, in float32 and in float64. What steps were made of, `units`, and the bytes that are alive while each runs,
-    `held`, is there until the plan is `settled`. `boundary` is the index of the first node of a derivative.
+    does, in float32 and in float64. `boundary` is the index of the first node of a derivative.
+
+    Until a plan is `settled`, it has the `function` that was planned, as it was before any rewrite for NumPy; the
+    `units` that steps were made of; and the bytes that are alive while each runs, `held`.
     """
 
     code: Code
@@ -57,55 +58,63 @@ class Plan:
     peak_bytes: int
     cost: Cost
     products: tuple[int, int]
+    boundary: int = 0
+    function: Function = EMPTY
     units: tuple[Unit, ...] = ()
     held: tuple[int, ...] = ()
-    boundary: int = 0
 
     def settled(self) -> Plan:
         """Return what running takes: nothing of the graph, which is several times as large."""
-        return replace(self, units=(), held=())
+        return replace(self, function=EMPTY, units=(), held=())
 
 
-def plan(wanted: Sequence[Tensor], *, fuse: bool = True, boundary: int = 0, turn: int | None = None) -> Plan:
-    """Return the plan that computes `wanted`, in their order. Without `fuse` each node is a step of its own.
+REWRITES: tuple[Callable[[Function], Function], ...] = (with_batch_last, side_by_side)
+"""What makes a function cheaper for NumPy, in the order in which it is done."""
 
-    Derivatives begin with the node of index `boundary`, tangents with that of index `turn`.
+
+def plan(function: Function, *, fuse: bool = True, boundary: int = 0) -> Plan:
+    """Return the plan of a function. Without `fuse` each node is a step of its own.
+
+    Derivatives begin with the nodes of index `boundary`.
     """
-    order = ancestors(wanted)
-    if turn is not None:
-        order = interleaved(order, boundary, turn)
-    order, wanted = with_batch_last(order, wanted)
-    order = side_by_side(order, wanted)
-    constants = _constants(order)
-    leaves = [node.outputs[0] for node in order if node.primitive is LEAF]
-    running = [node for node in order if node.primitive is not LEAF and node.outputs[0] not in constants]
-    large = max([node.outputs[0].numel for node in running], default=0) >= SMALLEST
-    units = _units(paired(fused(running)), wanted) if fuse and large else list(map(_node_unit, running))
-    ends = ends_of(units, {*wanted, *constants})
-    held = held_by(units, ends, leaves)
-    slots = {tensor: slot for slot, tensor in enumerate([*constants, *leaves])}
-    inputs = tuple([(tensor.node.params["source"], slots[tensor]) for tensor in leaves])
+    given = function
+    for rewritten in REWRITES:
+        function = rewritten(function)
+    constants = _constants(function)
+    running = _without(function, constants)
+    large = max([node.outputs[0].numel for node in running.nodes], default=0) >= SMALLEST
+    units = _units(running, paired(fused(running))) if fuse and large else list(map(_node_unit, running.nodes))
+    ends = ends_of(units, {*function.outputs, *constants})
+    held = held_by(units, ends, function.inputs)
+    slots = {tensor: slot for slot, tensor in enumerate(running.inputs)}
     code = code_of(units, slots, ends)
     return Plan(
         code,
-        inputs,
-        tuple([slots[tensor] for tensor in wanted]),
+        tuple([(tensor.node.params["source"], slots[tensor]) for tensor in function.inputs]),
+        tuple([slots[tensor] for tensor in function.outputs]),
         (*_kept(constants, units), *[None] * (code.slots - len(constants))),
         origins_of(units),
-        max([*held, sum(map(size, leaves))]),
+        max([*held, sum(map(size, function.inputs))]),
         cost_of(units),
-        products(running),
+        products(running.nodes),
+        boundary,
+        given,
         tuple(units),
         held,
-        boundary,
     )
 
 
-def _constants(order: Sequence[Node]) -> dict[Tensor, Any]:
+def _without(function: Function, known: Mapping[Tensor, Any]) -> Function:
+    """Return the function to which the tensors whose values are known are given, before its inputs."""
+    nodes = [node for node in function.nodes if node.outputs[0] not in known]
+    return Function((*known, *function.inputs), function.outputs, tuple(nodes))
+
+
+def _constants(function: Function) -> dict[Tensor, Any]:
     """Return the values of what small constants alone determine."""
     known: dict[Tensor, Any] = {}
     with np.errstate(all="ignore"):
-        for node in order:
+        for node in function.nodes:
             primitive, inputs = node.primitive, node.inputs
             if primitive is CONSTANT or (
                 inputs
@@ -131,9 +140,9 @@ def _kept(constants: Mapping[Tensor, Any], units: Sequence[Unit]) -> list[Any]:
     return kept
 
 
-def _units(groups: Sequence[Group], wanted: Sequence[Tensor]) -> list[Unit]:
-    """Return the units of groups; a cluster gives what is read outside of it."""
-    read: set[Tensor] = set(wanted)
+def _units(function: Function, groups: Sequence[Group]) -> list[Unit]:
+    """Return the units of a function's groups; a cluster gives what is read outside of it."""
+    read: set[Tensor] = set(function.outputs)
     for group in groups:
         if isinstance(group, Node):
             read.update(group.inputs)

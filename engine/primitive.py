@@ -19,6 +19,7 @@ from typing import Any, TypeVar, overload
 
 from engine.graph import NO_PARAMS, Node, Tensor, builder
 from engine.lowering import Kernel, Lowered
+from engine.types import DType, Shape
 
 F = TypeVar("F", bound=Callable[..., Any])
 Rule = Callable[..., Any]
@@ -83,10 +84,13 @@ class Primitive:
             params = NO_PARAMS
         elif tuple(params) != self.params:
             params = {name: params[name] for name in self.params}
-        types = self.function(*inputs, **params)
-        if self.several:
-            return builder().apply(self, inputs, params, types).outputs
-        return builder().apply(self, inputs, params, (types,)).outputs[0]
+        outputs = builder().apply(self, inputs, params, self.types(inputs, params)).outputs
+        return outputs if self.several else outputs[0]
+
+    def types(self, inputs: tuple[Tensor, ...], params: Mapping[str, Any]) -> tuple[tuple[DType, Shape], ...]:
+        """Return the dtype and shape of each result of a node on these inputs."""
+        found = self.function(*inputs, **params)
+        return found if self.several else (found,)
 
     def kernel(self, function: F) -> F:
         """Register what runs it: `function(*arrays, **params)`."""

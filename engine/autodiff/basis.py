@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.autodiff.batching import lifted, with_axis
-from engine.autodiff.reverse import ancestors
 from engine.elementwise import is_one
+from engine.function import ancestors
 from engine.graph import Node, Tensor, builder
 from engine.operands import constant
 from engine.ops.indexing import taken

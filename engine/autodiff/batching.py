@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from engine.autodiff.reverse import ancestors
+from engine.function import ancestors
 from engine.graph import Node, Tensor, builder
 from engine.ops.movement import expanded, reshaped
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from engine.autodiff.reverse import ancestors, backward, cotangents_of
+from engine.autodiff.reverse import backward, cotangents_of
+from engine.function import ancestors
 from engine.graph import Node, Tensor, builder
 from engine.operands import constant, convert, leaf
 from engine.ops.movement import expanded

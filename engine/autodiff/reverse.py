@@ -6,7 +6,7 @@ emit are ordinary nodes in the same graph, so that gradients can be differentiat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 
 from engine.graph import Node, Tensor, builder
@@ -42,20 +42,6 @@ def backward(
     finally:
         active.origin = origin
     return [cotangents.get(target) for target in targets]
-
-
-def ancestors(tensors: Iterable[Tensor]) -> list[Node]:
-    """Return the nodes that `tensors` depend on, their own included, in the graph's order."""
-    seen: set[Node] = set()
-    stack = [tensor.node for tensor in tensors]
-    while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            for tensor in node.inputs:
-                if tensor.node not in seen:
-                    stack.append(tensor.node)  # noqa: PERF401  # a list of one or two takes longer
-    return sorted(seen, key=_INDEX)
 
 
 def _between(targets: set[Tensor], roots: Sequence[Tensor]) -> list[Node]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.autodiff.relations import Relation, Side, relations
-from engine.autodiff.reverse import ancestors
+from engine.function import ancestors
 from engine.graph import Node, Tensor
 
 Array = np.ndarray[Any, Any]

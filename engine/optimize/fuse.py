@@ -10,10 +10,10 @@ copies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.cost import flops
+from engine.function import Function
 from engine.graph import Node, Tensor
 from engine.operands import CONSTANT
 
@@ -109,8 +109,8 @@ def sliced(node: Node, tensor: Tensor, length: int) -> bool:
     return tensor.ndim == rank and tensor.shape[0] == length
 
 
-def fused(order: Sequence[Node]) -> list[Node | Cluster]:
-    """Return the nodes, in an order that they can run in, with clusters in place of their members."""
+def fused(function: Function) -> list[Node | Cluster]:
+    """Return the nodes of a function, in an order that they can run in, with clusters in place of their members."""
     groups: list[Node | Cluster] = []
     open_: Cluster | None = None
     deferred: list[Node] = []
@@ -126,7 +126,7 @@ def fused(order: Sequence[Node]) -> list[Node | Cluster]:
         behind.clear()
         open_ = None
 
-    for node in order:
+    for node in function.nodes:
         if open_ is not None:
             waits = any(tensor in behind for tensor in node.inputs)
             depends = waits or any(tensor in open_.inside or tensor in open_.totals for tensor in node.inputs)

@@ -7,13 +7,13 @@ that read it, until it meets the next convolution's and both are left out. Every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from engine.function import Function
 from engine.graph import Node, Tensor
 from engine.ops.movement import _permute, _reshape
-from engine.primitive import Primitive
-from engine.types import Shape, numel
+from engine.rewrite import Rewrite
 
 CONVOLUTIONS = frozenset({"_correlation", "_correlation_images", "_correlation_weights"})
 """Primitives that want the batch last."""
@@ -56,39 +56,25 @@ TRAVELS: Mapping[str, Callable[[Node, int], Params]] = {
 """By primitive that is not elementwise: its parameters where the first of the last `rank` dimensions is the last."""
 
 
-def with_batch_last(order: Sequence[Node], wanted: Sequence[Tensor]) -> tuple[list[Node], Sequence[Tensor]]:
-    """Return the nodes to run, and the tensors that have the values of those wanted."""
-    if not any(node.primitive.name in CONVOLUTIONS for node in order):
-        return list(order), wanted
-    layout = _Layout()
-    for node in order:
+def with_batch_last(function: Function) -> Function:
+    """Return the function with the permutations between convolutions left out."""
+    if not any(node.primitive.name in CONVOLUTIONS for node in function.nodes):
+        return function
+    layout = _Layout(Rewrite(function))
+    for node in function.nodes:
         layout.take(node)
-    results = [layout.same.get(tensor, tensor) for tensor in wanted]
-    return _needed(layout.nodes, results), results
-
-
-def _needed(nodes: Sequence[Node], wanted: Sequence[Tensor]) -> list[Node]:
-    """Return those nodes that something wanted depends on."""
-    read = set(wanted)
-    kept = []
-    for node in reversed(nodes):
-        if not read.isdisjoint(node.outputs):
-            kept.append(node)
-            read.update(node.inputs)
-    kept.reverse()
-    return kept
+    return layout.rewrite.function()
 
 
 class _Layout:
-    """Takes nodes in the order in which they run, and has those that run instead.
+    """Takes nodes in the order in which they run, and rewrites those that can run with the batch last.
 
-    `same` is what a tensor became. `last` is a tensor with its batch last, by the tensor as it was, and how many of the
-    last dimensions the batch moved past, itself included.
+    `last` is a tensor with its batch last, by the tensor as it was, and how many of the last dimensions the batch
+    moved past, itself included.
     """
 
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self.same: dict[Tensor, Tensor] = {}
+    def __init__(self, rewrite: Rewrite) -> None:
+        self.rewrite = rewrite
         self.last: dict[Tensor, tuple[Tensor, int]] = {}
         self._turned: dict[tuple[Tensor, int], Tensor] = {}
 
@@ -96,19 +82,14 @@ class _Layout:
         """Add a node, or what it becomes."""
         rank = _to_last(node)
         if rank and self._rank(node) == rank:
-            self.same[node.outputs[0]] = self.last[node.inputs[0]][0]
+            self.rewrite.replace(node.outputs[0], self.last[node.inputs[0]][0])
             return
         if self._travel(node):
             return
-        inputs = [self.same.get(tensor, tensor) for tensor in node.inputs]
-        kept = node
-        if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
-            kept = _like(node, inputs, node.params, [tensor.shape for tensor in node.outputs])
-            self.same.update(zip(node.outputs, kept.outputs, strict=True))
-        self.nodes.append(kept)
+        kept = self.rewrite.keep(node)
         rank = _to_first(node)
         if rank:
-            self.last[node.outputs[0]] = (inputs[0], rank)
+            self.last[node.outputs[0]] = (kept.inputs[0], rank)
 
     def _rank(self, node: Node) -> int:
         """Return the rank that all of a node's inputs have that are known with their batch last, or 0."""
@@ -127,13 +108,10 @@ class _Layout:
         if rule is None or saved < 0:
             return False
         inputs = [self._turn(tensor, rank, node) for tensor in node.inputs]
-        made = _like(node, inputs, rule(node, rank), [_turned(tensor.shape, rank) for tensor in node.outputs])
-        self.nodes.append(made)
-        for before, after in zip(node.outputs, made.outputs, strict=True):
-            dims = (-1, *range(-rank, -1))
-            back = _moved(node, _permute, after, {"dims": dims}, before.shape)
-            self.nodes.append(back)
-            self.same[before] = back.outputs[0]
+        made = self.rewrite.add(node.primitive, inputs, rule(node, rank), at=node)
+        for before, after in zip(node.outputs, made, strict=True):
+            (back,) = self.rewrite.add(_permute, (after,), {"dims": (-1, *range(-rank, -1))}, at=node)
+            self.rewrite.replace(before, back)
             self.last[before] = (after, rank)
         return True
 
@@ -141,39 +119,19 @@ class _Layout:
         """Return an operand of a node with its batch last; one of fewer dimensions broadcasts as it did."""
         if tensor in self.last:
             return self.last[tensor][0]
-        given = self.same.get(tensor, tensor)
+        given = self.rewrite.of(tensor)
         if not tensor.ndim or (tensor.ndim < rank and reader.primitive.kind != "elementwise"):
             return given
         known = self._turned.get((tensor, rank))
         if known is not None:
             return known
-        shape = _turned((*(1,) * (rank - tensor.ndim), *tensor.shape), rank)
         if tensor.ndim < rank:
-            made = _moved(reader, _reshape, given, {"shape": shape}, shape)
+            shape = _turned((*(1,) * (rank - tensor.ndim), *tensor.shape), rank)
+            (made,) = self.rewrite.add(_reshape, (given,), {"shape": shape}, at=reader)
         else:
-            made = _moved(reader, _permute, given, {"dims": (*range(1 - rank, 0), -rank)}, shape)
-        self.nodes.append(made)
-        self._turned[tensor, rank] = made.outputs[0]
-        return made.outputs[0]
-
-
-def _like(node: Node, inputs: Sequence[Tensor], params: Params, shapes: Sequence[Shape]) -> Node:
-    """Return the node on other inputs, with other parameters, whose results have other shapes."""
-    made = Node(node.index, node.primitive, tuple(inputs), dict(params), node.origin)
-    made.outputs = tuple([_result(made, known, shape) for known, shape in zip(node.outputs, shapes, strict=True)])
-    return made
-
-
-def _moved(reader: Node, primitive: Primitive, tensor: Tensor, params: Params, shape: Shape) -> Node:
-    """Return a node beside one that reads it, which gives a tensor's elements in another shape."""
-    made = Node(reader.index, primitive, (tensor,), dict(params), reader.origin)
-    made.outputs = (_result(made, tensor, shape, 0),)
-    return made
-
-
-def _result(node: Node, like: Tensor, shape: Shape, position: int | None = None) -> Tensor:
-    place = like.position if position is None else position
-    return Tensor(node, place, like.dtype, shape, numel(shape), like.requires_grad)
+            (made,) = self.rewrite.add(_permute, (given,), {"dims": (*range(1 - rank, 0), -rank)}, at=reader)
+        self._turned[tensor, rank] = made
+        return made
 
 
 def _turned(sizes: tuple[Any, ...], rank: int) -> tuple[Any, ...]:

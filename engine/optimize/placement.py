@@ -6,12 +6,14 @@ many passes over the whole of it as there are pieces.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from engine.function import Function
 from engine.graph import Node, Tensor
 from engine.operands import CONSTANT
 from engine.ops.slicing import BESIDE, PAD
+from engine.rewrite import Rewrite
 
 
 class Place(NamedTuple):
@@ -22,26 +24,42 @@ class Place(NamedTuple):
     start: int
 
 
-def side_by_side(order: list[Node], wanted: Sequence[Tensor]) -> list[Node]:
-    """Return the nodes of `order` with one node for each sum of padded pieces that do not meet.
+class Piece(NamedTuple):
+    """A tensor, and where it stands."""
 
-    It gives the tensor that the sum gave, so that all that read that stay as they are.
-    """
-    places = {node.outputs[0]: place for node in order if (place := _place(node)) is not None}
+    place: Place
+    tensor: Tensor
+
+
+def side_by_side(function: Function) -> Function:
+    """Return the function with one node for each sum of padded pieces that do not meet."""
+    padded = [node for node in function.nodes if node.primitive is PAD]
+    places = {node.outputs[0]: place for node in padded if (place := _place(node)) is not None}
     if len(places) < 2:
-        return order
-    sums = _sums(order, places)
-    inner = _inner(order, wanted, sums)
-    joined = {node: made for node in sums if node not in inner and (made := _joined(node, places, inner)) is not None}
-    droppable = {*sums, *[tensor.node for tensor in places]}
-    return list(reversed(list(_read([joined.get(node, node) for node in order], wanted, droppable))))
+        return function
+    sums = _sums(function.nodes, places)
+    inner = _inner(function, sums)
+    rewrite = Rewrite(function)
+    for node in function.nodes:
+        pieces = _pieces(node, places, inner) if node in sums and node not in inner else []
+        if pieces:
+            (joined,) = rewrite.add(BESIDE, *_beside(pieces, rewrite), at=node)
+            rewrite.replace(node.outputs[0], joined)
+        else:
+            rewrite.keep(node)
+    return rewrite.function()
+
+
+def _beside(pieces: Sequence[Piece], rewrite: Rewrite) -> tuple[list[Tensor], dict[str, Any]]:
+    """Return the inputs and parameters of the node that writes pieces side by side."""
+    place = pieces[0].place
+    starts = tuple([piece.place.start for piece in pieces])
+    return [rewrite.of(piece.tensor) for piece in pieces], {"axis": place.dim, "size": place.size, "starts": starts}
 
 
 def _place(node: Node) -> Place | None:
-    """Return where a node puts its input among zeros, if it does that, along one dimension."""
-    if node.primitive is not PAD or not node.inputs[0].dtype.is_floating:
-        return None
-    if not _is_zero(node.inputs[1]):
+    """Return where a node that pads puts its input, if that is among zeros and along one dimension."""
+    if not node.inputs[0].dtype.is_floating or not _is_zero(node.inputs[1]):
         return None
     padded = [
         (dim, width) for dim, width in enumerate(node.params["widths"], -len(node.params["widths"])) if any(width)
@@ -71,46 +89,34 @@ def _sums(order: Sequence[Node], places: Collection[Tensor]) -> dict[Node, None]
     return found
 
 
-def _inner(order: Sequence[Node], wanted: Sequence[Tensor], sums: Collection[Node]) -> set[Node]:
+def _inner(function: Function, sums: Collection[Node]) -> set[Node]:
     """Return the sums that nothing but one other sum reads."""
     readers: dict[Node, list[Node | None]] = {node: [] for node in sums}
-    for tensor in wanted:
+    for tensor in function.outputs:
         readers.get(tensor.node, []).append(None)
-    for node in order:
+    for node in function.nodes:
         for tensor in node.inputs:
             if tensor.node in readers:
                 readers[tensor.node].append(node)
     return {node for node, found in readers.items() if len(found) == 1 and found[0] in sums}
 
 
-def _joined(root: Node, places: dict[Tensor, Place], inner: Collection[Node]) -> Node | None:
-    """Return the node that does what a sum and those inside it do, or None where pieces meet."""
-    pieces: list[Tensor] = []
+def _pieces(root: Node, places: Mapping[Tensor, Place], inner: Collection[Node]) -> list[Piece]:
+    """Return the pieces that a sum and those inside it add up, from the first place on, or none where pieces meet."""
+    found: list[Piece] = []
     stack = list(root.inputs)
     while stack:
         tensor = stack.pop()
         if tensor in places:
-            pieces.append(tensor)
+            found.append(Piece(places[tensor], tensor.node.inputs[0]))
         elif tensor.node in inner:
             stack.extend(tensor.node.inputs)
         else:
-            return None
-    found = sorted([(places[padded], padded.node.inputs[0]) for padded in pieces], key=lambda piece: piece[0])
-    dim, size, reached = found[0][0].dim, found[0][0].size, 0
+            return []
+    found.sort(key=lambda piece: piece.place)
+    dim, reached = found[0].place.dim, 0
     for place, tensor in found:
         if place.dim != dim or place.start < reached:
-            return None
+            return []
         reached = place.start + tensor.shape[dim]
-    params = {"axis": dim, "size": size, "starts": tuple(place.start for place, _ in found)}
-    made = Node(root.index, BESIDE, tuple(tensor for _, tensor in found), params, root.origin)
-    made.outputs = root.outputs
-    return made
-
-
-def _read(order: Sequence[Node], wanted: Sequence[Tensor], droppable: Collection[Node]) -> Iterator[Node]:
-    """Yield the nodes from the last to the first, without those of the `droppable` that nothing reads any more."""
-    needed = set(wanted)
-    for node in reversed(order):
-        if node not in droppable or node.outputs[0] in needed:
-            needed.update(node.inputs)
-            yield node
+    return found

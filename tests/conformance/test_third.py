@@ -14,6 +14,7 @@ import engine.ops  # noqa: F401
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import backward
 from engine.execute.numpy import Runner
+from engine.function import Function
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
@@ -85,5 +86,5 @@ def test_the_third_derivative_is_pytorchs(op: str, more: tuple[Any, ...], at: np
             y = None if y is None else mode(y, x)
     found = np.zeros_like(at)
     if y is not None:
-        (found,) = Runner(plan([y])).run({("tensors", "x"): at, ("tensors", "ones"): np.ones_like(at)})
+        (found,) = Runner(plan(Function.of([y]))).run({("tensors", "x"): at, ("tensors", "ones"): np.ones_like(at)})
     assert difference(torch.from_numpy(np.array(found)), expected) is None

@@ -10,13 +10,15 @@ import pytest
 
 from engine.autodiff import sparsity
 from engine.autodiff.forward import pushforward
-from engine.autodiff.reverse import ancestors, backward
+from engine.autodiff.reverse import backward
 from engine.compile import compile as compile_request
 from engine.compiled import Compiled
 from engine.derivation import Derivation
+from engine.function import Function, ancestors
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
+from engine.optimize.order import interleaved
 from engine.plan import plan
 from engine.program import Call, Leaf, Limits, Program
 from engine.requests import (
@@ -333,7 +335,8 @@ def test_products_with_the_hessian_keep_less_than_in_the_order_of_their_making()
         gradient = reverse(loss, x)
         turn = len(derivation.traced.builder.nodes)
         product = forward(gradient, x)
-    given_order = plan([product], boundary=boundary)
-    interleaved = plan([product], boundary=boundary, turn=turn)
-    assert interleaved.peak_bytes < 0.85 * given_order.peak_bytes
-    assert interleaved.code.count == given_order.code.count
+    in_order = Function.of([product])
+    given_order = plan(in_order, boundary=boundary)
+    scheduled = plan(interleaved(in_order, boundary, turn), boundary=boundary)
+    assert scheduled.peak_bytes < 0.85 * given_order.peak_bytes
+    assert scheduled.code.count == given_order.code.count

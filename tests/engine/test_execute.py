@@ -13,6 +13,7 @@ import pytest
 from engine import cores
 from engine.blocked import build
 from engine.execute.numpy import Runner
+from engine.function import Function
 from engine.graph import Tensor
 from engine.operands import LEAF
 from engine.optimize import fuse
@@ -31,7 +32,7 @@ def with_gradients(name: str, sample: Sample) -> tuple[Case, list[Tensor]]:
 def run(case: Case, wanted: Sequence[Tensor], *, fuse: bool = True) -> list[np.ndarray]:
     """Return values of tensors."""
     given = {("tensors", name): value for name, value in case.values.items()}
-    return list(map(np.asarray, Runner(plan(wanted, fuse=fuse)).run({**given, ("seed", ""): np.int64(7)})))
+    return list(map(np.asarray, Runner(plan(Function.of(wanted), fuse=fuse)).run({**given, ("seed", ""): np.int64(7)})))
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_blocks_give_what_single_nodes_give(name: str, sample: Sample) -> None:
 def test_a_run_writes_neither_its_inputs_nor_an_earlier_run_s_results(name: str, sample: Sample) -> None:
     case, wanted = with_gradients(name, sample)
     wanted = [tensor for tensor in wanted if tensor.node.primitive is not LEAF]
-    runner = Runner(plan(wanted))
+    runner = Runner(plan(Function.of(wanted)))
     given = {("tensors", key): value for key, value in case.values.items()} | {("seed", ""): np.int64(7)}
     other = {source: value * 1.001 if value.dtype.kind == "f" else value for source, value in given.items()}
     before = {source: value.copy() for source, value in given.items()}

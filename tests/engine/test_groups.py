@@ -12,6 +12,7 @@ from engine.autodiff.reverse import backward
 from engine.blocked import build
 from engine.compile import derived, ones
 from engine.execute.numpy import Runner
+from engine.function import Function
 from engine.graph import Builder, Node, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
@@ -22,6 +23,7 @@ from engine.plan import plan
 from engine.program import Limits
 from engine.requests import GradientRequest
 from engine.types import float64
+from engine.verify import verify
 from tests.engine.programs import call, given, program
 
 OPS = {name: REGISTRY[name].function for name in REGISTRY}
@@ -35,16 +37,11 @@ def names_of(group: Node | Cluster | Pair) -> list[str]:
     return [node.primitive.name for node in nodes_of(group)]
 
 
-def in_order(*tensors: Tensor) -> list[Node]:
-    """The nodes behind tensors, without their leaves, as they were made."""
-    found: dict[Node, None] = {}
-    left = [tensor.node for tensor in tensors]
-    while left:
-        node = left.pop()
-        if node.inputs:
-            found[node] = None
-            left.extend(tensor.node for tensor in node.inputs)
-    return sorted(found, key=lambda node: node.index)
+def running(*tensors: Tensor) -> Function:
+    """Return the function of tensors to which constants are given, as plans group it."""
+    whole = Function.of(tensors)
+    constants = [node.outputs[0] for node in whole.nodes if not node.inputs]
+    return Function((*constants, *whole.inputs), tensors, tuple([node for node in whole.nodes if node.inputs]))
 
 
 def test_views_before_and_behind_a_cluster_are_not_part_of_it() -> None:
@@ -54,7 +51,7 @@ def test_views_before_and_behind_a_cluster_are_not_part_of_it() -> None:
         product = OPS["reshape"](other, (300, 400, 1))
         mask = OPS["sin"](first) * OPS["reshape"](product, (300, 400))
         turned = OPS["transpose"](OPS["reshape"](mask, (300, 20, 20)), 1, 2)
-    groups = fused(in_order(turned))
+    groups = fused(running(turned))
     assert list(map(names_of, groups)) == [
         ["_reshape"],
         ["_reshape"],
@@ -68,7 +65,7 @@ def test_views_that_a_cluster_reads_itself_stay_inside() -> None:
     with building(Builder(Limits())):
         a = leaf(("tensors", "a"), float64, (300, 400))
         result = OPS["exp"](OPS["reshape"](OPS["sin"](a), (300, 20, 20)))
-    assert list(map(names_of, fused(in_order(result)))) == [["sin", "_reshape", "exp"]]
+    assert list(map(names_of, fused(running(result)))) == [["sin", "_reshape", "exp"]]
 
 
 STEPS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
@@ -116,7 +113,10 @@ def test_a_graph_gives_the_same_however_it_is_grouped(seed: int, monkeypatch: py
             found.append(STEPS[name](found[one], found[other], row))
         loss = OPS["sum"](found[-1]) + OPS["sum"](found[-3])
         wanted = [loss, *[gradient for gradient in backward([(loss, ones(loss))], leaves) if gradient is not None]]
-    single, grouped = (Runner(plan(wanted, fuse=way)).run(given(values)) for way in (False, True))
+    whole = running(*wanted)
+    groups = paired(fused(whole))
+    verify(Function(whole.inputs, whole.outputs, tuple([node for group in groups for node in nodes_of(group)])))
+    single, grouped = (Runner(plan(Function.of(wanted), fuse=way)).run(given(values)) for way in (False, True))
     for one, other in zip(single, grouped, strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-9, atol=1e-11)
 
@@ -171,7 +171,7 @@ def test_products_that_need_one_another_are_no_pair() -> None:
         first = OPS["matmul"](a, a)
         second = OPS["matmul"](first, a)
         third = OPS["matmul"](OPS["transpose"](second, 0, 1), first)
-    groups = paired(in_order(third))
+    groups = paired(running(third).nodes)
     assert all(isinstance(group, Node) for group in groups)
     seen: set[Tensor] = {a}
     for group in groups:
@@ -187,9 +187,9 @@ def test_a_pair_gives_what_its_products_give_and_runs_when_both_can() -> None:
         a, b, c, d = (leaf(("tensors", name), float64, (200, 200)) for name in "abcd")
         products = [OPS["matmul"](a, b), OPS["matmul"](OPS["transpose"](c, 0, 1), d), OPS["matmul"](b, c)]
         wanted = [*products, OPS["matmul"](products[0], products[1])]
-    groups = paired(in_order(*wanted))
+    groups = paired(running(*wanted).nodes)
     assert [len(nodes_of(group)) for group in groups].count(2) == 2
-    found = Runner(plan(wanted)).run(given(values))
+    found = Runner(plan(Function.of(wanted))).run(given(values))
     first, second = values["a"] @ values["b"], values["c"].T @ values["d"]
     for one, other in zip(found, [first, second, values["b"] @ values["c"], first @ second], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)

@@ -9,6 +9,7 @@ import pytest
 
 from engine.compile import compile as compile_request
 from engine.execute.numpy import Runner
+from engine.function import Function
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
@@ -35,7 +36,7 @@ def test_what_gives_what_it_reads_is_left_out(name: str) -> None:
         x = leaf(("tensors", "x"), float64, VALUES.shape)
         same = SAME[name](x)
         wanted = [same, OPS["exp"](same)]
-    made = plan(wanted)
+    made = plan(Function.of(wanted))
     assert [node.primitive.name for unit in made.units for node in unit.nodes][-1:] == ["exp"]
     found = Runner(made).run({("tensors", "x"): VALUES})
     np.testing.assert_array_equal(np.signbit(found[0]), np.signbit(VALUES))
@@ -64,7 +65,7 @@ def test_signs_are_moved_without_changing_a_bit(name: str, dtype: DType) -> None
     ours, theirs = OPPOSITES[name]
     with building(Builder(Limits())):
         wanted = ours(*[leaf(("tensors", key), dtype, x.shape) for key in "xy"])
-    (found,) = Runner(plan([wanted])).run({("tensors", key): value for key, value in values.items()})
+    (found,) = Runner(plan(Function.of([wanted]))).run({("tensors", key): value for key, value in values.items()})
     with np.errstate(all="ignore"):
         expected = theirs(values["x"], values["y"])
     known = ~np.isnan(expected)

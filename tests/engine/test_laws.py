@@ -17,9 +17,10 @@ import pytest
 import engine.ops  # noqa: F401
 from engine.autodiff.batching import batched
 from engine.autodiff.forward import pushforward
-from engine.autodiff.reverse import ancestors, backward
+from engine.autodiff.reverse import backward
 from engine.errors import OpError, ValueFault
 from engine.execute.numpy import WARM, Runner
+from engine.function import Function, ancestors
 from engine.graph import Builder, Node, Tensor, building
 from engine.lowering import lowered
 from engine.op import REGISTRY
@@ -54,7 +55,7 @@ class Case:
         """Return the values of tensors, some leaves changed."""
         given: dict[tuple[str, str], Any] = {("tensors", n): v for n, v in {**self.values, **changed}.items()}
         given["seed", ""] = np.int64(7)
-        return list(map(np.asarray, Runner(plan(wanted)).run(given)))
+        return list(map(np.asarray, Runner(plan(Function.of(wanted))).run(given)))
 
 
 def traced(name: str, sample: Sample, dtype: str = "float64") -> Case:
@@ -246,7 +247,7 @@ def test_however_often_a_plan_runs_its_bits_are_the_same(name: str, sample: Samp
     """Walking the steps, straight-line code and each node by itself differ in speed alone."""
     case = traced(name, sample)
     wanted = [*case.results, *gradients(case, recorded(case), np.random.default_rng(10))[0].values()]
-    runner, single = Runner(plan(wanted)), Runner(plan(wanted, fuse=False))
+    runner, single = Runner(plan(Function.of(wanted))), Runner(plan(Function.of(wanted), fuse=False))
     given: dict[tuple[str, str], Any] = {("tensors", key): value for key, value in case.values.items()}
     given["seed", ""] = np.int64(7)
     walked = runner.run(given)

@@ -12,6 +12,7 @@ from engine.autodiff.batching import batched
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import backward
 from engine.execute.numpy import Runner
+from engine.function import Function
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
@@ -76,9 +77,9 @@ def test_values_and_derivatives_are_the_same(
     name: str, values: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensors = wanted(name, values)
-    found = run(plan(tensors), values)
+    found = run(plan(Function.of(tensors)), values)
     monkeypatch.setattr(layout, "CONVOLUTIONS", frozenset())
-    expected = run(plan(tensors), values)
+    expected = run(plan(Function.of(tensors)), values)
     for tensor, one, other in zip(tensors, found, expected, strict=True):
         assert one.shape == tensor.shape
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
@@ -90,7 +91,7 @@ def permutations(network: Network, values: dict[str, np.ndarray]) -> int:
         x, v, w = (leaf(("tensors", key), float64, values[key].shape, requires_grad=key != "x") for key in "xvw")
         loss = OPS["sum"](network(x, v, w))
         gradients = backward([(loss, OPS["ones"]())], [v, w])
-        made = plan([loss, *[gradient for gradient in gradients if gradient is not None]])
+        made = plan(Function.of([loss, *[gradient for gradient in gradients if gradient is not None]]))
     return sum(node.primitive.name == "_permute" for unit in made.units for node in unit.nodes)
 
 

@@ -17,6 +17,7 @@ from engine.autodiff.batching import batched
 from engine.blocked import build
 from engine.compile import compile as compile_request
 from engine.execute.numpy import Runner
+from engine.function import Function
 from engine.graph import Builder, building
 from engine.op import REGISTRY
 from engine.operands import leaf
@@ -62,7 +63,7 @@ def test_many_samples_and_their_gradients_fit_the_bound(
                 tensor = case.leaves[key]
                 mapped[tensor] = leaf(("many", key), tensor.dtype, (MANY, *tensor.shape))
                 given["many", key] = np.ascontiguousarray(np.broadcast_to(value, (MANY, *value.shape)))
-        made = plan(batched(wanted, mapped, MANY))
+        made = plan(Function.of(batched(wanted, mapped, MANY)))
     assert measured(made, given) <= made.peak_bytes + BUFFERS
 
 
@@ -77,7 +78,8 @@ def test_a_matrix_that_all_samples_share_counts_once(shape: Shape, dtype: DType)
     with building(Builder(Limits())):
         shared, own = leaf(("tensors", "shared"), dtype, (50, 60)), leaf(("tensors", "own"), dtype, shape)
         product = REGISTRY["matmul"].function(*((shared, own) if shape[0] == 60 else (own, shared)))
-        made = plan(batched([product], {own: leaf(("many", "own"), dtype, (MANY, *shape))}, MANY))
+        mapped = {own: leaf(("many", "own"), dtype, (MANY, *shape))}
+        made = plan(Function.of(batched([product], mapped, MANY)))
     assert measured(made, given) <= made.peak_bytes + BUFFERS
     assert dtype is float16 or made.peak_bytes < MANY * shared.numel * dtype.itemsize
 
@@ -91,7 +93,7 @@ def kept(wanted: str) -> tuple[int, list[np.ndarray]]:
         product = REGISTRY["matmul"].function(a, b)
         result = REGISTRY["exp"].function(product * 0.01) + product
         others = {"nothing": [], "product": [product], "view": [REGISTRY["t"].function(product)]}[wanted]
-    made = plan([result, *others])
+    made = plan(Function.of([result, *others]))
     given = {("tensors", key): value for key, value in values.items()}
     found = Runner(made).run(given)
     expected = values["a"] @ values["b"]

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from engine.autodiff.reverse import ancestors
+from engine.function import ancestors
 from engine.graph import Builder, Tensor, building
 from engine.operands import leaf
 from engine.program import Limits

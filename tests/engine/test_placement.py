@@ -10,6 +10,7 @@ import pytest
 from engine.autodiff.batching import batched
 from engine.autodiff.reverse import backward
 from engine.execute.numpy import Runner
+from engine.function import Function
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
@@ -51,7 +52,7 @@ def planned(pieces: Pieces, lead: tuple[int, ...] = ()) -> tuple[Plan, dict[tupl
         (found,) = backward(roots, [x])
         assert found is not None
         wanted = batched([found], mapped, *lead) if lead else [found]
-        return plan(wanted), values
+        return plan(Function.of(wanted)), values
 
 
 def names(made: Plan) -> list[str]:
@@ -64,7 +65,7 @@ def test_pieces_that_do_not_meet_are_written_at_once(
     name: str, lead: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, values = planned(JOINED[name], lead)
-    monkeypatch.setattr("engine.plan.side_by_side", lambda order, wanted: order)
+    monkeypatch.setattr("engine.plan.REWRITES", ())
     plain, _ = planned(JOINED[name], lead)
     assert names(made).count("_beside") == 1
     assert not {"_pad", "_add"} & set(names(made))
@@ -85,7 +86,7 @@ def test_what_is_read_elsewhere_stays_beside_the_sum() -> None:
         first, second = OPS["pad"](x, (0, 2)), OPS["pad"](y, (2, 0))
         total = first + second
         wanted = [total, OPS["exp"](total), OPS["exp"](second)]
-    made = plan(wanted)
+    made = plan(Function.of(wanted))
     assert sorted(names(made)) == ["_beside", "_pad", "exp", "exp"]
     values = {("tensors", "x"): np.array([1.0, 2.0]), ("tensors", "y"): np.array([3.0, 4.0])}
     joined, grown, other = Runner(made).run(values)

@@ -16,6 +16,7 @@ from engine.derivation import Derivation
 from engine.errors import DeadlineExceeded, ValueFault
 from engine.execute import numpy as executor
 from engine.execute.numpy import Runner
+from engine.function import Function
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
@@ -30,7 +31,7 @@ OPS = {name: REGISTRY[name].function for name in REGISTRY}
 
 def values_of(wanted: list[Tensor], given: dict[str, np.ndarray], *, fuse: bool) -> list[np.ndarray]:
     """Run a plan."""
-    made = plan(wanted, fuse=fuse)
+    made = plan(Function.of(wanted), fuse=fuse)
     return list(map(np.asarray, Runner(made).run({("tensors", name): value for name, value in given.items()})))
 
 
@@ -105,7 +106,7 @@ def test_a_cluster_is_not_moved_past_what_it_needs() -> None:
         first = OPS["exp"](a)
         total = OPS["sum"](first)
         second = first / total
-    groups = fused([first.node, total.node, second.node])
+    groups = fused(Function((a,), (second,), (first.node, total.node, second.node)))
     seen: set[Tensor] = set()
     for group in groups:
         nodes = group.nodes if isinstance(group, Cluster) else [group]
