@@ -205,7 +205,7 @@ def step_cost(nodes: Iterable[Node], inputs: Iterable[Tensor], outputs: Iterable
     work = sum(map(flops, listed))
     if all(node.primitive.view and not node.primitive.may_copy for node in listed):
         return Cost(work)
-    return Cost(work, sum(map(size, inputs)), sum(map(size, outputs)))
+    return Cost(work, sum(map(stored_size, inputs)), sum(map(size, outputs)))
 
 
 def flops(node: Node) -> int:
@@ -243,6 +243,17 @@ def _additions(node: Node) -> int:
 def size(tensor: Tensor) -> int:
     """Return the bytes of a tensor."""
     return tensor.numel * tensor.dtype.itemsize
+
+
+def stored(tensor: Tensor) -> int:
+    """Return the elements that a tensor has in memory: what broadcasting repeats is there once."""
+    node = tensor.node
+    return node.inputs[0].numel if node.primitive.broadcasts and node.inputs else tensor.numel
+
+
+def stored_size(tensor: Tensor) -> int:
+    """Return the bytes of the elements that a tensor has in memory."""
+    return stored(tensor) * tensor.dtype.itemsize
 
 
 def workspace(node: Node) -> int:

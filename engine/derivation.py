@@ -17,7 +17,7 @@ from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep, numbers
 from engine.dag import Dag
 from engine.errors import Fault, GraphError, OpError, Path
 from engine.function import Function, ancestors
-from engine.graph import Tensor, building
+from engine.graph import Tensor, building, check_elements
 from engine.lookup import Lookup
 from engine.operands import LEAF, as_tensor, leaf
 from engine.ops.movement import permuted
@@ -162,6 +162,8 @@ class Derivation:
         found = self._finished([*results.values(), *(watches.tensors if watches else ())])
         final = dict(zip(results, found, strict=False))
         watched = found[len(results) :]
+        for tensor in found:
+            check_elements(tensor.shape, self.limits.elements)  # a view takes memory when it is read as a whole
         for name, given in (accumulate or {}).items():
             before = leaf(("accumulate", name), given.dtype, given.shape)
             gradient = final["gradients", name]

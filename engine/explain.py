@@ -14,7 +14,7 @@ from typing import Any
 from engine.autodiff.batching import batched
 from engine.compile import derived
 from engine.compiled import Compiled, Sweep
-from engine.cost import Cost, size, step_cost
+from engine.cost import Cost, size, step_cost, stored
 from engine.derivation import Derivation
 from engine.estimate import runs
 from engine.graph import Node, Tensor, building
@@ -179,7 +179,7 @@ def _limits(derivation: Derivation, compiled: Compiled) -> dict[str, Any]:
     limits = derivation.limits
     needed = {
         "bytes": (compiled.peak_bytes, limits.bytes),
-        "elements": (max((tensor.numel for tensor in tensors), default=0), limits.elements),
+        "elements": (max(map(stored, tensors), default=0), limits.elements),
         "nodes": (len(derivation.traced.builder.nodes), limits.nodes),
         "rank": (max((tensor.ndim for tensor in tensors), default=0), limits.rank),
     }

@@ -219,7 +219,7 @@ class Builder:
         for dtype, shape in types:
             count = sizes.get(shape)
             if count is None:
-                count = sizes[shape] = self._checked(shape)
+                count = self._counted(shape, stored=not primitive.view or primitive.may_copy)
             made += (Tensor(node, len(made), dtype, shape, count, requires and dtype.is_differentiable),)
         node.outputs = made
         nodes.append(node)
@@ -241,22 +241,43 @@ class Builder:
             node = self.nodes.pop()
             node.inputs = node.outputs = ()
 
-    def _checked(self, shape: Shape) -> int:
-        """Return the number of elements of a shape that is inside the limits."""
+    def _counted(self, shape: Shape, *, stored: bool) -> int:
+        """Return the number of elements of a shape. Raises OpError over a limit.
+
+        A view takes no memory of its own: it may repeat elements beyond the limit that holds for what is `stored`.
+        """
         if len(shape) > self._limits.rank:
             raise OpError(
                 "rank_limit",
                 f"a tensor of {len(shape)} dimensions is over the limit of {self._limits.rank}",
                 "Merge dimensions with reshape or flatten.",
             )
-        count = prod([size for size in shape if size])  # an empty array has strides too: they must not overflow
-        if count > self._limits.elements:
-            raise OpError(
-                "elements_limit",
-                f"a tensor of shape {list(shape)} spans {count} elements, over the limit of {self._limits.elements}",
-                "Use smaller tensors, or ask the operator of the server for a higher limit.",
-            )
-        return prod(shape)
+        count = prod(shape)
+        if spanned(shape) <= self._limits.elements:
+            self._sizes[shape] = count
+        else:
+            check_elements(shape, self._limits.elements if stored else MOST_ELEMENTS)
+        return count
+
+
+MOST_ELEMENTS = 2**58
+"""Elements that any array can span, views included: NumPy counts their bytes in 63 bits."""
+
+
+def spanned(shape: Shape) -> int:
+    """Return the elements that strides of a shape span: an empty array has strides too, which must not overflow."""
+    return prod([size for size in shape if size])
+
+
+def check_elements(shape: Shape, limit: int) -> None:
+    """Raise OpError where a tensor of a shape spans more elements than the limit."""
+    count = spanned(shape)
+    if count > limit:
+        raise OpError(
+            "elements_limit",
+            f"a tensor of shape {list(shape)} spans {count} elements, over the limit of {limit}",
+            "Use smaller tensors, or ask the operator of the server for a higher limit.",
+        )
 
 
 _current: ContextVar[Builder] = ContextVar("builder")

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from engine.cost import Cost, flops, size
+from engine.cost import Cost, flops, size, stored_size
 from engine.graph import Node, Tensor
 from engine.lowering import Kernel
 
@@ -158,7 +158,7 @@ def cost_of(units: Sequence[Unit]) -> Cost:
             work += flops(node)
         if not unit.view:
             for tensor in unit.inputs:
-                read += tensor.numel * tensor.dtype.itemsize
+                read += stored_size(tensor)
             for tensor in unit.outputs:
                 written += tensor.numel * tensor.dtype.itemsize
     return Cost(work, read, written)

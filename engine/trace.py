@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import Fault, GraphError, OpError, Path, did_you_mean
-from engine.graph import Builder, Tensor, building
+from engine.graph import Builder, Tensor, building, check_elements
 from engine.op import REGISTRY, Op
 from engine.operands import leaf
 from engine.ops.autograd import detached, marked
@@ -42,12 +42,19 @@ class Trace:
     """A typed program: its builder, every named tensor, the leaves as given, and the calls in the order they run."""
 
     program: Program
+    limits: Limits
     builder: Builder
     marks: frozenset[str] = frozenset()
     names: dict[str, Tensor] = field(default_factory=dict)
     calls: list[TracedCall] = field(default_factory=list)
     reads: list[list[str]] = field(default_factory=list)
     """The names that each call of the program reads."""
+
+    def check_elements(self, results: Iterable[Tensor]) -> None:
+        """Raise OpError where a named result has more elements than the limit, also one that is a view."""
+        for result in results:
+            if result.numel > self.limits.elements:
+                check_elements(result.shape, self.limits.elements)
 
     def unconsumed(self) -> list[str]:
         """Return the names of the outputs that no op consumes, in order."""
@@ -63,7 +70,8 @@ def trace(
     `marks` names the results that something is differentiated by: they are not merged with others of the same value.
     """
     faults: list[Fault] = []
-    traced = Trace(program, Builder(limits, program.dtype if program.dtype.is_floating else float64, deadline), marks)
+    default = program.dtype if program.dtype.is_floating else float64
+    traced = Trace(program, limits, Builder(limits, default, deadline), marks)
     with building(traced.builder):
         for name, given in program.tensors.items():
             _trace_leaf(traced, name, given, faults)
@@ -253,6 +261,7 @@ def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
         positional, named = op.signature.call(arguments)
         made = op.function(*positional, **named)
         results = tuple(made) if isinstance(made, tuple | list) else (made,)
+        traced.check_elements(results)
         if call.no_grad:
             results = tuple(map(detached, results))
         names = _named(call, isinstance(made, tuple | list), len(results))

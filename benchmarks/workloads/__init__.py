@@ -14,6 +14,7 @@ from benchmarks.workloads.first_call import first_call
 from benchmarks.workloads.hessian import hessian
 from benchmarks.workloads.lenet import lenet
 from benchmarks.workloads.mlp import mlp, per_sample
+from benchmarks.workloads.powers import powers
 from benchmarks.workloads.transformer import transformer
 from benchmarks.workloads.tutorial import tutorial
 
@@ -73,6 +74,15 @@ CATALOGUE = (
         time=(Target(0.6, ("jax",)), Target(0.4, ("torch",))),
         rtol=SINGLE,
         note="as with 1 M; XLA's time varies from run to run, from 16 to 24 ms",
+    ),
+    Workload(
+        "powers_1m",
+        "sum(a ** b) of bases of both signs, whole exponents in a tensor, 1 M float32",
+        powers,
+        small={"size": 40},
+        full={"size": 1_000_000},
+        time=(Target(0.5, ("numpy",)),),
+        rtol=SINGLE,
     ),
     Workload(
         "transformer",

@@ -1,0 +1,40 @@
+"""The sum of a ** b, where bases have both signs and exponents are whole numbers in a tensor, in single precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import by_jax, by_torch
+from benchmarks.workload import Case, Run, call, normal, program, value_and_gradients
+from engine.requests import GradientRequest
+
+WRT = ("a",)
+
+
+def powers(size: int) -> Case:
+    """Return the case with tensors of `size` elements."""
+    draw = normal(3, "float32")
+    values = {"a": draw(size), "b": np.round(np.abs(2 * draw(size)))}
+    calls = (call("pow", "a", "b", output="powers"), call("sum", "powers", output="loss"))
+    peers = {
+        "numpy": lambda: _straight_line(**values),
+        "torch": by_torch(_loss, values, WRT),
+        "jax": by_jax(lambda jax, *arrays: _loss(jax.numpy, *arrays), values, WRT),
+    }
+    return Case(program(values, WRT, calls, "float32"), GradientRequest(), values, value_and_gradients(WRT), peers)
+
+
+def _straight_line(a: Any, b: Any) -> Run:
+    """Return the value and the derivative by the base, as NumPy computes them."""
+
+    def run() -> Sequence[Any]:
+        return np.power(a, b).sum(), b * np.power(a, b - 1)
+
+    return run
+
+
+def _loss(numpy: Any, a: Any, b: Any) -> Any:
+    return (a**b).sum()
