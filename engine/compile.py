@@ -7,13 +7,16 @@ and plans the result. What it returns holds no values: it can be cached by struc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from engine.autodiff.forward import pushforward, zeros
-from engine.autodiff.passes import Passes, choose
+from engine.autodiff.passes import Passes, passes
 from engine.autodiff.reverse import Edge, backward
 from engine.compiled import Block, Compiled, Place
 from engine.derivation import Derivation
+from engine.errors import GraphError
+from engine.estimate import STEP_S, estimate
 from engine.graph import Tensor
 from engine.operands import constant
 from engine.ops.movement import expanded
@@ -45,9 +48,39 @@ def compile(program: Program, request: Request, limits: Limits, deadline: float 
 def derived(
     program: Program, request: Request, limits: Limits, deadline: float | None = None
 ) -> tuple[Derivation, Compiled]:
-    """Return the compiled request, however much memory it takes, with what is known of it besides."""
+    """Return the compiled request, however much memory it takes, and the derivation that made it."""
+    if isinstance(request, JacobianRequest) and request.mode == "auto":
+        return _cheaper(program, request, limits, deadline)
     derivation = Derivation(program, request, limits, deadline)
     return derivation, _DERIVATIVES[type(request)](derivation, request)
+
+
+def _cheaper(
+    program: Program, request: JacobianRequest, limits: Limits, deadline: float | None
+) -> tuple[Derivation, Compiled]:
+    """Return the Jacobian in the mode that is predicted to take less time, of those within the limits.
+
+    The number of passes decides only between times that differ by less than a step. It does not tell the time: under
+    vmap a pass for an input that all samples share costs less than one for an input of each sample, and a pass of one
+    input runs only the nodes that depend on it.
+    """
+    found: list[tuple[Derivation, Compiled]] = []
+    faults: list[GraphError] = []
+    for mode in ("reverse", "forward"):
+        try:
+            found.append(derived(program, replace(request, mode=mode), limits, deadline))
+        except GraphError as error:
+            faults.append(error)
+    if not found:
+        raise faults[0]
+    fitting = [made for made in found if made[1].peak_bytes <= limits.bytes] or found[:1]
+    seconds = {derivation: estimate(compiled).seconds for derivation, compiled in fitting}
+    close = [made for made in fitting if seconds[made[0]] < min(seconds.values()) + STEP_S]
+    best = min(close, key=lambda made: made[1].passes)
+    for derivation, _ in found:
+        if derivation is not best[0]:
+            derivation.let_go()
+    return best
 
 
 def _forward(derivation: Derivation, request: ForwardRequest) -> Compiled:
@@ -122,8 +155,9 @@ def _jacobian(derivation: Derivation, request: JacobianRequest) -> Compiled:
     with derivation.deriving():
         outputs, inputs = list(map(lookup.tensor, names)), list(map(lookup.tensor, targets))
         derivation.values({("outputs", name): tensor for name, tensor in zip(names, outputs, strict=True)})
-        plan = choose(outputs, inputs, request.mode)
-        if plan.mode == "forward":
+        assert request.mode != "auto"
+        plan = passes(outputs, inputs, request.mode)
+        if request.mode == "forward":
             derivation.tangents_follow()
             for target, wrt in zip(targets, inputs, strict=True):
                 places = [("jacobian", name, target) for name in names]
@@ -134,9 +168,7 @@ def _jacobian(derivation: Derivation, request: JacobianRequest) -> Compiled:
     return derivation.compiled(("outputs", "jacobian"))
 
 
-def _columns(
-    derivation: Derivation, outputs: list[Tensor], wrt: Tensor, places: Sequence[Place], passes: Passes
-) -> None:
+def _columns(derivation: Derivation, outputs: list[Tensor], wrt: Tensor, places: Sequence[Place], plan: Passes) -> None:
     """Add the sweep that finds the derivatives of outputs by one input, a column for each direction of the input."""
     direction = derivation.stand_in(wrt)
     found = pushforward(outputs, {wrt: direction})
@@ -145,13 +177,11 @@ def _columns(
         if tangent is None:
             derivation.zero(place, output.shape + wrt.shape, output.dtype)
         else:
-            blocks.append((Block(place, "columns", output.shape, wrt.shape, passes.pattern(output, wrt)), tangent))
-    derivation.sweep(direction, blocks, passes.colours(wrt))
+            blocks.append((Block(place, "columns", output.shape, wrt.shape, plan.pattern(output, wrt)), tangent))
+    derivation.sweep(direction, blocks, plan.colours(wrt))
 
 
-def _rows(
-    derivation: Derivation, output: Tensor, inputs: list[Tensor], places: Sequence[Place], passes: Passes
-) -> None:
+def _rows(derivation: Derivation, output: Tensor, inputs: list[Tensor], places: Sequence[Place], plan: Passes) -> None:
     """Add the sweep that finds the derivatives of one output by inputs, a row for each direction of the output."""
     direction = derivation.stand_in(output)
     found = backward([(output, direction)], inputs)
@@ -160,8 +190,8 @@ def _rows(
         if cotangent is None:
             derivation.zero(place, output.shape + wrt.shape, output.dtype)
         else:
-            blocks.append((Block(place, "rows", output.shape, wrt.shape, passes.pattern(output, wrt)), cotangent))
-    derivation.sweep(direction, blocks, passes.colours(output))
+            blocks.append((Block(place, "rows", output.shape, wrt.shape, plan.pattern(output, wrt)), cotangent))
+    derivation.sweep(direction, blocks, plan.colours(output))
 
 
 def _hessian(derivation: Derivation, request: HessianRequest) -> Compiled:
@@ -173,10 +203,10 @@ def _hessian(derivation: Derivation, request: HessianRequest) -> Compiled:
         assert name is not None
         inputs = list(map(lookup.tensor, targets))
         gradients = _gradients_of(derivation, name, targets)
-        passes = choose(gradients, inputs, "forward")
+        plan = passes(gradients, inputs, "forward")
         derivation.tangents_follow()
         for target, wrt in zip(targets, inputs, strict=True):
-            _columns(derivation, gradients, wrt, [("hessian", row, target) for row in targets], passes)
+            _columns(derivation, gradients, wrt, [("hessian", row, target) for row in targets], plan)
     return derivation.compiled(("outputs", "gradients", "hessian"), roots=(name,))
 
 

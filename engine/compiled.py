@@ -168,6 +168,11 @@ class Compiled:
         return sum(sweep.plan.code.count for sweep in self.sweeps)
 
     @property
+    def passes(self) -> int:
+        """The number of directions of a Jacobian: of all sweeps together."""
+        return sum(sweep.basis.count for sweep in self.sweeps if sweep.basis is not None)
+
+    @property
     def peak_bytes(self) -> int:
         """A bound on the memory that a run holds at once: a Jacobian's blocks are assembled from as many elements."""
         blocks = sum(sweep.block_bytes for sweep in self.sweeps)

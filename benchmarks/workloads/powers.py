@@ -21,8 +21,8 @@ def powers(size: int) -> Case:
     calls = (call("pow", "a", "b", output="powers"), call("sum", "powers", output="loss"))
     peers = {
         "numpy": lambda: _straight_line(**values),
-        "torch": by_torch(_loss, values, WRT),
-        "jax": by_jax(lambda jax, *arrays: _loss(jax.numpy, *arrays), values, WRT),
+        "torch": by_torch(lambda _, *tensors: _loss(*tensors), values, WRT),
+        "jax": by_jax(lambda _, *arrays: _loss(*arrays), values, WRT),
     }
     return Case(program(values, WRT, calls, "float32"), GradientRequest(), values, value_and_gradients(WRT), peers)
 
@@ -36,5 +36,5 @@ def _straight_line(a: Any, b: Any) -> Run:
     return run
 
 
-def _loss(numpy: Any, a: Any, b: Any) -> Any:
+def _loss(a: Any, b: Any) -> Any:
     return (a**b).sum()

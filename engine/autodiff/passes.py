@@ -33,14 +33,8 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Passes:
-    """The mode of a Jacobian; for sparse blocks, their patterns and the colours of directions that share a pass.
+    """The patterns of sparse blocks, and the colours of directions that share a pass."""
 
-    `needed` is how many directions there are, `uncoloured` how many there would be without colours.
-    """
-
-    mode: Literal["forward", "reverse"]
-    uncoloured: int
-    needed: int
     _patterns: Mapping[tuple[Tensor, Tensor], Pattern] = field(default_factory=dict)
     _colours: Mapping[Tensor, Array] = field(default_factory=dict)
 
@@ -53,20 +47,16 @@ class Passes:
         return self._colours.get(direction)
 
 
-def choose(outputs: Sequence[Tensor], inputs: Sequence[Tensor], mode: str) -> Passes:
-    """Return how to find the Jacobian of outputs by inputs: as asked, or with the fewer passes."""
+def passes(outputs: Sequence[Tensor], inputs: Sequence[Tensor], mode: Literal["forward", "reverse"]) -> Passes:
+    """Return how a mode finds the Jacobian of outputs by inputs."""
     found = sparsity.pattern(outputs, inputs)
-    ways = []
-    if mode != "reverse":
-        ways.append(_forward(outputs, inputs, found))
-    if mode != "forward":
-        ways.insert(0, _reverse(outputs, inputs, found))
-    return min(ways, key=lambda way: way.needed)
+    return (_forward if mode == "forward" else _reverse)(outputs, inputs, found)
 
 
 def _forward(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array | None) -> Passes:
     """Colour the columns of each input."""
-    colours, patterns = {}, {}
+    colours: dict[Tensor, Array] = {}
+    patterns: dict[tuple[Tensor, Tensor], Pattern] = {}
     for wrt, columns in zip(inputs, _parts(inputs), strict=True):
         own = None if found is None else _worthwhile(found[:, columns])
         if own is not None and found is not None:
@@ -74,12 +64,13 @@ def _forward(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array |
             for output, rows in zip(outputs, _parts(outputs), strict=True):
                 row, column = _nonzeros(found[rows, columns])
                 patterns[output, wrt] = Pattern(row, column, own[column])
-    return _passes("forward", inputs, colours, patterns)
+    return Passes(patterns, colours)
 
 
 def _reverse(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array | None) -> Passes:
     """Colour the rows of each output."""
-    colours, patterns = {}, {}
+    colours: dict[Tensor, Array] = {}
+    patterns: dict[tuple[Tensor, Tensor], Pattern] = {}
     for output, rows in zip(outputs, _parts(outputs), strict=True):
         own = None if found is None else _worthwhile(found[rows].T)
         if own is not None and found is not None:
@@ -87,7 +78,7 @@ def _reverse(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array |
             for wrt, columns in zip(inputs, _parts(inputs), strict=True):
                 row, column = _nonzeros(found[rows, columns])
                 patterns[output, wrt] = Pattern(row, column, own[row])
-    return _passes("reverse", outputs, colours, patterns)
+    return Passes(patterns, colours)
 
 
 def _parts(tensors: Sequence[Tensor]) -> list[slice]:
@@ -106,17 +97,6 @@ def _nonzeros(block: Array) -> tuple[Array, Array]:
     """Return the rows and columns of what is true."""
     rows, columns = np.nonzero(block)
     return rows.astype(np.int32), columns.astype(np.int32)  # blocks have fewer than 2^31 elements
-
-
-def _passes(
-    mode: Literal["forward", "reverse"],
-    directions: Sequence[Tensor],
-    colours: Mapping[Tensor, Array],
-    patterns: Mapping[tuple[Tensor, Tensor], Pattern],
-) -> Passes:
-    uncoloured = sum(direction.numel for direction in directions)
-    needed = sum(count_of(colours[direction]) if direction in colours else direction.numel for direction in directions)
-    return Passes(mode, uncoloured, needed, patterns, colours)
 
 
 def count_of(colours: Array) -> int:
