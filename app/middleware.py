@@ -41,13 +41,13 @@ class Observation:
             return
         path = scope.get("raw_path", b"").decode("latin-1")
         exchange = Exchange(scope["method"], path, _header(scope, b"x-request-id"))
-        self.metrics.inflight += 1
+        self.metrics.inflight.inc()
         # A HEAD is answered as the GET it stands for; the server sends no body for it.
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
             await self._answer(exchange, inner, receive, _Sending(exchange, send))
         finally:
-            self.metrics.inflight -= 1
+            self.metrics.inflight.dec()
             exchange.route = getattr(inner.get("route"), "path", exchange.route)
             exchange.report(self.metrics, self.access)
 

@@ -52,7 +52,7 @@ class Services:
         evaluator = Evaluator(settings, graphs)
         return cls(
             settings=settings,
-            metrics=Metrics(),
+            metrics=Metrics(store.usage),
             access=AccessLog(settings),
             readiness=Readiness(),
             places=Places(settings.concurrency + settings.queue),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app.errors import Busy, StoreUnavailable
+from app.errors import Busy
 from app.routes.negotiation import JSON, accepts
 from app.schemas.description import HEALTH, LIMITS, content, problems
 from app.services import services_of
@@ -82,8 +80,4 @@ async def limits(request: Request) -> JSONResponse:
 )
 async def metrics(request: Request) -> Response:
     """Show counters in Prometheus' text format. Those of the store are left out while it is not available."""
-    services = services_of(request.app)
-    with suppress(StoreUnavailable):
-        usage = services.store.usage()
-        services.metrics.stored(usage.graphs, usage.bytes)
-    return Response(services.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    return Response(services_of(request.app).metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from app.main import create_app
 from app.settings import Settings
 from tests.app.client import Client, client_of
+
+# Drawn tests judge results, not how busy the machine is.
+hypothesis.settings.register_profile("gradd", deadline=None)
+hypothesis.settings.load_profile("gradd")
 
 
 @pytest.fixture(scope="module")
