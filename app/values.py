@@ -10,11 +10,12 @@ import numpy as np
 
 from app.errors import InvalidRequest
 from app.schemas.graph import GraphForm
-from app.schemas.readers import MAX_FAULTS, Reading, Refused
+from app.schemas.readers import MAX_FAULTS, Reading, Refused, TooManyFaults
 from app.schemas.tensor import TensorForm, TensorReader
 from app.wire.decode import decode
 from app.wire.document import Document
 from engine.errors import Fault, Path
+from engine.suggestions import Suggestions
 from engine.types import DTYPES, DType, float64
 
 Array = np.ndarray[Any, Any]
@@ -68,11 +69,14 @@ def value_faults(document: Document, registered: GraphForm | None = None) -> Ite
     known = {} if registered is None else registered.tensors
     for section, values in document.values.items():
         for name in values:
+            reading = Reading(
+                1, 1, suggestions=Suggestions(0)
+            )  # its faults are those of the structure: not reported here
             try:
-                form = TensorReader().read(document.at((*document.sections[section], name)), (), Reading(1, 1))
+                form = TensorReader().read(document.at((*document.sections[section], name)), (), reading)
                 dtype = known[name].dtype if section == "tensors" and name in known else None
                 _array(document, (section, name), form, dtype or default)
-            except Refused:
+            except (Refused, TooManyFaults):
                 continue
             except InvalidRequest as error:
                 yield from error.faults

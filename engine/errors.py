@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
+from itertools import islice
 
 Path = tuple[str | int, ...]
+
+MOST_FAULTS = 100
+"""The most faults that are reported of one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,10 @@ class OpError(EngineError):
 
 
 class GraphError(EngineError):
-    """Everything that is wrong with a graph, found before anything runs."""
+    """The faults of a graph that are found before anything runs, `MOST_FAULTS` at most."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults = tuple(faults)
+        self.faults = tuple(islice(faults, MOST_FAULTS))
         super().__init__("; ".join(fault.detail for fault in self.faults))
 
 
@@ -67,17 +70,3 @@ class ValueFault(EngineError):
 
 class DeadlineExceeded(EngineError):
     """The run passed its deadline; it was stopped between two steps."""
-
-
-MOST_CANDIDATES = 500
-"""Names that are compared with an unknown one: those nearest in length. Each takes some 10 µs."""
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `Did you mean 'x'?` for the known names nearest to `name`, or an empty string."""
-    candidates = sorted(known, key=lambda candidate: abs(len(candidate) - len(name)))[:MOST_CANDIDATES]
-    near = get_close_matches(name, candidates, n=3, cutoff=0.6)
-    if not near:
-        return ""
-    quoted = [f"{candidate!r}" for candidate in near]
-    return f"Did you mean {' or '.join(quoted)}?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from engine.errors import Fault, GraphError, Path, did_you_mean
+from engine.errors import MOST_FAULTS, Fault, GraphError, Path
 from engine.graph import Tensor
 from engine.program import Leaf
 from engine.trace import Trace
@@ -33,9 +33,14 @@ class Lookup:
             if name in self.traced.names:
                 found[name] = None
             else:
-                hint = did_you_mean(name, self.traced.names) or "Name a tensor or an op's output."
-                self.fault((*path, name if keys else position), "unknown_tensor", f"there is no tensor {name!r}", hint)
+                self._unknown((*path, name if keys else position), name)
         return list(found)
+
+    def _unknown(self, path: Path, name: str) -> None:
+        if len(self.faults) < MOST_FAULTS:
+            near = self.traced.suggestions.did_you_mean(name, self.traced.names)
+            hint = near or "Name a tensor or an op's output."
+            self.fault(path, "unknown_tensor", f"there is no tensor {name!r}", hint)
 
     def outputs(self, names: Sequence[str] | None) -> list[str]:
         """Return the outputs to compute: every one that no op consumes unless they are named."""
@@ -58,8 +63,8 @@ class Lookup:
         """Return the scalar to differentiate: the one output that no op consumes unless it is named."""
         if name is None:
             return self._only_scalar(member)
-        if not self.known((member,), [name], keys=True):
-            self.faults[-1] = Fault((member,), *_rest(self.faults[-1]))
+        if name not in self.traced.names:
+            self._unknown((member,), name)
             return None
         self._check_root(name, (member,))
         if self.tensor(name).numel != 1:
@@ -74,7 +79,10 @@ class Lookup:
     def _only_scalar(self, member: str) -> str | None:
         names = self.traced.unconsumed()
         if len(names) != 1 or self.tensor(names[0]).numel != 1:
-            listed = ", ".join(f"{name!r} of shape {list(self.tensor(name).shape)}" for name in names) or "none"
+            listed = (
+                ", ".join(f"{name!r} of shape {list(self.tensor(name).shape)}" for name in names[:_SHOWN]) or "none"
+            )
+            listed += f" and {len(names) - _SHOWN} more" * (len(names) > _SHOWN)
             self.fault(
                 (member,),
                 "no_root",
@@ -119,12 +127,13 @@ class Lookup:
                 )
             return found
         known = self.known((member,), names)
+        positions = {name: position for position, name in enumerate(names)}
         for name in known:
             if not self.tensor(name).dtype.is_differentiable:
                 self.floating([name], member)
             elif not self.tensor(name).requires_grad:
                 self.fault(
-                    (member, list(names).index(name)),
+                    (member, positions[name]),
                     "requires_no_grad",
                     f"{name!r} does not require grad",
                     f"Give the tensor (or one that it depends on) requires_grad true, or leave it out of {member}.",
@@ -168,9 +177,8 @@ class Lookup:
         self.faults.append(Fault(path, code, detail, hint))
 
 
+_SHOWN = 10
+"""Outputs that a fault lists."""
+
 _SEEDS = {"backward": " Or let backward be an object that gives a root a seed of its shape."}
 """What else mends it, by member."""
-
-
-def _rest(fault: Fault) -> tuple[str, str, str]:
-    return fault.code, fault.detail, fault.hint

@@ -13,8 +13,9 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
-from engine.errors import OpError, did_you_mean
+from engine.errors import OpError
 from engine.graph import Tensor
+from engine.suggestions import did_you_mean
 from engine.types import DTYPES, DType
 
 _SCALARS = (bool, int, float, complex)

@@ -8,21 +8,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from engine.errors import Fault, GraphError, OpError, Path, did_you_mean
+from engine.errors import MOST_FAULTS, Fault, GraphError, OpError, Path
 from engine.graph import Builder, Tensor, building, check_elements
 from engine.op import REGISTRY, Op
 from engine.operands import leaf
 from engine.ops.autograd import detached, marked
 from engine.program import Argument, Call, Leaf, Limits, Program, Ref
 from engine.signature import Parameter, offered_dtype
+from engine.suggestions import Suggestions
 from engine.types import float64
 
 Bound = dict[str, Any]
-
-MOST_FAULTS = 100
-"""Faults after which looking for more helps nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,7 @@ class Trace:
     calls: list[TracedCall] = field(default_factory=list)
     reads: list[list[str]] = field(default_factory=list)
     """The names that each call of the program reads."""
+    suggestions: Suggestions = field(default_factory=Suggestions)
 
     def check_elements(self, results: Iterable[Tensor]) -> None:
         """Raise OpError where a named result has more elements than the limit, also one that is a view."""
@@ -179,7 +179,7 @@ def _order(traced: Trace, producers: Mapping[str, int], faults: list[Fault]) -> 
             if name in producers:
                 needs.add(producers[name])
             elif name not in program.tensors:
-                _report_unknown(program, producers, index, faults)
+                _report_unknown(traced, producers, index, faults)
                 break
         given = given and max(needs, default=-1) < index
         waiting.append(len(needs))
@@ -201,21 +201,21 @@ def _order(traced: Trace, producers: Mapping[str, int], faults: list[Fault]) -> 
     return order
 
 
-def _report_unknown(program: Program, producers: Mapping[str, int], index: int, faults: list[Fault]) -> None:
-    """Report the names that a call reads and that are nobody's."""
-    for path, ref in references(program.ops[index]):
-        if ref.name not in producers and ref.name not in program.tensors and len(faults) < MOST_FAULTS:
-            faults.append(_unknown(program, producers, index, path, ref.name))
+def _report_unknown(traced: Trace, producers: Mapping[str, int], index: int, faults: list[Fault]) -> None:
+    """Report the names that a call reads and that are neither a tensor's nor an output's."""
+    tensors = traced.program.tensors
+    for path, ref in references(traced.program.ops[index]):
+        if len(faults) >= MOST_FAULTS:
+            return
+        if ref.name not in producers and ref.name not in tensors:
+            near = traced.suggestions.did_you_mean(ref.name, chain(tensors, producers))
+            faults.append(_unknown(traced.program.ops[index], ("graph", "ops", index, *path), ref.name, near))
 
 
-def _unknown(program: Program, producers: Mapping[str, int], index: int, path: Path, name: str) -> Fault:
-    """Return the fault of a name that is nobody's."""
-    return Fault(
-        ("graph", "ops", index, *path),
-        "unknown_tensor",
-        f"op {index} ({program.ops[index].op}) uses {name!r}, which is no tensor and no op's output",
-        did_you_mean(name, [*program.tensors, *producers]) or "Add it to tensors, or name an op's output so.",
-    )
+def _unknown(call: Call, path: Path, name: str, near: str) -> Fault:
+    """Return the fault of a name that is neither a tensor's nor an output's. `near` suggests another."""
+    detail = f"op {path[2]} ({call.op}) uses {name!r}, which is no tensor and no op's output"
+    return Fault(path, "unknown_tensor", detail, near or "Add it to tensors, or name an op's output so.")
 
 
 def _cycle(program: Program, producers: Mapping[str, int], stuck: set[int]) -> Fault:
@@ -244,7 +244,7 @@ def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
     path: Path = ("graph", "ops", index)
     op = REGISTRY.get(call.op)
     if op is None:
-        hint = did_you_mean(call.op, REGISTRY) or "GET /v1/ops lists the ops."
+        hint = traced.suggestions.did_you_mean(call.op, REGISTRY) or "GET /v1/ops lists the ops."
         faults.append(Fault((*path, "op"), "unknown_op", f"there is no op {call.op!r}", hint))
         return
     if faults and any(name not in traced.names for name in traced.reads[index]):
@@ -334,6 +334,7 @@ class _Binding:
 
     def __init__(self, traced: Trace, op: Op, call: Call, path: Path) -> None:
         self.names, self.op, self.call, self.path = traced.names, op, call, path
+        self.suggestions = traced.suggestions
         self.faults: list[Fault] = []
         self.places: dict[str, Path] = {"output": ("output",)}
 
@@ -388,7 +389,8 @@ class _Binding:
         parameter = self.op.signature.named(name)
         if parameter is None:
             known = [parameter.name for parameter in self.op.signature.parameters]
-            hint = did_you_mean(name, known) or f"Its signature is {self.op.name}{self.op.signature.text}."
+            near = self.suggestions.did_you_mean(name, known)
+            hint = near or f"Its signature is {self.op.name}{self.op.signature.text}."
             self._fault(place, "unknown_parameter", f"{self.op.name} has no parameter {name!r}", hint)
             return
         if name in self.places:

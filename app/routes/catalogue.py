@@ -14,7 +14,7 @@ from app.errors import NotFound
 from app.routes.negotiation import JSON, accepts
 from app.schemas.description import OP_LIST, OP_PAGE, content, problems
 from engine import catalogue
-from engine.errors import did_you_mean
+from engine.suggestions import did_you_mean
 
 router = APIRouter(prefix="/v1/ops", tags=["catalogue"], dependencies=[accepts(JSON)])
 

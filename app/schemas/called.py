@@ -13,7 +13,7 @@ from app.schemas.graph import GraphReader
 from app.schemas.readers import Reading, Refused, Schema, short, wrong_kind
 from app.schemas.record import Member, Record
 from app.schemas.tensor import TensorForm, TensorReader
-from engine.errors import Path, did_you_mean
+from engine.errors import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class SentTensors:
     def _tensor(self, name: str, given: Any, path: Path, reading: Reading) -> TensorForm:
         known = self.registered.get(name)
         if known is None:
-            hint = did_you_mean(name, self.registered) or "GET the graph to see its tensors."
+            hint = reading.suggestions.did_you_mean(name, self.registered) or "GET the graph to see its tensors."
             reading.refuse(path, "unknown_tensor", f"the registered graph has no tensor {short(name)}", hint)
         form = TensorReader(bare=self.bare).read(given, path, reading)
         if form.dtype not in {None, known.dtype}:

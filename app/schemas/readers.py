@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
-from engine.errors import Fault, Path, did_you_mean
+from engine.errors import Fault, Path
+from engine.suggestions import Suggestions
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -40,6 +41,7 @@ class Reading:
     max_tensors: int
     max_ops: int
     faults: list[Fault] = field(default_factory=list)
+    suggestions: Suggestions = field(default_factory=Suggestions)
 
     def note(self, path: Path, code: str, detail: str, hint: str) -> None:
         """Add a fault. Raises TooManyFaults."""
@@ -183,7 +185,8 @@ class Choice:
         if type(value) is not str:
             wrong_kind(reading, path, value, f"one of {self._listed()}")
         if value not in self.options:
-            hint = f"{did_you_mean(value, self.options)} It takes one of {self._listed()}.".lstrip()
+            near = reading.suggestions.did_you_mean(value, self.options)
+            hint = f"{near} It takes one of {self._listed()}.".lstrip()
             reading.refuse(path, "unknown_choice", f"`{path[-1]}` is {short(value)}", hint)
         return str(value)
 
@@ -236,13 +239,23 @@ class Names:
             reading.refuse(path, "empty_list", f"`{path[-1]}` is empty", "Name at least one, or leave the member out.")
         names = tuple(read_all(Name(), enumerate(value), path, reading))
         if len(set(names)) < len(names):
-            index = next(index for index, name in enumerate(names) if name in names[:index])
+            index = _repeated(names)
             reading.refuse((*path, index), "duplicate_name", f"{short(names[index])} stands twice", "Name it once.")
         return names
 
     def schema(self) -> Schema:
         """Return the JSON schema."""
         return {"type": "array", "items": Name().schema(), "minItems": self.least, "uniqueItems": True}
+
+
+def _repeated(names: tuple[str, ...]) -> int:
+    """Return the index of the first name that stands twice, at its second place."""
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            return index
+        seen.add(name)
+    raise ValueError("the names are all different")
 
 
 def read_all(item: Reader[T], values: Iterable[tuple[str | int, Any]], path: Path, reading: Reading) -> list[T]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.schemas.readers import Reader, Reading, Refused, Schema, short, wrong_kind
-from engine.errors import Path, did_you_mean
+from engine.errors import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Record:
         return found
 
     def _note_unknown(self, name: str, path: Path, reading: Reading) -> None:
-        hint = did_you_mean(name, self.members) or f"It has {', '.join(self.members)}."
+        hint = reading.suggestions.did_you_mean(name, self.members) or f"It has {', '.join(self.members)}."
         reading.note((*path, name), "unknown_member", f"{self.title} has no member {short(name)}", hint)
 
     def schema(self) -> Schema:

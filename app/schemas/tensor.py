@@ -11,7 +11,7 @@ from typing import Any
 
 from app.schemas.readers import Flag, Reading, Schema, short, wrong_kind
 from app.schemas.record import Member, Record
-from engine.errors import Path, did_you_mean
+from engine.errors import Path
 from engine.types import DTYPES, DType, Shape
 
 Pattern = tuple[int | None, ...]
@@ -47,7 +47,7 @@ class DTypeName:
             wrong_kind(reading, path, value, "a dtype's name")
         hint = f"Use one of {', '.join(self.offered)}."
         if value not in DTYPES:
-            hint = f"{did_you_mean(value, self.offered)} {hint}".lstrip()
+            hint = f"{reading.suggestions.did_you_mean(value, self.offered)} {hint}".lstrip()
             reading.refuse(path, "unknown_dtype", f"there is no dtype {short(value)}", hint)
         if value not in self.offered:
             reading.refuse(path, "dtype_not_offered", f"the dtype {value} is not offered here", hint)
