@@ -83,7 +83,12 @@ class Exchange:
         ]
 
     def refused(self, problem: Problem) -> tuple[Headers, bytes]:
-        """Note the problem, and return its document and the headers of that."""
+        """Note the problem, and return its document and the headers of that.
+
+        A traceback holds frames, whose variables are the request's body, and a frame may hold this exchange. So the
+        problem is kept without its traceback and without the exceptions that led to it.
+        """
+        problem.__traceback__ = problem.__context__ = problem.__cause__ = None
         self.problem = problem
         body = problem.body(self.id)
         headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), **problem.headers}

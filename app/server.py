@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import signal
 import socket
@@ -12,6 +11,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from app import collector
 from app.http.fast_path.connection import connection
 from app.http.fast_path.shortcut import Shortcut
 from app.protocol import bounded_protocol
@@ -29,10 +29,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell where."""
         await super().startup(sockets)
-        # What has been imported stays, and is not worth looking at again. Reading JSON makes many lists and no garbage:
-        # with Python's own thresholds a million of them take five times as long to read.
-        gc.freeze()
-        gc.set_threshold(100_000, 50, 50)
+        collector.configure()
         if self.started:
             self._listening(_url(self.servers[0].sockets[0]))
 

@@ -8,12 +8,12 @@ problem, or, if the service itself failed, the traceback.
 
 from __future__ import annotations
 
-import gc
 import socket
 import sys
 import traceback
 from contextlib import ExitStack
 
+from app import collector
 from app.errors import Busy, Problem
 from app.evaluate import Call, Evaluator, Observer
 from app.frames import Closed, Header, receive, send
@@ -27,7 +27,7 @@ from engine.cores import computing
 def work(connection: socket.socket, settings: Settings) -> None:
     """Answer calls until the server closes the connection."""
     _bound_memory(settings.worker_memory_bytes)
-    gc.set_threshold(100_000, 50, 50)
+    collector.configure()
     mappings = Mappings()
     evaluator = Evaluator(settings)
     while True:

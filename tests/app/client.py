@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,7 +61,7 @@ class Client:
 
     def leaving(self, path: str, body: Any) -> None:
         """Post a request, and leave as soon as its body is read."""
-        self._call(path, [{"type": "http.request", "body": json.dumps(body).encode()}, {"type": "http.disconnect"}])
+        self.call(path, [{"type": "http.request", "body": json.dumps(body).encode()}, {"type": "http.disconnect"}])
 
     def lent(self, path: str, body: Any, *, leaving: bool = False) -> tuple[int, bytes]:
         """Post a request whose body was received into a segment, as large ones are; return the status and the reply."""
@@ -70,10 +70,12 @@ class Client:
         assert loan is not None
         loan.body[:] = text
         messages = [{"type": "http.request", "body": loan.body, "loan": loan}]
-        return self._call(path, messages + [{"type": "http.disconnect"}] * leaving)
+        return self.call(path, messages + [{"type": "http.disconnect"}] * leaving)
 
-    def _call(self, path: str, messages: list[dict[str, Any]]) -> tuple[int, bytes]:
-        """Call the application with what it receives, and after that with nothing more."""
+    def call(
+        self, path: str, messages: list[dict[str, Any]], headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Post these messages to the application, and no more after them; return the status and the body."""
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
@@ -89,7 +91,7 @@ class Client:
             "raw_path": path.encode(),
             "root_path": "",
             "query_string": b"",
-            "headers": [],
+            "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
         }
         self._runner.run(self.app(scope, receive, send))
         return sent[0]["status"], b"".join(bytes(message.pop("body")) for message in sent[1:])
