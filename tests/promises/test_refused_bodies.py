@@ -166,10 +166,10 @@ def test_a_body_refused_on_the_fast_path_is_gone(name: str) -> None:
     status, body = SHORT[name]
     head = b"POST /v1/forward HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     with listening(create_app(Settings(concurrency=1, inline_ms=1000))) as server:
-        shortcut = server.app.state.shortcut
 
         def refuse(sent: bytes) -> None:
             async def ask() -> None:
+                shortcut = server.protocol().shortcut
                 found = shortcut.answer(shortcut.call(sent), sent)
                 assert found is not None
                 assert found[0] == status
