@@ -1,22 +1,25 @@
 """What the service answers when it does not answer: one tree of exceptions, each of which becomes a problem document.
 
     Problem                 RFC 9457: type, title, status, detail, code, request_id, errors
+    ├── MalformedHttp       400  the bytes are not an HTTP/1.1 request
     ├── BadBody             400  the body is not JSON or MessagePack, or has a key twice
     ├── NotFound            404
     ├── MethodNotAllowed    405
     ├── NotAcceptable       406
+    ├── SlowHeaders         408  the request's line and headers took too long to arrive
     ├── SlowBody            408  the body took too long to arrive
     ├── BodyTooLarge        413
     ├── UnsupportedMedia    415
     ├── InvalidRequest      422  members at fault, each with its pointer
     ├── OverQuota           429  as many graphs are registered as the server keeps
+    ├── HeadersTooLarge     431
     ├── ClientGone          499  nobody is there to read the answer; seen in logs and metrics alone
     ├── Unexpected          500  a defect of the service; what happened is in the log, under the request's id
     ├── Busy                503  no slot is free
     ├── StoreUnavailable    503  registered graphs cannot be read or written
     └── TimedOut            504  the deadline passed
 
-The codecs and the evaluation raise them, the routes and the command line show them.
+The codecs and the evaluation raise them; the middleware, the fast path, the connection and the command line show them.
 """
 
 from __future__ import annotations
@@ -82,6 +85,13 @@ class Problem(Exception):
         return problem
 
 
+class MalformedHttp(Problem):
+    """The bytes that arrived are not an HTTP/1.1 request."""
+
+    status, code, title = 400, "malformed_http", "The bytes are not an HTTP request"
+    hint = "Send HTTP/1.1 without TLS; behind https:// stands a proxy that ends TLS."
+
+
 class BadBody(Problem):
     """The body cannot be read at all. The code is the fault's: `malformed_json`, `duplicate_key`, `nested_too_deep`."""
 
@@ -111,6 +121,13 @@ class NotAcceptable(Problem):
 
     status, code, title = 406, "not_acceptable", "Not acceptable"
     hint = "Accept one of the media types that the resource has, or leave the header out."
+
+
+class SlowHeaders(Problem):
+    """The request's line and headers did not arrive in time."""
+
+    status, code, title = 408, "slow_headers", "The request's headers took too long to arrive"
+    hint = "Send the request's line and headers without pausing."
 
 
 class SlowBody(Problem):
@@ -153,6 +170,13 @@ class OverQuota(Problem):
 
     def __init__(self, detail: str, retry_after_s: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
+
+
+class HeadersTooLarge(Problem):
+    """The request's line and headers are larger than the server takes."""
+
+    status, code, title = 431, "headers_too_large", "The request's headers are too large"
+    hint = "Send fewer or shorter headers; what is to be computed belongs in the body."
 
 
 class ClientGone(Problem):

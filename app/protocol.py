@@ -8,35 +8,27 @@ the server's memory and sockets.
 from __future__ import annotations
 
 import asyncio
+from functools import cache
+from http import HTTPStatus
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.errors import MEDIA_TYPE, Problem
+from app.errors import HeadersTooLarge, MalformedHttp, Problem, SlowHeaders
+from app.exchange import Exchange, lines
 from app.receiving import Receiver, promised
-from app.segments import Segments
-
-
-class _LargeHeaders(Problem):
-    status, code, title = 431, "headers_too_large", "The request's headers are too large"
-    hint = "Send fewer or shorter headers; what is to be computed belongs in the body."
-
-
-class _SlowHeaders(Problem):
-    status, code, title = 408, "slow_headers", "The request's headers took too long to arrive"
-    hint = "Send the request's line and headers without pausing."
-
-
-_REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large"}
+from app.services import Services
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. Subclasses made by `bounded_protocol` have its bounds."""
 
+    services: Services
     max_header_bytes: int
     header_timeout_s: float
-    segments: Segments
 
+    url = b""
+    """The target of the request whose headers arrive, as much of it as has arrived."""
     _header_bytes = 0
     """What has arrived since the last request was complete, while its successor's headers are not."""
     _in_headers = True
@@ -65,14 +57,14 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._hand_over()
         elif self._header_bytes > self.max_header_bytes:
             detail = f"The request's line and headers have more than {self.max_header_bytes} bytes."
-            self._refuse(_LargeHeaders(detail))
+            self._refuse(HeadersTooLarge(detail))
 
     def _hand_over(self) -> None:
         """Let a large body be received by its own protocol; nobody has asked for any of it yet."""
         size = promised(self.headers)
         if not size or self.pipeline or self.transport.is_closing():
             return
-        loan = self.segments.lend(size)
+        loan = self.services.segments.lend(size)
         if loan is None:
             return
         cycle = self.cycle
@@ -105,6 +97,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Count from here for the next request."""
         self._in_headers = True
         self._header_bytes = 0
+        self.url = b""
         self._stop_timer()
         super().on_message_complete()
 
@@ -126,29 +119,41 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _refuse_slow(self) -> None:
-        self._refuse(_SlowHeaders(f"The request's headers did not arrive within {self.header_timeout_s:g} seconds."))
+        self._refuse(SlowHeaders(f"The request's headers did not arrive within {self.header_timeout_s:g} seconds."))
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """Refuse bytes that are not HTTP. uvicorn calls it with a text of its own."""
+        self._refuse(MalformedHttp("The bytes that arrived are not an HTTP/1.1 request."))
 
     def _refuse(self, problem: Problem) -> None:
+        """Answer with a problem and close the connection. Method and path are logged as far as they have arrived."""
         if self.transport.is_closing():
             return
-        body = problem.body(None)
-        head = (
-            f"HTTP/1.1 {problem.status} {_REASONS[problem.status]}\r\ncontent-type: {MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode("ascii") + body)
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        exchange = Exchange(self.parser.get_method().decode("ascii") if path else "", path, "")
+        headers, body = exchange.refused(problem)
+        head = lines(exchange.answered(problem.status, [*headers, (b"connection", b"close")]))
+        self.transport.write(b"".join((self.beginning(problem.status), head, b"\r\n", body)))
         self.transport.close()
+        exchange.report(self.services.metrics, self.services.access)
+
+    def beginning(self, status: int) -> bytes:
+        """Return the status line and the headers that the server adds to every response."""
+        return _status_line(status) + lines(self.server_state.default_headers)
 
 
-def bounded_protocol(max_header_bytes: int, header_timeout_s: float, segments: Segments) -> type[BoundedProtocol]:
-    """Return the protocol class with these bounds, for uvicorn to make one of for each connection.
+@cache
+def _status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode("ascii")
 
-    Large bodies are received into `segments`.
-    """
+
+def bounded_protocol(services: Services) -> type[BoundedProtocol]:
+    """Return the protocol class of an application, for uvicorn to make one of for each connection."""
 
     class Bounded(BoundedProtocol):
         pass
 
-    Bounded.max_header_bytes, Bounded.header_timeout_s = max_header_bytes, header_timeout_s
-    Bounded.segments = segments
+    Bounded.services = services
+    Bounded.max_header_bytes = services.settings.max_header_bytes
+    Bounded.header_timeout_s = services.settings.header_timeout_ms / 1000
     return Bounded

@@ -44,12 +44,11 @@ def config_of(app: FastAPI) -> uvicorn.Config:
     """Return the configuration with which uvicorn serves the application."""
     services = services_of(app)
     settings = services.settings
-    bounded = bounded_protocol(settings.max_header_bytes, settings.header_timeout_ms / 1000, services.segments)
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=connection(bounded, Shortcut(services)),
+        http=connection(bounded_protocol(services), Shortcut(services)),
         ws="none",
         log_config=None,
         access_log=False,

@@ -30,10 +30,12 @@ TITLES = (
 
 ELSEWHERE = {
     (400, "malformed_encoding"): ("tests/app/test_compression.py", '"malformed_encoding"'),
+    (400, "malformed_http"): ("tests/app/http/test_refusals.py", '400, "malformed_http"'),
     (400, "malformed_msgpack"): ("tests/app/wire/test_msgpack.py", '"malformed_msgpack"'),
     (404, "not_found"): ("tests/app/test_endpoints.py", '404, "not_found"'),
     (405, "method_not_allowed"): ("tests/app/test_endpoints.py", '405, "method_not_allowed"'),
     (406, "not_acceptable"): ("tests/app/test_endpoints.py", '406, "not_acceptable"'),
+    (408, "slow_headers"): ("tests/app/http/test_refusals.py", '408, "slow_headers"'),
     (408, "slow_body"): ("tests/app/test_middleware.py", '408, "slow_body"'),
     (413, "body_too_large"): ("tests/app/test_endpoints.py", '413, "body_too_large"'),
     (415, "unsupported_media_type"): ("tests/app/test_endpoints.py", '415, "unsupported_media_type"'),
@@ -42,6 +44,7 @@ ELSEWHERE = {
     (422, "missing_value"): ("tests/app/test_called.py", '"missing_value"'),
     (422, "requires_grad_mismatch"): ("tests/app/test_called.py", '"requires_grad_mismatch"'),
     (429, "over_quota"): ("tests/app/test_graphs.py", '429, "over_quota"'),
+    (431, "headers_too_large"): ("tests/app/http/test_refusals.py", '431, "headers_too_large"'),
     (503, "busy"): ("tests/app/test_middleware.py", '"busy"'),
     (503, "store_unavailable"): ("tests/app/test_graphs.py", '503, "store_unavailable"'),
     (504, "deadline_exceeded"): ("tests/app/test_check.py", '504, "deadline_exceeded"'),

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import cache
-from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -162,8 +160,7 @@ class Connection(BoundedProtocol):
         self._active_at = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_handler()
-        lines = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        return b"".join((_status_line(status), *lines, head, body))
+        return b"".join((self.beginning(status), head, body))
 
     def _released(self) -> bytes:
         """Return what is held, which is no longer."""
@@ -178,11 +175,6 @@ class Connection(BoundedProtocol):
         held = self._released()
         if held:
             super().data_received(held)
-
-
-@cache
-def _status_line(status: int) -> bytes:
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode("ascii")
 
 
 def connection(bounded: type[BoundedProtocol], shortcut: Shortcut[Any]) -> type[Connection]:
