@@ -17,7 +17,7 @@ PIP_INSTALL = pip install --quiet --disable-pip-version-check --editable
 PYTEST = pytest $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format conformance examples browser containers startup bench clean
+.PHONY: help run test lint format conformance examples browser containers startup postgres bench clean
 # One installation at a time: two of them in one environment trip over each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -55,6 +55,9 @@ containers: .venv/.dev ## build and run the image (CONTAINERS=podman for another
 
 startup: .venv/.dev ## clone the repository and start it as a newcomer would
 	$(RUN) $(PYTEST) -m startup tests/promises
+
+postgres: .venv/.dev ## keep registered graphs in PostgreSQL, on a server that is made for the tests
+	$(RUN) $(PYTEST) -m postgres tests/app
 
 bench: .venv/.run .venv-bench/.installed ## measure gradd beside other libraries (ARGS="--only mlp,lenet" for some)
 	$(RUN_BENCH) benchmarks $(ARGS)

@@ -18,7 +18,7 @@ from app.routes.catalogue import op_list, op_page
 from app.server import Server, curl_line
 from app.services import services_of
 from app.settings import Settings
-from app.store import UnusableStore
+from app.tables import UnusableStore
 from engine.suggestions import did_you_mean
 
 main = typer.Typer(name="gradd", help="A gradient server.", no_args_is_help=True, add_completion=False)

@@ -24,6 +24,7 @@ from typing import NoReturn
 import orjson
 
 from app.settings import Settings
+from app.temporary import remove_after_owner
 from app.worker import work
 
 MESSAGE = struct.Struct("<Qi")
@@ -38,24 +39,28 @@ class Nursery:
         self._living: dict[int, int] = {}
 
     def serve(self) -> None:
-        """Do what the server says, until it is gone."""
+        """Do what the server says, until it is gone; then end the workers."""
         signal.signal(signal.SIGCHLD, self._reap)
-        self._control.sendall(MESSAGE.pack(0, 0))
+        with suppress(OSError):
+            self._control.sendall(MESSAGE.pack(0, 0))
+            self._obey()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in list(self._living):
+            self._end(number)
+        for process in self._living.values():
+            os.waitpid(process, 0)
+
+    def _obey(self) -> None:
+        """Make and end workers, until the server is gone. Raises OSError."""
         while True:
-            try:
-                data, sockets, _, _ = socket.recv_fds(self._control, MESSAGE.size, 1)
-            except OSError:
-                break
+            data, sockets, _, _ = socket.recv_fds(self._control, MESSAGE.size, 1)
             if len(data) < MESSAGE.size:
-                break
+                return
             number, _ = MESSAGE.unpack(data)
             if sockets:
                 self._bear(number, sockets[0])
             else:
                 self._end(number)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for number in list(self._living):
-            self._end(number)
 
     def _bear(self, number: int, descriptor: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -116,10 +121,17 @@ def _die_before_server() -> None:
 
 
 def main() -> None:
-    """Run as a process of its own: the control socket's number and the settings are its arguments."""
+    """Run as a process of its own.
+
+    Its arguments are the control socket's number and the temporary folder that goes with the server, if there is one.
+    The settings come by standard input: arguments are visible to other users, and the store's URL may have a password.
+    """
     for stop in (signal.SIGINT, signal.SIGTERM):  # the server is told, and ends us when all is done
         signal.signal(stop, signal.SIG_IGN)
-    descriptor, settings = sys.argv[1:]
+    descriptor, *folders = sys.argv[1:]
+    settings = Settings(**orjson.loads(sys.stdin.buffer.read()))
     gc.freeze()
     with socket.socket(fileno=int(descriptor)) as control:
-        Nursery(control, Settings(**orjson.loads(settings))).serve()
+        Nursery(control, settings).serve()
+    for folder in folders:
+        remove_after_owner(Path(folder))

@@ -73,7 +73,7 @@ class Placement:
         self._timeout_s = settings.timeout_ms / 1000
         self._retry_after_s = settings.retry_after_s
         self._light: Cache[Key, bool] = Cache(settings.cached_plans, settings.cached_plans)
-        self.workers = Workers(settings.model_copy(update={"store": graphs.path}))
+        self.workers = Workers(settings.model_copy(update={"store": graphs.location}), graphs.temporary)
 
     def at_once(self, call: Call) -> Answer | None:
         """Return the reply to a call that the event loop has time for; None where others have to be asked.
@@ -98,7 +98,7 @@ class Placement:
         deadline = time.monotonic() + self._timeout_s
         read_s = READ_S * sum(map(len, body))
         key: Key | None = None
-        if read_s <= self._inline_s and await self._is_ready(call.graph):
+        if read_s <= self._inline_s and await self._is_ready(call.graph, deadline):
             try:
                 whole = Call(call.operation, b"".join(body), call.reads, call.writes, call.graph)
                 return self._here(whole, read_s, deadline)
@@ -110,11 +110,18 @@ class Placement:
         """Return what is computed on the event loop. Raises _Elsewhere, and what the evaluation raises."""
         return self._evaluator.answer(call, deadline, _Scale(self._inline_s, deadline, self._light, read_s))
 
-    async def _is_ready(self, graph_id: str | None) -> bool:
-        """Whether what is called is at hand; a registered graph is fetched aside. Raises NotFound, StoreUnavailable."""
+    async def _is_ready(self, graph_id: str | None, deadline: float) -> bool:
+        """Whether what is called is at hand; a registered graph is fetched aside.
+
+        Raises NotFound, StoreUnavailable, TimedOut.
+        """
         if graph_id is None or self._graphs.is_ready(graph_id):
             return True
-        await asyncio.to_thread(self._graphs.get, graph_id)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.to_thread(self._graphs.get, graph_id)
+        except TimeoutError:
+            raise TimedOut("The registered graph was not read in time.") from None
         return self._graphs.is_ready(graph_id)
 
     async def _sent(self, sent: _Sent) -> Answer:

@@ -20,14 +20,18 @@ _BRIEF_S = 0.02
 """Work that ends within this time is not worth watching the connection for."""
 
 
+async def _never() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
 class Pool:
     """A fixed number of slots."""
 
     def __init__(self, slots: int) -> None:
         self._executor = ThreadPoolExecutor(slots, thread_name_prefix="store")
 
-    async def run(self, work: Callable[[], T], *, timeout_s: float, gone: Callable[[], Awaitable[None]]) -> T:
-        """Return what `work` returns, once a slot is free. `gone` returns when the client leaves.
+    async def run(self, work: Callable[[], T], *, timeout_s: float, gone: Callable[[], Awaitable[None]] = _never) -> T:
+        """Return what `work` returns, once a slot is free. `gone` returns when the client leaves, if that is watched.
 
         Raises TimedOut, ClientGone, and what `work` raises.
         """

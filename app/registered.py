@@ -182,9 +182,14 @@ class RegisteredGraphs:
         self._ready: Cache[str, Registered] = Cache(settings.max_graphs, settings.cached_graph_bytes)
 
     @property
-    def path(self) -> Path:
-        """The file that they are kept in."""
-        return self._store.path
+    def location(self) -> str:
+        """The path or URL of the store."""
+        return self._store.location
+
+    @property
+    def temporary(self) -> Path | None:
+        """The folder of a store that goes with its process, None for one that stays."""
+        return self._store.temporary
 
     def is_ready(self, graph_id: str) -> bool:
         """Whether the graph is at hand, so that `get` returns at once."""
@@ -200,7 +205,7 @@ class RegisteredGraphs:
             try:
                 found = restored(kept)
             except _Damaged:
-                _log.error("registered graph is damaged", id=graph_id, path=str(self._store.path))
+                _log.error("registered graph is damaged", id=graph_id, store=self._store.name)
                 detail = "What is kept of this graph is damaged. DELETE it and register it again."
                 raise StoreUnavailable(detail, self._retry_after_s) from None
             self._ready.put(graph_id, found, found.weight)

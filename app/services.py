@@ -52,7 +52,7 @@ class Services:
         evaluator = Evaluator(settings, graphs)
         return cls(
             settings=settings,
-            metrics=Metrics(store.usage),
+            metrics=Metrics(),
             access=AccessLog(settings),
             readiness=Readiness(),
             places=Places(settings.concurrency + settings.queue),
@@ -72,10 +72,10 @@ class Services:
     def close(self) -> None:
         """Be no longer ready, end the workers, and release everything. Called on the event loop."""
         self.readiness.is_ready = False
+        self.pool.close()
+        self.store.close()  # before the fork server, which removes the temporary store of a server that was killed
         self.placement.workers.close()
         self.segments.close()
-        self.pool.close()
-        self.store.close()
         self.access.flush()
 
 

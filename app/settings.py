@@ -7,10 +7,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.program import Limits
@@ -20,6 +19,10 @@ _MIB = 2**20
 
 def _limit(default: int, description: str, *, at_least: int = 1) -> Any:
     return Field(default, ge=at_least, description=description, json_schema_extra={"limit": True})
+
+
+def _text_of_path(value: object) -> object:
+    return str(value) if isinstance(value, os.PathLike) else value
 
 
 class Settings(BaseSettings):
@@ -68,8 +71,10 @@ class Settings(BaseSettings):
     cached_graph_bytes: int = Field(
         256 * _MIB, ge=0, description="Bytes of registered tensors that are kept ready beside the store."
     )
-    store: Path | None = Field(
-        None, description="File that registered graphs are kept in; without one they are gone when the server stops."
+    store: Annotated[str | None, BeforeValidator(_text_of_path)] = Field(
+        None,
+        description="Path of a SQLite file or URL of a PostgreSQL database for registered graphs; without one they are "
+        "gone when the server stops.",
     )
     cors_origins: list[str] = Field([], description="Origins whose pages may call the service, as a JSON list.")
     docs: bool = Field(True, description="Whether the documentation page is served at /docs.")

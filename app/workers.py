@@ -14,6 +14,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import orjson
 import structlog
@@ -77,10 +78,13 @@ class Worker:
 
 
 class Workers:
-    """A number of workers. All methods are called on the event loop."""
+    """A number of workers. All methods are called on the event loop.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    The folder `temporary` is removed when this process ends, even if it is killed.
+    """
+
+    def __init__(self, settings: Settings, temporary: Path | None = None) -> None:
+        self._settings, self._temporary = settings, temporary
         self._idle: list[Worker] = []
         self._waiting: deque[asyncio.Future[Worker]] = deque()
         self._count = 0
@@ -175,14 +179,17 @@ class Workers:
 
     def _start_nursery(self) -> None:
         self._control, theirs = socket.socketpair()
-        settings = self._settings.model_dump_json()
         path = orjson.dumps(sys.path).decode()
+        folders = [] if self._temporary is None else [str(self._temporary)]
         with theirs:
             self._nursery = subprocess.Popen(  # noqa: S603  # this interpreter, and nothing that a client wrote
-                [sys.executable, "-c", _START, path, str(theirs.fileno()), settings],
+                [sys.executable, "-c", _START, path, str(theirs.fileno()), *folders],
                 pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
             )
+        assert self._nursery.stdin is not None
+        with suppress(BrokenPipeError), self._nursery.stdin as settings:
+            settings.write(self._settings.model_dump_json().encode())
         self._ready = False
         self._control.setblocking(False)
         asyncio.get_running_loop().add_reader(self._control, self._hear, self._control)

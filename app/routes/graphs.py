@@ -45,11 +45,13 @@ _FOREVER = "private, max-age=31536000, immutable"
 """An id is the hash of what it names, so that what was fetched once is right for good. Source: RFC 8246."""
 
 
-def known(request: Request) -> str:
-    """Return the id in the path, if a graph is registered as that. Raises NotFound, StoreUnavailable."""
+async def known(request: Request) -> str:
+    """Return the id in the path, if a graph is registered as that. Raises NotFound, StoreUnavailable, TimedOut."""
     graph_id: str = request.path_params["id"]
     services = services_of(request.app)
-    found = graph_id in services.store
+    found = services.store.is_known(graph_id) or await services.pool.run(
+        lambda: graph_id in services.store, timeout_s=services.settings.timeout_ms / 1000
+    )
     services.metrics.looked_up(found)
     if not found:
         raise unknown(graph_id)
@@ -111,7 +113,7 @@ async def register(request: Request) -> Response:
 async def show(request: Request) -> Response:
     """Return the graph in its normal form: all members, tensors by name, values nested. `ETag` is the id."""
     writes = reply_codec(request)
-    graph_id = known(request)
+    graph_id = await known(request)
     headers = {**VARY, "ETag": f'"{graph_id}"', "Cache-Control": _FOREVER}
     if _has(request, graph_id):
         return Response(status_code=304, headers=headers)
@@ -144,7 +146,7 @@ async def delete(request: Request) -> Response:
 
 def _call(operation: str) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        return await answered(request, operation, known(request))
+        return await answered(request, operation, await known(request))
 
     return endpoint
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app.errors import Busy
+from app.errors import Busy, StoreUnavailable, TimedOut
 from app.routes.negotiation import JSON, accepts
 from app.schemas.description import HEALTH, LIMITS, content, problems
 from app.services import services_of
 
 router = APIRouter(tags=["service"])
+
+_USAGE_S = 1.0
+"""Seconds that the counters wait for those of the store."""
 
 
 @router.get("/", include_in_schema=False, dependencies=[accepts("text/html")])
@@ -80,4 +85,8 @@ async def limits(request: Request) -> JSONResponse:
 )
 async def metrics(request: Request) -> Response:
     """Show counters in Prometheus' text format. Those of the store are left out while it is not available."""
-    return Response(services_of(request.app).metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    services = services_of(request.app)
+    usage = None
+    with suppress(StoreUnavailable, TimedOut):
+        usage = await services.pool.run(services.store.usage, timeout_s=_USAGE_S)
+    return Response(services.metrics.exposition(usage), media_type=CONTENT_TYPE_LATEST)

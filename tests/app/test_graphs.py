@@ -16,6 +16,7 @@ from app.routes.registered_examples import CALLS_OF_LAYER, GRAPHS, REGISTERED_ID
 from app.settings import Settings
 from tests.app.client import Client, client_of
 from tests.app.graphs import op, request, sum_of_exp, tensor, wanted
+from tests.app.test_store import Clock
 
 UNKNOWN = "sha256-" + "0" * 64
 
@@ -132,12 +133,17 @@ def test_a_call_of_a_deleted_graph_is_not_found_although_it_was_kept_ready(fresh
     assert fresh.post(f"{path}/gradients", {"tensors": {"x": [0, 0, 0]}}).json()["outputs"]["s"]["data"] == 3.0
 
 
-def test_who_shares_the_file_shares_the_graphs(tmp_path: Path) -> None:
-    settings = Settings(store=tmp_path / "graphs.sqlite")
+def test_who_shares_the_store_shares_the_graphs(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("app.store.time", clock)
+    settings = Settings(store=location)
     with client_of(create_app(settings)) as one, client_of(create_app(settings)) as other:
         path = f"/v1/graphs/{register(one, sum_of_exp())}"
-        assert other.post(f"{path}/forward", {}).status_code == 200
+        for client in (one, other):
+            assert client.post(f"{path}/forward", {}).status_code == 200
         assert one.request("DELETE", path).status_code == 204
+        assert one.post(f"{path}/forward", {}).status_code == 404
+        clock.now += 1
         assert other.post(f"{path}/forward", {}).status_code == 404
 
 
@@ -238,3 +244,5 @@ def test_a_store_that_fails_is_not_available(tmp_path: Path) -> None:
             assert "retry-after" in reply.headers
             assert str(path) not in reply.text
         assert client.get("/health/ready").status_code == 200
+        assert "gradd_requests_total" in client.get("/metrics").text
+        assert "gradd_store_bytes" not in client.get("/metrics").text

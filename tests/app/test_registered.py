@@ -11,6 +11,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from app import registration
 from app.errors import NotFound, StoreUnavailable
@@ -18,6 +19,7 @@ from app.registered import Registered, RegisteredGraphs, restored
 from app.routes.registered_examples import GRAPHS, REGISTERED_ID
 from app.settings import Settings
 from app.store import Kept, Store
+from app.tables import GRAPHS as TABLE
 from app.wire.codec import JSON, MSGPACK, Codec
 from tests.app.graphs import op, request, tensor, wanted
 
@@ -256,8 +258,8 @@ def test_an_unknown_id_is_not_found() -> None:
 @pytest.mark.parametrize("column", ["text", "data"])
 def test_what_does_not_match_its_id_is_refused(column: str) -> None:
     store, graphs, (one,) = stored(PLAIN)
-    with store._connection() as connection:
-        changed = kept(PLAIN).text.replace(b'"sum"', b'"amax"') if column == "text" else b"\0" * 32
-        connection.execute(f"UPDATE graphs SET {column} = ?", (changed,))
+    changed = kept(PLAIN).text.replace(b'"sum"', b'"amax"') if column == "text" else b"\0" * 32
+    with store._database.writing() as connection:
+        connection.execute(update(TABLE).values({column: changed}))
     with pytest.raises(StoreUnavailable, match="damaged"):
         graphs.get(one)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from app.compression import BRIEF, Accepted, accepted
-from app.errors import Problem, StoreUnavailable
+from app.errors import Problem
 from app.evaluate import Call
 from app.exchange import COMMON_LINES, Exchange, lines
 from app.http.fast_path import head
@@ -99,7 +99,7 @@ class Shortcut:
 
     def answer(self, call: SmallCall, data: bytes) -> Answered | None:
         """Return the answer to a whole request, or None where it has to go the general way."""
-        if not self._places.is_free or not self._is_there(call.graph):
+        if not self._places.is_free or not (call.graph is None or self._store.is_known(call.graph)):
             return None
         exchange = Exchange("POST", call.path, call.request_id)
         exchange.route = call.route
@@ -114,13 +114,6 @@ class Shortcut:
                 self._metrics.looked_up(found=True)
             exchange.report(self._metrics, self._access)
         return answered
-
-    def _is_there(self, graph_id: str | None) -> bool:
-        """Whether the graph is registered that is called, if one is. The general way tells what is wrong otherwise."""
-        try:
-            return graph_id is None or graph_id in self._store
-        except StoreUnavailable:
-            return False
 
     def _computed(self, call: SmallCall, body: bytes, exchange: Exchange) -> Answered | None:
         """Return the answer to a call, or None where the event loop should not work that long. Raises Problem."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from app.store import Store
 from app.wire.codec import JSON
 from tests.app.graphs import op, request, sum_of_exp, tensor, wanted
 from tests.app.listening import Listening, listening
+from tests.app.test_store import Clock
 
 GRADIENTS = "/v1/gradients"
 REGISTER = orjson.dumps({"graph": TUTORIAL["graph"]})
@@ -145,7 +147,11 @@ def test_answers_are_those_of_the_general_way(both: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*SHORT, *GENERAL])
-def test_small_calls_alone_are_answered_on_the_spot(found: Listening, name: str) -> None:
+def test_small_calls_alone_are_answered_on_the_spot(
+    found: Listening, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store._BELIEVED_S", math.inf)  # a graph is known from the first call on
+    found.exchange({**SHORT, **GENERAL}[name], LEAVE)
     found.taken.clear()
     found.exchange({**SHORT, **GENERAL}[name], LEAVE)
     assert bool(found.taken) == (name in SHORT)
@@ -323,10 +329,24 @@ def test_a_defect_is_answered_and_logged_once(monkeypatch: pytest.MonkeyPatch) -
     assert [line["event"] for line in lines] == ["failed"]
 
 
-def test_a_graph_that_another_process_deletes_is_gone_at_once(tmp_path: Path) -> None:
+def test_a_graph_that_another_process_deletes_is_gone_within_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("app.store.time", clock)
     with listening(made(store=tmp_path / "graphs.sqlite")) as found:
         found.exchange(post("/v1/graphs", REGISTER), LEAVE)
         assert found.exchange(SHORT["registered"], SHORT["registered"], LEAVE).count(b"HTTP/1.1 200 OK") == 3
+        assert found.taken == [200]
         other = Store(Settings(store=tmp_path / "graphs.sqlite"))
         assert other.delete(CALLED.rpartition("/")[2])
+        clock.now += 1
+        assert found.exchange(SHORT["registered"], LEAVE).startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_deleted_graph_is_gone_at_once() -> None:
+    with listening(made()) as found:
+        found.exchange(post("/v1/graphs", REGISTER), LEAVE)
+        found.exchange(SHORT["registered"], SHORT["registered"], LEAVE)
+        found.exchange(post(CALLED, b"", method="DELETE"), LEAVE)
         assert found.exchange(SHORT["registered"], LEAVE).startswith(b"HTTP/1.1 404 ")
