@@ -5,20 +5,18 @@ Parts are laid out side by side, filled up to the same length, and pooled as win
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import numpy as np
 
 from engine.errors import OpError
 from engine.graph import Tensor, Type
-from engine.op import op
+from engine.op import GradFn
 from engine.ops.arguments import require_floating
 from engine.ops.avg_pooling import over_dimensions, window_sum
 from engine.ops.indexing import taken
 from engine.ops.max_pooling import least, window_index, window_max
 from engine.ops.movement import reshaped
 from engine.ops.slicing import padded
+from engine.ops.spatial import spatial_op
 from engine.ops.windows import Sizes, with_batch
 from engine.primitive import primitive
 from engine.samples import real, sample
@@ -106,12 +104,26 @@ def _restored(result: Tensor, input: Tensor, dims: int) -> Tensor:
     return result if input.ndim == dims + 2 else reshaped(result, result.shape[1:])
 
 
-def _average_grad_fn(dims: int) -> Callable[[Mapping[str, Any], Any], str]:
-    """PyTorch takes a mean where there is a single part."""
+def _average_grad_fn(dims: int) -> GradFn | None:
+    """PyTorch takes a mean where there is a single part, except in one dimension."""
+    if dims == 1:
+        return None
     return lambda given, out: "MeanBackward1" if set(out.shape[-dims:]) == {1} else f"AdaptiveAvgPool{dims}DBackward0"
 
 
-def _average(input: Tensor, output_size: OutputSize, dims: int) -> Tensor:
+@spatial_op(
+    grad_fn=_average_grad_fn,
+    samples={
+        1: (sample(real(2, 2, 5), 3), sample(real(2, 6), (2,))),
+        2: (sample(real(2, 2, 5, 4), (3, 2)), sample(real(1, 2, 3), (None, 2)), sample(real(1, 1, 3, 3), 1)),
+        3: (sample(real(1, 2, 2, 3, 4), (1, 2, 3)), sample(real(1, 2, 2, 2), 2)),
+    },
+)
+def adaptive_avg_pool(input: Tensor, output_size: OutputSize, *, dims: int) -> Tensor:
+    """The means of `output_size` parts of {images}; null keeps a size.
+
+    Source: torch.nn.functional.adaptive_avg_pool{dims}d.
+    """
     parts = _parts(input, output_size, dims)
     shape = with_batch(input, dims)
     lengths = _lengths(shape[2:], parts)
@@ -123,7 +135,30 @@ def _average(input: Tensor, output_size: OutputSize, dims: int) -> Tensor:
     return _restored(total / over_dimensions(each), input, dims)
 
 
-def _largest(input: Tensor, output_size: OutputSize, return_indices: bool, dims: int) -> Tensor | tuple[Tensor, Tensor]:
+@spatial_op(
+    grad_fn=lambda dims: None if dims == 1 else f"AdaptiveMaxPool{dims}DBackward0",
+    samples={
+        1: (sample(real(2, 2, 5), 3), sample(real(2, 6), (2,)), sample(real(2, 2, 5), 3, True)),
+        2: (
+            sample(real(2, 2, 5, 4), (3, 2)),
+            sample(real(1, 2, 3), (None, 2)),
+            sample(real(1, 1, 3, 3), 1),
+            sample(real(2, 2, 5, 4), (3, 2), True),
+        ),
+        3: (
+            sample(real(1, 2, 2, 3, 4), (1, 2, 3)),
+            sample(real(1, 2, 2, 2), 2),
+            sample(real(1, 2, 2, 3, 4), (1, 2, 3), True),
+        ),
+    },
+)
+def adaptive_max_pool(
+    input: Tensor, output_size: OutputSize, return_indices: bool = False, *, dims: int
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The largest elements of `output_size` parts of {images}, and their indices if asked.
+
+    Source: torch.nn.functional.adaptive_max_pool{dims}d.
+    """
     parts = _parts(input, output_size, dims)
     shape = with_batch(input, dims)
     lengths, once = _lengths(shape[2:], parts), (1,) * dims
@@ -133,81 +168,3 @@ def _largest(input: Tensor, output_size: OutputSize, return_indices: bool, dims:
         return _restored(largest, input, dims)
     index = window_index(offset, shape[2:], lengths, (0,) * dims, shape[2:], parts, once)
     return _restored(largest, input, dims), _restored(index, input, dims)
-
-
-@op(samples=(sample(real(2, 2, 5), 3), sample(real(2, 6), (2,))))
-def adaptive_avg_pool1d(input: Tensor, output_size: OutputSize) -> Tensor:
-    """The means of `output_size` parts of (N, C, L) or (C, L); null keeps a size.
-
-    Source: torch.nn.functional.adaptive_avg_pool1d.
-    """
-    return _average(input, output_size, 1)
-
-
-@op(
-    grad_fn=_average_grad_fn(2),
-    samples=(sample(real(2, 2, 5, 4), (3, 2)), sample(real(1, 2, 3), (None, 2)), sample(real(1, 1, 3, 3), 1)),
-)
-def adaptive_avg_pool2d(input: Tensor, output_size: OutputSize) -> Tensor:
-    """The means of `output_size` parts of (N, C, H, W) or (C, H, W); null keeps a size.
-
-    Source: torch.nn.functional.adaptive_avg_pool2d.
-    """
-    return _average(input, output_size, 2)
-
-
-@op(grad_fn=_average_grad_fn(3), samples=(sample(real(1, 2, 2, 3, 4), (1, 2, 3)), sample(real(1, 2, 2, 2), 2)))
-def adaptive_avg_pool3d(input: Tensor, output_size: OutputSize) -> Tensor:
-    """The means of `output_size` parts of (N, C, D, H, W) or (C, D, H, W); null keeps a size.
-
-    Source: torch.nn.functional.adaptive_avg_pool3d.
-    """
-    return _average(input, output_size, 3)
-
-
-@op(samples=(sample(real(2, 2, 5), 3), sample(real(2, 6), (2,)), sample(real(2, 2, 5), 3, True)))
-def adaptive_max_pool1d(
-    input: Tensor, output_size: OutputSize, return_indices: bool = False
-) -> Tensor | tuple[Tensor, Tensor]:
-    """The largest elements of `output_size` parts of (N, C, L) or (C, L), and their indices if asked.
-
-    Source: torch.nn.functional.adaptive_max_pool1d.
-    """
-    return _largest(input, output_size, return_indices, 1)
-
-
-@op(
-    grad_fn="AdaptiveMaxPool2DBackward0",
-    samples=(
-        sample(real(2, 2, 5, 4), (3, 2)),
-        sample(real(1, 2, 3), (None, 2)),
-        sample(real(1, 1, 3, 3), 1),
-        sample(real(2, 2, 5, 4), (3, 2), True),
-    ),
-)
-def adaptive_max_pool2d(
-    input: Tensor, output_size: OutputSize, return_indices: bool = False
-) -> Tensor | tuple[Tensor, Tensor]:
-    """The largest elements of `output_size` parts of (N, C, H, W) or (C, H, W), and their indices if asked.
-
-    Source: torch.nn.functional.adaptive_max_pool2d.
-    """
-    return _largest(input, output_size, return_indices, 2)
-
-
-@op(
-    grad_fn="AdaptiveMaxPool3DBackward0",
-    samples=(
-        sample(real(1, 2, 2, 3, 4), (1, 2, 3)),
-        sample(real(1, 2, 2, 2), 2),
-        sample(real(1, 2, 2, 3, 4), (1, 2, 3), True),
-    ),
-)
-def adaptive_max_pool3d(
-    input: Tensor, output_size: OutputSize, return_indices: bool = False
-) -> Tensor | tuple[Tensor, Tensor]:
-    """The largest elements of `output_size` parts of (N, C, D, H, W) or (C, D, H, W), and their indices if asked.
-
-    Source: torch.nn.functional.adaptive_max_pool3d.
-    """
-    return _largest(input, output_size, return_indices, 3)

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from engine.errors import OpError
 from engine.graph import Tensor
-from engine.op import camel, op
 from engine.ops.arguments import require_number, require_one_dtype, require_shape
 from engine.ops.correlation import correlation
 from engine.ops.movement import permuted, reshaped
 from engine.ops.slicing import padded
+from engine.ops.spatial import spatial_op
 from engine.ops.windows import Sizes, per_dimension, reach, with_batch
 from engine.samples import real, sample
 from engine.types import Shape
@@ -22,19 +22,48 @@ from engine.types import Shape
 Padding = Literal["same", "valid"] | int | tuple[int, ...]
 
 
-# Convolution
+def _grad_fn(dims: int) -> Callable[[Mapping[str, Any], Any], str]:
+    """Without a batch dimension PyTorch has three nodes, and the op its own name."""
+    return lambda given, out: (
+        "ConvolutionBackward0" if given["input"].ndim == given["weight"].ndim else f"Conv{dims}DBackward0"
+    )
 
 
-def _convolution(
+@spatial_op(
+    grad_fn=_grad_fn,
+    samples={
+        1: (
+            sample(real(2, 2, 6), real(3, 2, 3), real(3)),
+            sample(real(2, 7), real(4, 1, 2), None, 2, 1, 2, 2),
+            sample(real(1, 2, 5), real(2, 2, 2), padding="same"),
+        ),
+        2: (
+            sample(real(2, 2, 4, 5), real(3, 2, 3, 2), real(3)),
+            sample(real(2, 4, 5, 5), real(4, 2, 2, 2), real(4), (2, 1), (1, 0), (1, 2), 2),
+            sample(real(2, 4, 4), real(2, 2, 3, 3), padding="same"),
+            sample(real(1, 2, 3, 3), real(2, 2, 1, 1), padding="valid"),
+        ),
+        3: (
+            sample(real(1, 2, 3, 3, 3), real(2, 2, 2, 2, 2), real(2)),
+            sample(real(2, 2, 3, 3), real(2, 1, 2, 1, 2), groups=2),
+        ),
+    },
+)
+def conv(
     input: Tensor,
     weight: Tensor,
-    bias: Tensor | None,
-    stride: int | tuple[int, ...],
-    padding: Padding,
-    dilation: int | tuple[int, ...],
-    groups: int,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, ...] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int, ...] = 1,
+    groups: int = 1,
+    *,
     dims: int,
 ) -> Tensor:
+    """Convolution (cross-correlation) of {images} with `weight` (out, C / groups, {kernel}).
+
+    Source: torch.nn.functional.conv{dims}d.
+    """
     shape = with_batch(input, dims)
     require_kernel(weight, dims)
     require_operands(input, weight, bias)
@@ -133,80 +162,3 @@ def _require_fitting(sizes: Shape, kernel: Shape, dilation: Sizes) -> None:
             "Use a smaller kernel or dilation, or more padding.",
             "weight",
         )
-
-
-def _grad_fn(name: str) -> Callable[[Mapping[str, Any], Any], str]:
-    """Without a batch dimension PyTorch has three nodes, and the op its own name."""
-    return lambda given, out: "ConvolutionBackward0" if given["input"].ndim == given["weight"].ndim else camel(name)
-
-
-@op(
-    grad_fn=_grad_fn("conv1d"),
-    samples=(
-        sample(real(2, 2, 6), real(3, 2, 3), real(3)),
-        sample(real(2, 7), real(4, 1, 2), None, 2, 1, 2, 2),
-        sample(real(1, 2, 5), real(2, 2, 2), padding="same"),
-    ),
-)
-def conv1d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | tuple[int, ...] = 1,
-    padding: Padding = 0,
-    dilation: int | tuple[int, ...] = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution (cross-correlation) of (N, C, L) or (C, L) with `weight` (out, C / groups, k).
-
-    Source: torch.nn.functional.conv1d.
-    """
-    return _convolution(input, weight, bias, stride, padding, dilation, groups, 1)
-
-
-@op(
-    grad_fn=_grad_fn("conv2d"),
-    samples=(
-        sample(real(2, 2, 4, 5), real(3, 2, 3, 2), real(3)),
-        sample(real(2, 4, 5, 5), real(4, 2, 2, 2), real(4), (2, 1), (1, 0), (1, 2), 2),
-        sample(real(2, 4, 4), real(2, 2, 3, 3), padding="same"),
-        sample(real(1, 2, 3, 3), real(2, 2, 1, 1), padding="valid"),
-    ),
-)
-def conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | tuple[int, ...] = 1,
-    padding: Padding = 0,
-    dilation: int | tuple[int, ...] = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution (cross-correlation) of (N, C, H, W) or (C, H, W) with `weight` (out, C / groups, kh, kw).
-
-    Source: torch.nn.functional.conv2d.
-    """
-    return _convolution(input, weight, bias, stride, padding, dilation, groups, 2)
-
-
-@op(
-    grad_fn=_grad_fn("conv3d"),
-    samples=(
-        sample(real(1, 2, 3, 3, 3), real(2, 2, 2, 2, 2), real(2)),
-        sample(real(2, 2, 3, 3), real(2, 1, 2, 1, 2), groups=2),
-    ),
-)
-def conv3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | tuple[int, ...] = 1,
-    padding: Padding = 0,
-    dilation: int | tuple[int, ...] = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution (cross-correlation) of (N, C, D, H, W) or (C, D, H, W) with `weight` (out, C / groups, kd, kh, kw).
-
-    Source: torch.nn.functional.conv3d.
-    """
-    return _convolution(input, weight, bias, stride, padding, dilation, groups, 3)

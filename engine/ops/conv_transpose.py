@@ -7,7 +7,6 @@ from typing import Any
 
 from engine.errors import OpError
 from engine.graph import Tensor
-from engine.op import camel, op
 from engine.ops.arguments import require_shape
 from engine.ops.conv import (
     batch_last,
@@ -21,23 +20,51 @@ from engine.ops.conv import (
 from engine.ops.correlation import correlation_images
 from engine.ops.movement import reshaped
 from engine.ops.slicing import cropped, padded
+from engine.ops.spatial import spatial_op
 from engine.ops.windows import Sizes, per_dimension, reach, with_batch
 from engine.samples import real, sample
 
 Numbers = int | tuple[int, ...]
 
 
-def _transposed(
+def _grad_fn(dims: int) -> Callable[[Mapping[str, Any], Any], str]:
+    """Without a batch dimension PyTorch has three nodes, and the op its own name."""
+    return lambda given, out: (
+        "ConvolutionBackward0" if given["input"].ndim == given["weight"].ndim else f"ConvTranspose{dims}DBackward0"
+    )
+
+
+@spatial_op(
+    grad_fn=_grad_fn,
+    samples={
+        1: (sample(real(2, 2, 3), real(2, 3, 2), real(3)), sample(real(4, 3), real(4, 1, 3), None, 2, 1, 1, 2, 2)),
+        2: (
+            sample(real(2, 2, 3, 2), real(2, 3, 2, 3), real(3)),
+            sample(real(1, 4, 3, 2), real(4, 1, 2, 2), real(2), (2, 1), (1, 0), (1, 0), 2, (1, 2)),
+        ),
+        3: (
+            sample(real(1, 2, 2, 2, 2), real(2, 2, 1, 2, 2), real(2)),
+            sample(real(2, 2, 2, 1), real(2, 1, 2, 2, 1), groups=2, stride=2),
+        ),
+    },
+)
+def conv_transpose(
     input: Tensor,
     weight: Tensor,
-    bias: Tensor | None,
-    stride: Numbers,
-    padding: Numbers,
-    output_padding: Numbers,
-    groups: int,
-    dilation: Numbers,
+    bias: Tensor | None = None,
+    stride: Numbers = 1,
+    padding: Numbers = 0,
+    output_padding: Numbers = 0,
+    groups: int = 1,
+    dilation: Numbers = 1,
+    *,
     dims: int,
 ) -> Tensor:
+    """The transpose of `conv{dims}d`'s map, of {images} with `weight` (C, out / groups, {kernel}).
+
+    `padding` is what that convolution would have padded; `output_padding` makes the result longer at the end. Source:
+    torch.nn.functional.conv_transpose{dims}d.
+    """
     shape = with_batch(input, dims)
     require_kernel(weight, dims)
     require_operands(input, weight, bias)
@@ -77,83 +104,3 @@ def _cut(whole: Tensor, before: Sizes, behind: Sizes) -> Tensor:
     widths = tuple((0, max(more - less, 0), 0) for less, more in zip(before, behind, strict=True))
     cuts = tuple((less, less + size, 1) for less, size in zip(before, kept, strict=True))
     return cropped(padded(whole, (*widths, (0, 0, 0))), (*cuts, (0, whole.shape[-1], 1)))
-
-
-def _grad_fn(name: str) -> Callable[[Mapping[str, Any], Any], str]:
-    """Without a batch dimension PyTorch has three nodes, and the op its own name."""
-    return lambda given, out: "ConvolutionBackward0" if given["input"].ndim == given["weight"].ndim else camel(name)
-
-
-@op(
-    grad_fn=_grad_fn("conv_transpose1d"),
-    samples=(
-        sample(real(2, 2, 3), real(2, 3, 2), real(3)),
-        sample(real(4, 3), real(4, 1, 3), None, 2, 1, 1, 2, 2),
-    ),
-)
-def conv_transpose1d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Numbers = 1,
-    padding: Numbers = 0,
-    output_padding: Numbers = 0,
-    groups: int = 1,
-    dilation: Numbers = 1,
-) -> Tensor:
-    """The transpose of `conv1d`'s map, of (N, C, L) or (C, L) with `weight` (C, out / groups, k).
-
-    `padding` is what that convolution would have padded; `output_padding` makes the result longer at the end. Source:
-    torch.nn.functional.conv_transpose1d.
-    """
-    return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 1)
-
-
-@op(
-    grad_fn=_grad_fn("conv_transpose2d"),
-    samples=(
-        sample(real(2, 2, 3, 2), real(2, 3, 2, 3), real(3)),
-        sample(real(1, 4, 3, 2), real(4, 1, 2, 2), real(2), (2, 1), (1, 0), (1, 0), 2, (1, 2)),
-    ),
-)
-def conv_transpose2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Numbers = 1,
-    padding: Numbers = 0,
-    output_padding: Numbers = 0,
-    groups: int = 1,
-    dilation: Numbers = 1,
-) -> Tensor:
-    """The transpose of `conv2d`'s map, of (N, C, H, W) or (C, H, W) with `weight` (C, out / groups, kh, kw).
-
-    `padding` is what that convolution would have padded; `output_padding` makes the result longer at the end. Source:
-    torch.nn.functional.conv_transpose2d.
-    """
-    return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 2)
-
-
-@op(
-    grad_fn=_grad_fn("conv_transpose3d"),
-    samples=(
-        sample(real(1, 2, 2, 2, 2), real(2, 2, 1, 2, 2), real(2)),
-        sample(real(2, 2, 2, 1), real(2, 1, 2, 2, 1), groups=2, stride=2),
-    ),
-)
-def conv_transpose3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Numbers = 1,
-    padding: Numbers = 0,
-    output_padding: Numbers = 0,
-    groups: int = 1,
-    dilation: Numbers = 1,
-) -> Tensor:
-    """The transpose of `conv3d`'s map, of (N, C, D, H, W) or (C, D, H, W) with `weight` (C, out / groups, kd, kh, kw).
-
-    `padding` is what that convolution would have padded; `output_padding` makes the result longer at the end. Source:
-    torch.nn.functional.conv_transpose3d.
-    """
-    return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 3)

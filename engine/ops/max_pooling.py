@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.graph import Tensor, Type
-from engine.op import op
 from engine.ops.arguments import require_number
 from engine.ops.masks import masked
-from engine.ops.pools import Numbers, Pool, pool
+from engine.ops.pools import Numbers, pool
+from engine.ops.spatial import spatial_op
 from engine.ops.windows import Sizes, cuts, resized, window_counts
 from engine.primitive import linear, primitive
 from engine.samples import real, sample
@@ -221,86 +221,46 @@ def least(dtype: DType) -> float:
 # Ops
 
 
-def _max_pool(input: Tensor, placed: Pool, return_indices: bool) -> Tensor | tuple[Tensor, Tensor]:
+@spatial_op(
+    grad_fn=lambda dims: None if dims == 1 else f"MaxPool{dims}DWithIndicesBackward0",
+    samples={
+        1: (
+            sample(real(2, 2, 6), 2),
+            sample(real(2, 7), 3, 2, 1, 1, True),
+            sample(real(1, 1, 6), 2, dilation=2, return_indices=True),
+        ),
+        2: (
+            sample(real(2, 2, 4, 4), 2),
+            sample(real(2, 5, 6), (3, 2), (2, 1), (1, 0), 1, True),
+            sample(real(1, 1, 5, 5), 2, 1, 1, 2),
+            sample(real(1, 2, 4, 4), 3, 2, return_indices=True),
+        ),
+        3: (sample(real(1, 2, 2, 4, 2), 2), sample(real(1, 3, 3, 3), 2, 2, 1, return_indices=True)),
+    },
+)
+def max_pool(
+    input: Tensor,
+    kernel_size: Numbers,
+    stride: Numbers | None = None,
+    padding: Numbers = 0,
+    dilation: Numbers = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    dims: int,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The largest element of each window over {images}, and its index{of_index} if asked.
+
+    `stride` is `kernel_size` if it is left out; padding counts as minus infinity; with `ceil_mode` a last window may
+    reach over the end. Source: torch.nn.functional.max_pool{dims}d.
+    """
+    placed = pool(input, dims, kernel_size, stride, padding, dilation, ceil_mode)
     require_number(input)
-    kernel, stride, dilation = placed.kernel, placed.stride, placed.dilation
-    largest, offset = window_max(placed.padded(input, least(input.dtype)), kernel, stride, dilation)
+    largest, offset = window_max(
+        placed.padded(input, least(input.dtype)), placed.kernel, placed.stride, placed.dilation
+    )
     if not return_indices:
         return placed.restored(largest)
-    first = tuple(-width for width in placed.padding)
-    index = window_index(offset, placed.sizes, kernel, first, stride, (1,) * len(kernel), dilation)
+    first, once = tuple(-width for width in placed.padding), (1,) * dims
+    index = window_index(offset, placed.sizes, placed.kernel, first, placed.stride, once, placed.dilation)
     return placed.restored(largest), placed.restored(index)
-
-
-@op(
-    samples=(
-        sample(real(2, 2, 6), 2),
-        sample(real(2, 7), 3, 2, 1, 1, True),
-        sample(real(1, 1, 6), 2, dilation=2, return_indices=True),
-    )
-)
-def max_pool1d(
-    input: Tensor,
-    kernel_size: Numbers,
-    stride: Numbers | None = None,
-    padding: Numbers = 0,
-    dilation: Numbers = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """The largest element of each window over (N, C, L) or (C, L), and its index if asked.
-
-    `stride` is `kernel_size` if it is left out; padding counts as minus infinity; with `ceil_mode` a last window may
-    reach over the end. Source: torch.nn.functional.max_pool1d.
-    """
-    return _max_pool(input, pool(input, 1, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
-
-
-@op(
-    grad_fn="MaxPool2DWithIndicesBackward0",
-    samples=(
-        sample(real(2, 2, 4, 4), 2),
-        sample(real(2, 5, 6), (3, 2), (2, 1), (1, 0), 1, True),
-        sample(real(1, 1, 5, 5), 2, 1, 1, 2),
-        sample(real(1, 2, 4, 4), 3, 2, return_indices=True),
-    ),
-)
-def max_pool2d(
-    input: Tensor,
-    kernel_size: Numbers,
-    stride: Numbers | None = None,
-    padding: Numbers = 0,
-    dilation: Numbers = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """The largest element of each window over (N, C, H, W) or (C, H, W), and its index in H x W if asked.
-
-    `stride` is `kernel_size` if it is left out; padding counts as minus infinity; with `ceil_mode` a last window may
-    reach over the end. Source: torch.nn.functional.max_pool2d.
-    """
-    return _max_pool(input, pool(input, 2, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
-
-
-@op(
-    grad_fn="MaxPool3DWithIndicesBackward0",
-    samples=(
-        sample(real(1, 2, 2, 4, 2), 2),
-        sample(real(1, 3, 3, 3), 2, 2, 1, return_indices=True),
-    ),
-)
-def max_pool3d(
-    input: Tensor,
-    kernel_size: Numbers,
-    stride: Numbers | None = None,
-    padding: Numbers = 0,
-    dilation: Numbers = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """The largest element of each window over (N, C, D, H, W) or (C, D, H, W), and its index in D x H x W if asked.
-
-    `stride` is `kernel_size` if it is left out; padding counts as minus infinity; with `ceil_mode` a last window may
-    reach over the end. Source: torch.nn.functional.max_pool3d.
-    """
-    return _max_pool(input, pool(input, 3, kernel_size, stride, padding, dilation, ceil_mode), return_indices)

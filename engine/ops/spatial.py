@@ -1,0 +1,53 @@
+"""Ops in one, two and three spatial dimensions from one definition: `conv` registers `conv1d` to `conv3d`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from engine.op import GradFn, op
+from engine.samples import Sample
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_WORDS: dict[int, dict[str, str]] = {
+    1: {"images": "(N, C, L) or (C, L)", "of_index": "", "kernel": "k"},
+    2: {"images": "(N, C, H, W) or (C, H, W)", "of_index": " in H x W", "kernel": "kh, kw"},
+    3: {"images": "(N, C, D, H, W) or (C, D, H, W)", "of_index": " in D x H x W", "kernel": "kd, kh, kw"},
+}
+"""Words of docstrings by the number of dimensions."""
+
+
+def spatial_op(
+    samples: Mapping[int, Sequence[Sample]], grad_fn: Callable[[int], GradFn | None] = lambda dims: None
+) -> Callable[[F], F]:
+    """Register an op for each number of dimensions that has samples, named after it: `conv` becomes `conv2d`.
+
+    The function takes the number as `dims`, by keyword, which is no parameter of the ops. Its docstring is a format of
+    `{dims}`, `{images}` (their shapes), `{of_index}` (what an index counts) and `{kernel}` (its sizes). `grad_fn` gives
+    PyTorch's name of the backward node by the number of dimensions, as `engine.op.op` takes it.
+    """
+
+    def decorate(function: F) -> F:
+        for dims, drawn in samples.items():
+            op(grad_fn=grad_fn(dims), samples=drawn)(_in_dimensions(function, dims))
+        return function
+
+    return decorate
+
+
+def _in_dimensions(function: Callable[..., Any], dims: int) -> Callable[..., Any]:
+    """Return the function for a number of dimensions, with the name, signature and docstring of the op."""
+
+    @functools.wraps(function)
+    def fixed(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs, dims=dims)
+
+    signature = inspect.signature(function)
+    kept = [parameter for name, parameter in signature.parameters.items() if name != "dims"]
+    fixed.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    fixed.__name__ = f"{function.__name__}{dims}d"
+    fixed.__doc__ = (function.__doc__ or "").format(dims=dims, **_WORDS[dims])
+    return fixed
