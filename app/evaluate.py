@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
@@ -69,8 +70,11 @@ class Answer(NamedTuple):
 class Observer:
     """Is told what a call takes before that is done, and may raise to stop it."""
 
-    def planning(self, key: Key, ops: int) -> None:
-        """Called before a structure that is not known is read and planned."""
+    def planning(self, key: Key, work: float) -> None:
+        """Called before a structure that is not known is read and planned, which takes as long as `work` ops."""
+
+    def searching(self, key: Key) -> None:
+        """Called before a plan is made that takes longer than the structure tells. `key` has the tensors' types."""
 
     def running(self, key: Key, seconds: float, deadline: float | None) -> None:
         """Called before a plan runs that is predicted to take so many seconds, until `deadline` at the latest."""
@@ -110,7 +114,7 @@ class Evaluator:
         key = asking.key(blake2b(document.key, digest_size=20).digest())
         structure = self._structures.get(key)
         if structure is None:
-            observer.planning(key, asking.ops(document))
+            observer.planning(key, asking.work(document))
         try:
             structure = structure or self._structure(asking, key, document)
             options = asked.options(document.options, self._reading())
@@ -119,7 +123,8 @@ class Evaluator:
             raise InvalidRequest(self._faults(asking, document.whole(), deadline)) from None
         parsed = time.perf_counter()
         deadline = _deadline(parsed - began, options["timeout_ms"], deadline)
-        plan, kept = self._plan(asking, document, structure, arrays, deadline)
+        made = partial(self._made, asking, document, structure, arrays, deadline)
+        plan, kept = self._plan(structure, arrays, observer, made)
         observer.running(key, plan.seconds, deadline)
         planned = time.perf_counter()
         complete = asking.complete(arrays)
@@ -167,19 +172,16 @@ class Evaluator:
         return faults[:MAX_FAULTS]
 
     def _plan(
-        self,
-        asking: Asking,
-        document: Document,
-        structure: Structure,
-        arrays: Mapping[Source, Array],
-        deadline: float | None,
+        self, structure: Structure, arrays: Mapping[Source, Array], observer: Observer, made: Callable[[], Plan]
     ) -> tuple[Plan, bool]:
         """Return the plan, and whether it was kept from a request before."""
         key = (structure.key, tuple([(array.dtype.char, array.shape) for array in arrays.values()]))
         plan = self._plans.get(key)
         if plan is not None:
             return plan, True
-        plan = self._made(asking, document, structure, arrays, deadline)
+        if structure.operation.kind.searches:
+            observer.searching(key)
+        plan = made()
         self._plans.put(key, plan, plan.weight(structure.ops))
         return plan, False
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 
 from app.cache import Cache
 from app.errors import Busy, ClientGone, Problem, TimedOut
@@ -26,7 +27,7 @@ READ_S = 4e-9
 """Seconds that a byte of a request takes to be read."""
 
 PLAN_S = 150e-6
-"""Seconds that an op takes to be planned, with its derivatives."""
+"""Seconds that an op takes to be planned, with its derivatives: the unit of predicted planning work."""
 
 _BRIEF_S = 0.02
 """Work that ends within this time is not worth watching the connection for."""
@@ -49,13 +50,19 @@ class _Elsewhere(Exception):
 class _Scale(Observer):
     """Holds what a call takes against what the event loop can spare. Raises _Elsewhere."""
 
-    def __init__(self, most_s: float, deadline: float, light: Cache[Key, bool], read_s: float) -> None:
+    def __init__(self, most_s: float, deadline: float, light: Cache[Key, float], read_s: float) -> None:
         self._most_s, self._deadline, self._light, self._read_s = most_s, deadline, light, read_s
 
-    def planning(self, key: Key, ops: int) -> None:
+    def planning(self, key: Key, work: float) -> None:
         """Plan a structure that was never seen here if that is short, or worth it because running it is known to be."""
-        most = self._most_s * _PATIENCE if self._light.get(key) else self._most_s
-        if PLAN_S * ops > most:
+        most = self._most_s if self._light.get(key) is None else self._most_s * _PATIENCE
+        if PLAN_S * work > most:
+            raise _Elsewhere(key, self._deadline)
+
+    def searching(self, key: Key) -> None:
+        """Make a plan that no worker has made only if a worker's took little time, and its run too."""
+        planned_s = self._light.get(key)
+        if planned_s is None or planned_s > self._most_s * _PATIENCE:
             raise _Elsewhere(key, self._deadline)
 
     def running(self, key: Key, seconds: float, deadline: float | None) -> None:
@@ -72,7 +79,8 @@ class Placement:
         self._inline_s = settings.inline_ms / 1000
         self._timeout_s = settings.timeout_ms / 1000
         self._retry_after_s = settings.retry_after_s
-        self._light: Cache[Key, bool] = Cache(settings.cached_plans, settings.cached_plans)
+        self._light: Cache[Key, float] = Cache(settings.cached_plans, settings.cached_plans)
+        """Seconds that a worker took to plan the requests whose run is short; infinity where it had the plan."""
         self.workers = Workers(settings.model_copy(update={"store": graphs.location}), graphs.temporary)
 
     def at_once(self, call: Call) -> Answer | None:
@@ -155,9 +163,9 @@ class Placement:
             raise Problem.unpacked(reply["problem"])
         if "failed" in reply:
             raise WorkerFailed(reply["failed"])
-        if key is not None and reply["seconds"] <= self._inline_s:
-            self._light.put(key, value=True, weight=1)
         timings = Timings(*reply["timings"])
+        if key is not None and reply["seconds"] <= self._inline_s:
+            self._light.put(key, inf if timings.kept else timings.plan, weight=1)
         elsewhere_s = queued_s + lent_s - timings.parse - timings.plan - timings.run - timings.encode
         return Answer(memoryview(written), timings, elsewhere_s)
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from app.errors import InvalidRequest
 from app.operations import Leaves, Members, Operation
+from app.planning import graph_items, planning_work, scalars
 from app.registered import Registered
 from app.schemas.called import called, spelled_shape
 from app.schemas.graph import GraphForm
@@ -99,8 +100,8 @@ class Asking(Protocol):
         """Return what identifies the structure whose text has a digest."""
         ...
 
-    def ops(self, document: Document) -> int:
-        """Return how many ops the graph has, as far as it is one."""
+    def work(self, document: Document) -> float:
+        """Return how long planning is likely to take, in ops."""
         ...
 
     def read(self, key: Key, document: Document, reading: Reading) -> Structure:
@@ -136,9 +137,9 @@ class Inline:
         """Return the key of a structure."""
         return self.name, digest
 
-    def ops(self, document: Document) -> int:
-        """Return how many ops the request has."""
-        return document.ops
+    def work(self, document: Document) -> float:
+        """Return how long planning is likely to take, in ops."""
+        return planning_work(document.ops, scalars(document.skeleton))
 
     def read(self, key: Key, document: Document, reading: Reading) -> Structure:
         """Read the request. Raises Refused, TooManyFaults."""
@@ -181,9 +182,10 @@ class Called(NamedTuple):
         """Return the key of a structure."""
         return self.name, self.registered.id, digest
 
-    def ops(self, document: Document) -> int:  # noqa: ARG002
-        """Return how many ops are registered."""
-        return len(self.registered.graph.ops)
+    def work(self, document: Document) -> float:
+        """Return how long planning the registered graph is likely to take, in ops."""
+        graph = self.registered.graph
+        return planning_work(len(graph.ops), graph_items(graph) + scalars(document.skeleton))
 
     def read(self, key: Key, document: Document, reading: Reading) -> Structure:
         """Read the request. Raises Refused, TooManyFaults."""

@@ -125,9 +125,9 @@ class _Function:
             ("function", "magnitude"): _total([abs(term) for term in self.terms()]),
             ("function", "tangent"): self._tangent(),
         }
-        for (name, wrt), gradient in zip(self.targets.items(), found, strict=True):
+        for position, ((name, wrt), gradient) in enumerate(zip(self.targets.items(), found, strict=True)):
             if gradient is None and request.unreached == "error":
-                self.derivation.lookup.fault(*unreached(name, list(self.targets)))
+                self.derivation.lookup.fault(*unreached(name, position))
             results["gradients", name] = zeros(wrt) if gradient is None else gradient
             results["steps", name] = self._step(wrt, request.eps, unit)
         self.derivation.lookup.raise_faults()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from math import inf
+from typing import Any, Literal
 
 from engine.autodiff.forward import pushforward, zeros
 from engine.autodiff.passes import Passes, passes
 from engine.autodiff.reverse import Edge, backward
 from engine.compiled import Block, Compiled, Place
-from engine.derivation import Derivation
+from engine.derivation import Dearer, Derivation
 from engine.errors import GraphError
 from engine.estimate import STEP_S, estimate
 from engine.graph import Tensor
@@ -30,6 +31,8 @@ from engine.requests import (
     Request,
     TangentRequest,
 )
+
+Mode = Literal["forward", "reverse"]
 
 
 def compile(program: Program, request: Request, limits: Limits, deadline: float | None = None) -> Compiled:
@@ -62,25 +65,55 @@ def _cheaper(
 
     The number of passes decides only between times that differ by less than a step. It does not tell the time: under
     vmap a pass for an input that all samples share costs less than one for an input of each sample, and a pass of one
-    input runs only the nodes that depend on it.
+    input runs only the nodes that depend on it. The mode with fewer sweeps is compiled first, and the other as far as
+    it is predicted to take no longer: a sweep for each of a thousand outputs takes as long to plan as to run.
     """
-    found: list[tuple[Derivation, Compiled]] = []
-    faults: list[GraphError] = []
-    for mode in ("reverse", "forward"):
+    first = Derivation(program, request, limits, deadline)
+    fault: GraphError | None = None
+    best: tuple[Derivation, Compiled] | None = None
+    for derivation, mode in zip((first, None), _by_sweeps(first, request), strict=True):
+        most_s = inf
+        if best is not None and best[1].peak_bytes <= limits.bytes:
+            most_s = estimate(best[1]).seconds + STEP_S
+        tried = derivation or Derivation(program, request, limits, deadline, most_s)
         try:
-            found.append(derived(program, replace(request, mode=mode), limits, deadline))
+            made = tried, _jacobian(tried, replace(request, mode=mode))
         except GraphError as error:
-            faults.append(error)
-    if not found:
-        raise faults[0]
-    fitting = [made for made in found if made[1].peak_bytes <= limits.bytes] or found[:1]
-    seconds = {derivation: estimate(compiled).seconds for derivation, compiled in fitting}
-    close = [made for made in fitting if seconds[made[0]] < min(seconds.values()) + STEP_S]
-    best = min(close, key=lambda made: made[1].passes)
-    for derivation, _ in found:
-        if derivation is not best[0]:
-            derivation.let_go()
+            fault = fault or error
+        except Dearer:
+            tried.let_go()
+        else:
+            best = made if best is None else _better(best, made, limits)
+    if best is None:
+        assert fault is not None
+        raise fault
     return best
+
+
+def _by_sweeps(derivation: Derivation, request: JacobianRequest) -> tuple[Mode, Mode]:
+    """Return the modes, that with fewer sweeps first: reverse mode has one for each output, forward for each input."""
+    traced = derivation.traced
+    outputs = traced.unconsumed() if request.outputs is None else request.outputs
+    leaves = (name for name, given in traced.program.tensors.items() if given.requires_grad)
+    inputs = list(leaves) if request.wrt is None else request.wrt
+    return ("reverse", "forward") if len(outputs) <= len(inputs) else ("forward", "reverse")
+
+
+def _better(
+    one: tuple[Derivation, Compiled], other: tuple[Derivation, Compiled], limits: Limits
+) -> tuple[Derivation, Compiled]:
+    """Return the one within the memory limit, else that of less time, or of fewer passes; take the other apart."""
+    over = [made[1].peak_bytes > limits.bytes for made in (one, other)]
+    seconds = [estimate(made[1]).seconds for made in (one, other)]
+    if over[0] != over[1]:
+        second = over[0]
+    elif abs(seconds[1] - seconds[0]) < STEP_S:
+        second = other[1].passes < one[1].passes
+    else:
+        second = seconds[1] < seconds[0]
+    kept, left = (other, one) if second else (one, other)
+    left[0].let_go()
+    return kept
 
 
 def _forward(derivation: Derivation, request: ForwardRequest) -> Compiled:
@@ -101,13 +134,13 @@ def _gradients(derivation: Derivation, request: GradientRequest) -> Compiled:
         edges: list[Edge] | None = [] if request.detect_anomaly else None
         found = dict(zip(targets, backward(seeded, list(map(lookup.tensor, targets)), edges), strict=True))
         results: dict[Place, Tensor] = {("outputs", name): lookup.tensor(name) for name in names}
-        for name, gradient in found.items():
+        for position, (name, gradient) in enumerate(found.items()):
             if gradient is not None:
                 results["gradients", name] = gradient
             elif request.unreached == "zeros" or name in request.accumulate:
                 results["gradients", name] = zeros(lookup.tensor(name))
             elif request.unreached == "error":
-                lookup.fault(*unreached(name, targets))
+                lookup.fault(*unreached(name, position))
             else:
                 derivation.empty.append(("gradients", name))
         lookup.raise_faults()
@@ -123,10 +156,10 @@ def typed_roots(derivation: Derivation, roots: Mapping[str, Leaf | None] | None)
     return {name: seeds.get(name) for name in roots}
 
 
-def unreached(name: str, targets: list[str]) -> tuple[tuple[str | int, ...], str, str, str]:
-    """Return the fault of a name that no root depends on."""
+def unreached(name: str, position: int) -> tuple[tuple[str | int, ...], str, str, str]:
+    """Return the fault of the name at a position of `wrt` that no root depends on."""
     hint = 'Leave it out of wrt, or let unreached be "null" or "zeros".'
-    return ("wrt", targets.index(name)), "unreached", f"no root depends on {name!r}", hint
+    return ("wrt", position), "unreached", f"no root depends on {name!r}", hint
 
 
 def _tangents(derivation: Derivation, request: TangentRequest) -> Compiled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 
 from engine.anomaly import Watches
 from engine.asked import mapped_axes, marks, targets_require_grad
@@ -16,6 +17,7 @@ from engine.autodiff.reverse import Edge
 from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep, numbers_of
 from engine.dag import Dag
 from engine.errors import Fault, GraphError, OpError, Path
+from engine.estimate import estimated
 from engine.function import Function, ancestors
 from engine.graph import Tensor, building, check_elements
 from engine.lookup import Lookup
@@ -31,14 +33,27 @@ from engine.traps import traps
 from engine.types import DType, Shape, int64, numel
 
 
+class Dearer(Exception):
+    """A derivative is predicted to take longer than the one that it is compared with."""
+
+
 class Derivation:
     """Traces a program as one index of vmap's axis sees it, and turns wanted tensors into sweeps.
+
+    `most_s` bounds the predicted seconds of a run.
 
     Use: look names up in `lookup`; then, inside `deriving()`, build derivatives and hand them to `values` and `sweep`;
     then take `compiled()`.
     """
 
-    def __init__(self, program: Program, request: Request, limits: Limits, deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        request: Request,
+        limits: Limits,
+        deadline: float | None = None,
+        most_s: float = inf,
+    ) -> None:
         self.limits, self.request = limits, request
         self.size, self._axes = mapped_axes(program, request)
         tensors = {name: self._sample(name, given) for name, given in program.tensors.items()}
@@ -49,6 +64,7 @@ class Derivation:
         self.empty: list[Place] = []
         self._zeros: list[tuple[Place, Shape, DType]] = []
         self._sweeps: list[Sweep] = []
+        self._left_s = most_s
         self.mapped: dict[Tensor, Tensor] = {}
         self._typed = len(self.traced.builder.nodes)
         self._boundary = 0
@@ -114,9 +130,10 @@ class Derivation:
 
     def check_accumulated(self, given: Mapping[str, Leaf], targets: Sequence[str]) -> None:
         """Report what gradients cannot be added to."""
+        differentiated = set(targets)
         for name in self.lookup.known(("accumulate",), given, keys=True):
             shape = self.lead + self.lookup.tensor(name).shape
-            if name not in targets:
+            if name not in differentiated:
                 hint = "Add it to wrt, or leave it out."
                 self.lookup.fault(("accumulate", name), "not_in_wrt", f"no gradient of {name!r} is asked for", hint)
             elif given[name].shape != shape:
@@ -170,7 +187,7 @@ class Derivation:
             final["gradients", name] = as_tensor(before, gradient.dtype) + gradient
         if final:
             planned = self._planned([*final.values(), *watched])
-            self._sweeps.append(Sweep(planned, values=tuple(final), watches=watches))
+            self._add(Sweep(planned, values=tuple(final), watches=watches))
 
     def _watches(self, wanted: Sequence[Tensor], edges: Sequence[Edge]) -> Watches | None:
         if not self.request.detect_anomaly:
@@ -195,7 +212,15 @@ class Derivation:
         units = colours is None and direction.numel > 1
         planned, chunk = self.chunked(count, self._room, lambda chunk: self._blocks(direction, blocks, chunk, units))
         basis = Basis(_source(direction), direction.shape, direction.dtype, count, chunk, colours)
-        self._sweeps.append(Sweep(planned, blocks=tuple(block for block, _ in blocks), basis=basis))
+        self._add(Sweep(planned, blocks=tuple(block for block, _ in blocks), basis=basis))
+
+    def _add(self, sweep: Sweep) -> None:
+        """Add a sweep. Raises Dearer where all of them are predicted to take longer than `most_s`."""
+        self._sweeps.append(sweep)
+        if self._left_s < inf:
+            self._left_s -= estimated((sweep,)).seconds
+            if self._left_s < 0:
+                raise Dearer
 
     def _blocks(
         self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], chunk: int, units: bool

@@ -5,6 +5,7 @@ The service asks it where to compute a request; `engine.explain` shows the same 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.compiled import Compiled, Sweep
@@ -55,8 +56,13 @@ def runs(sweep: Sweep) -> int:
 
 def estimate(compiled: Compiled) -> Estimate:
     """Return what running a compiled request takes."""
+    return estimated(compiled.sweeps)
+
+
+def estimated(sweeps: Iterable[Sweep]) -> Estimate:
+    """Return what running sweeps takes."""
     total, steps, cost, single, double = 0, 0, Cost(), 0, 0
-    for sweep in compiled.sweeps:
+    for sweep in sweeps:
         times, plan = runs(sweep), sweep.plan
         total += times
         steps += times * plan.code.count

@@ -215,13 +215,13 @@ class Builder:
                     requires = True
                     break
         sizes = self._sizes
-        made: tuple[Tensor, ...] = ()
+        made: list[Tensor] = []
         for dtype, shape in types:
             count = sizes.get(shape)
             if count is None:
                 count = self._counted(shape, stored=not primitive.view or primitive.may_copy)
-            made += (Tensor(node, len(made), dtype, shape, count, requires and dtype.is_differentiable),)
-        node.outputs = made
+            made.append(Tensor(node, len(made), dtype, shape, count, requires and dtype.is_differentiable))
+        node.outputs = tuple(made)
         nodes.append(node)
         return node
 

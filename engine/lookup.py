@@ -127,7 +127,7 @@ class Lookup:
                 )
             return found
         known = self.known((member,), names)
-        positions = {name: position for position, name in enumerate(names)}
+        positions = {name: position for position, name in reversed(list(enumerate(names)))}
         for name in known:
             if not self.tensor(name).dtype.is_differentiable:
                 self.floating([name], member)

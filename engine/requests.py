@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engine.program import Leaf
 
@@ -26,6 +26,8 @@ class Common:
     randomness: Literal["different", "same"] = "different"
     checkpoint: Names = ()
     detect_anomaly: bool = False
+    searches: ClassVar[bool] = False
+    """Whether planning takes longer than the number of ops tells: it looks for sparsity, or makes several plans."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class CheckRequest(GradientRequest):
     eps: float | None = None
     rtol: float = 1e-5
     atol: float = 1e-7
+    searches: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ class JacobianRequest(Common):
     outputs: Names | None = None
     wrt: Names | None = None
     mode: Literal["auto", "reverse", "forward"] = "auto"
+    searches: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,7 @@ class HessianRequest(Common):
 
     output: str | None = None
     wrt: Names | None = None
+    searches: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

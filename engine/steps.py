@@ -71,7 +71,7 @@ class Unit(NamedTuple):
     nodes: tuple[Node, ...]
 
 
-Ends = list[tuple[Tensor, ...]]
+Ends = list[Sequence[Tensor]]
 """What nobody reads after each unit."""
 
 
@@ -84,11 +84,11 @@ def ends_of(units: Sequence[Unit], kept: Collection[Tensor]) -> Ends:
         if unit.several:
             for tensor in unit.outputs:
                 last[tensor] = number
-    ends: Ends = [()] * len(units)
+    ending: dict[int, list[Tensor]] = {}
     for tensor, number in last.items():
         if tensor not in kept:
-            ends[number] += (tensor,)
-    return ends
+            ending.setdefault(number, []).append(tensor)
+    return [ending.get(number, ()) for number in range(len(units))]
 
 
 def code_of(units: Sequence[Unit], slots: dict[Tensor, int], ends: Ends) -> Code:
@@ -111,7 +111,8 @@ def code_of(units: Sequence[Unit], slots: dict[Tensor, int], ends: Ends) -> Code
             slots[tensor] = slot
             numbers.append(slot)
         if several:
-            dead += [slots[tensor] for tensor in outputs if tensor in last]
+            unread = set(last)
+            dead += [slots[tensor] for tensor in outputs if tensor in unread]
         numbers += (len(dead), *dead)
         free += dead
     return Code(tuple([called for _, called in calls.values()]), array("i", numbers), len(units), count)
