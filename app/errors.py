@@ -2,6 +2,7 @@
 
     Problem                 RFC 9457: type, title, status, detail, code, request_id, errors
     ├── MalformedHttp       400  the bytes are not an HTTP/1.1 request
+    ├── CrossOriginRefused  400  a page of another origin may not make this request
     ├── BadBody             400  the body is not JSON or MessagePack, or has a key twice
     ├── NotFound            404
     ├── MethodNotAllowed    405
@@ -90,6 +91,13 @@ class MalformedHttp(Problem):
 
     status, code, title = 400, "malformed_http", "The bytes are not an HTTP request"
     hint = "Send HTTP/1.1 without TLS; behind https:// stands a proxy that ends TLS."
+
+
+class CrossOriginRefused(Problem):
+    """A page of another origin asks whether it may make a request, and may not."""
+
+    status, code, title = 400, "cross_origin", "Not allowed to pages of that origin"
+    hint = "The operator names the origins whose pages may call the service in GRADD_CORS_ORIGINS."
 
 
 class BadBody(Problem):

@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from app.compression import Compression
+from app.http.cors import CrossOrigin
 from app.http.refusals import refuse
 from app.middleware import Admission, BodyBounds, Observation
 from app.routes import catalogue, derivatives, docs, graphs, service
@@ -58,16 +58,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def _middleware(services: Services) -> list[Middleware]:
     """Return the layers around every request, from the outside in."""
     settings = services.settings
-    cors = Middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["*"],
-        expose_headers=["X-Request-ID", "Retry-After", "Server-Timing", "Location", "ETag"],
-    )
+    metrics, access = services.metrics, services.access
+    cors = Middleware(CrossOrigin, origins=settings.cors_origins, metrics=metrics, access=access)
     return [
         *([cors] if settings.cors_origins else []),
-        Middleware(Observation, metrics=services.metrics, access=services.access),
+        Middleware(Observation, metrics=metrics, access=access),
         Middleware(Admission, places=services.places, retry_after_s=settings.retry_after_s),
         Middleware(BodyBounds, most=settings.max_body_bytes, timeout_s=settings.body_timeout_ms / 1000),
         Middleware(Compression, most=settings.max_body_bytes),

@@ -142,5 +142,3 @@ _ENCODINGS: dict[str, tuple[Callable[[Array], bytes], Callable[[Array], Iterable
     "base64": (_base64, _base64_texts),
 }
 """How an array is written at once, and how piece by piece."""
-
-ENCODINGS = tuple(_ENCODINGS)

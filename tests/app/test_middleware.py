@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -159,6 +160,25 @@ def test_a_declared_length_is_enough_to_refuse(length: str) -> None:
     with client_of(create_app(Settings(max_body_bytes=10))) as client:
         reply = client.request("POST", "/v1/gradients", content=chunks(), headers={"Content-Length": length})
         assert reply.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("origin", "method", "named"), [("https://example.net", "POST", "origin"), ("https://example.org", "PUT", "method")]
+)
+def test_a_preflight_request_that_is_refused_is_a_problem(
+    origin: str, method: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"Origin": origin, "Access-Control-Request-Method": method}
+    with client_of(create_app(Settings(cors_origins=["https://example.org"]))) as client:
+        reply = client.request("OPTIONS", "/v1/gradients", headers=asked)
+        assert (reply.status_code, reply.json()["code"]) == (400, "cross_origin")
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert reply.headers["vary"].startswith("Origin")
+        assert named in reply.json()["detail"]
+        assert 'gradd_refused_total{code="cross_origin"} 1.0' in client.get("/metrics").text.splitlines()
+        client.services.access.flush()
+    lines = [orjson.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["code"] for line in lines if "code" in line] == ["cross_origin"]
 
 
 def test_pages_of_other_origins_may_call_only_where_they_are_named() -> None:

@@ -30,6 +30,7 @@ TITLES = (
 
 ELSEWHERE = {
     (400, "malformed_encoding"): ("tests/app/test_compression.py", '"malformed_encoding"'),
+    (400, "cross_origin"): ("tests/app/test_middleware.py", '400, "cross_origin"'),
     (400, "malformed_http"): ("tests/app/http/test_refusals.py", '400, "malformed_http"'),
     (400, "malformed_msgpack"): ("tests/app/wire/test_msgpack.py", '"malformed_msgpack"'),
     (404, "not_found"): ("tests/app/test_endpoints.py", '404, "not_found"'),

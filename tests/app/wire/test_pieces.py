@@ -16,7 +16,6 @@ from app.settings import Settings
 from app.wire import cut as cutting
 from app.wire import decode, json_reply
 from app.wire.codec import JSON
-from app.wire.json_reply import ENCODINGS
 from app.wire.reply import Tensor
 
 EVALUATOR = Evaluator(Settings())
@@ -40,7 +39,7 @@ def any_array(draw: st.DrawFn) -> np.ndarray[Any, Any]:
     return array.T if draw(st.booleans()) else array
 
 
-@given(any_array(), any_array(), st.sampled_from(ENCODINGS), st.integers(1, 40))
+@given(any_array(), any_array(), st.sampled_from(["json", "base64"]), st.integers(1, 40))
 def test_pieces_are_what_is_written_at_once(
     first: np.ndarray[Any, Any], second: np.ndarray[Any, Any], encoding: str, piece: int
 ) -> None:
