@@ -15,7 +15,7 @@ from app.evaluate import Call, Evaluator
 from app.main import VERSION, create_app
 from app.operations import OPERATIONS
 from app.routes.catalogue import op_list, op_page
-from app.server import Server, curl_line
+from app.server import CannotListen, Server, curl_line
 from app.services import services_of
 from app.settings import Settings
 from app.tables import UnusableStore
@@ -55,7 +55,11 @@ def serve(
         typer.echo(error, err=True)
         raise typer.Exit(1) from None
     server = Server(app, lambda url: typer.echo(curl_line(url)))
-    server.run()
+    try:
+        server.serve_until_stopped()
+    except CannotListen as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from None
 
 
 def _operation(name: str) -> str:

@@ -32,6 +32,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    published_port: int | None = Field(
+        None, ge=1, le=65535, description="Port that clients call, if it is another one, as that of a container."
+    )
 
     max_body_bytes: int = _limit(
         128 * _MIB, "Size of a request's body in bytes, also once it is inflated; beyond it, 413."

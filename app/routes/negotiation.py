@@ -20,6 +20,8 @@ VARY = {"Vary": "Accept"}
 
 _BY_NAME = {name: codec for codec in CODECS.values() for name in (codec.media_type, *codec.aliases)}
 _BODIES = " or ".join(CODECS)
+_CURL = "application/x-www-form-urlencoded"
+"""The type of bodies that `curl -d` sends unless it is told another."""
 
 
 def codecs(request: Request) -> tuple[Codec, Codec]:
@@ -78,5 +80,7 @@ def _body_codec(value: str) -> Codec:
     charsets = [parameter.partition("=")[2].strip('"') for parameter in parameters if parameter.startswith("charset=")]
     if codec is None or not all(charset in {"utf-8", "utf8"} for charset in charsets):
         detail = f"`Content-Type: {value[:200]}` is not read here; send {_BODIES}, text in UTF-8."
-        raise UnsupportedMedia(detail, headers={"Accept": ", ".join(CODECS)})
+        sent_by_curl = "`curl -d` sends this type by itself: add " if name == _CURL else "Name the type of the body: "
+        hint = f"{sent_by_curl}-H 'content-type: {JSON}'."
+        raise UnsupportedMedia(detail, hint=hint, headers={"Accept": ", ".join(CODECS)})
     return codec

@@ -56,6 +56,22 @@ def test_the_reply_is_what_is_accepted_whatever_was_sent(client: Client, sent: s
     )
 
 
+@pytest.mark.parametrize(
+    ("sent", "hint"),
+    [
+        (
+            "application/x-www-form-urlencoded",
+            "`curl -d` sends this type by itself: add -H 'content-type: application/json'.",
+        ),
+        ("text/plain", "Name the type of the body: -H 'content-type: application/json'."),
+    ],
+)
+def test_the_hint_of_another_type_is_the_header_that_mends_it(client: Client, sent: str, hint: str) -> None:
+    reply = client.post("/v1/gradients", b"{}", headers={"Content-Type": sent})
+    assert reply.status_code == 415
+    assert [error["hint"] for error in reply.json()["errors"]] == [hint]
+
+
 def test_raw_bytes_come_back_as_they_were_sent(client: Client) -> None:
     reply = msgpack.unpackb(post(client, echo(raw(RAW))).content)
     assert reply == {"outputs": {"x": {"dtype": "float64", "shape": [2, 3], "data": RAW.tobytes()}}}

@@ -77,6 +77,36 @@ def test_the_command_that_it_prints_works() -> None:
         assert set(reply.json()["gradients"]) == {"w", "b"}
 
 
+def test_the_command_that_it_prints_calls_the_published_port() -> None:
+    with serving(published_port=9000) as (_, words):
+        assert words[1] == "http://127.0.0.1:9000/v1/gradients"
+
+
+def refusal(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What a server prints that cannot start."""
+    command = [sys.executable, "-m", "app", "serve", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_port_that_is_taken_is_named_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = refusal("--port", str(port))
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Port {port} of 127.0.0.1 is taken by another program. ")
+    assert "make run PORT=" in line
+    assert "gradd serve --port" in line
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_an_address_that_is_another_machine_s_is_named_in_one_line(host: str) -> None:
+    done = refusal("--host", host, "--port", "0")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Port 0 of {host} cannot be listened on: ")
+
+
 def test_the_command_has_no_quote_that_a_shell_would_read() -> None:
     assert curl_line("http://h").count("'") == 4
 
