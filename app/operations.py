@@ -14,17 +14,15 @@ from app.plans import Planner, check, compute, explain
 from app.schemas.readers import Reading
 from app.schemas.record import Record
 from app.schemas.requests import CHECK, EXPLAIN, FORWARD, GRADIENTS, HESSIAN, HVP, JACOBIAN, JVP, SECTIONS
+from engine.checked import CheckRequest
+from engine.derivatives.forward import ForwardRequest
+from engine.derivatives.gradients import GradientRequest
+from engine.derivatives.hessian import HessianRequest
+from engine.derivatives.hvp import ProductRequest
+from engine.derivatives.jacobian import JacobianRequest
+from engine.derivatives.jvp import TangentRequest
 from engine.program import Leaf
-from engine.requests import (
-    CheckRequest,
-    ForwardRequest,
-    GradientRequest,
-    HessianRequest,
-    JacobianRequest,
-    ProductRequest,
-    Request,
-    TangentRequest,
-)
+from engine.requests import Request
 
 Members = Mapping[str, Any]
 Leaves = Mapping[tuple[str, str], Leaf]

@@ -14,13 +14,13 @@ from typing import Any, Protocol
 from app.values import Array, Source
 from app.wire.reply import Kept
 from engine.check import compile_check
-from engine.checked import Check
+from engine.checked import Check, CheckRequest
 from engine.compile import compile as compile_program
 from engine.compiled import Compiled
 from engine.estimate import estimate
 from engine.explain import explain as explain_program
 from engine.program import Limits, Program
-from engine.requests import CheckRequest, Request
+from engine.requests import Request
 
 Arrays = Mapping[Source, Array]
 Options = Mapping[str, Any]

@@ -7,22 +7,12 @@ from dataclasses import replace
 
 from engine.errors import Fault, GraphError, Path
 from engine.program import Leaf, Program
-from engine.requests import HessianRequest, JacobianRequest, ProductRequest, Request
-
-
-def marks(request: Request) -> frozenset[str]:
-    """Return the names that something is differentiated by."""
-    members = (getattr(request, member, None) for member in ("wrt", "tangents", "vectors"))
-    return frozenset(name for names in members for name in names or ())
+from engine.requests import Request
 
 
 def targets_require_grad(tensors: Mapping[str, Leaf], request: Request) -> dict[str, Leaf]:
     """Let the tensors that a functional derivative is taken by require grad, as they do in torch.func."""
-    named: set[str] = set()
-    if isinstance(request, JacobianRequest | HessianRequest):
-        named = set(request.wrt or ())
-    elif isinstance(request, ProductRequest):
-        named = set(request.vectors)
+    named = set(request.targets) if request.functional else set()
     return {
         name: replace(given, requires_grad=True) if name in named and given.dtype.is_differentiable else given
         for name, given in tensors.items()
@@ -33,10 +23,10 @@ def mapped_axes(program: Program, request: Request) -> tuple[int | None, dict[st
     """Return the size of vmap's axis and where it lies, by name. Raises GraphError where that does not fit."""
     faults: list[Fault] = []
     sizes: dict[str, int] = {}
-    member, brought = _brought(request)
+    brought = request.brought
     for name, axis in request.vmap.items():
         path: Path = ("vmap", name)
-        given = {repr(name): program.tensors.get(name), f"{name!r} of {member}": brought.get(name)}
+        given = {repr(name): program.tensors.get(name), f"{name!r} of {request.brings}": brought.get(name)}
         if not any(given.values()):
             detail = f"{name!r} is neither a tensor nor a root with a seed"
             faults.append(
@@ -56,12 +46,3 @@ def mapped_axes(program: Program, request: Request) -> tuple[int | None, dict[st
     if faults:
         raise GraphError(faults)
     return next(iter(sizes.values()), None), dict(request.vmap)
-
-
-def _brought(request: Request) -> tuple[str, Mapping[str, Leaf | None]]:
-    """Return the member and the types of the tensors that a request brings besides the graph's, by name."""
-    for member in ("backward", "tangents", "vectors"):
-        found: Mapping[str, Leaf | None] | None = getattr(request, member, None)
-        if found:
-            return member, found
-    return "", {}

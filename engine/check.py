@@ -16,12 +16,13 @@ import numpy as np
 from engine.autodiff.batching import batched, lifted
 from engine.autodiff.forward import pushforward, zeros
 from engine.autodiff.reverse import Edge, backward
-from engine.checked import Check, Moved
-from engine.compile import seed_of, typed_roots, unreached
+from engine.checked import Check, CheckRequest, Moved
 from engine.compiled import Place
 from engine.complex_step import complex_step
 from engine.cost import flops
 from engine.derivation import Derivation
+from engine.derivatives.gradients import unreached
+from engine.derivatives.seeds import seed_of, typed_roots
 from engine.errors import GraphError
 from engine.function import ancestors
 from engine.graph import Tensor
@@ -30,7 +31,6 @@ from engine.ops.arithmetic import abs
 from engine.ops.choice import maximum
 from engine.ops.reduction import sum as summed
 from engine.program import Leaf, Limits, Program
-from engine.requests import CheckRequest
 from engine.types import DType, float64
 
 WORK = 2**32

@@ -8,17 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from engine.compiled import SEED, Array, Basis, Compiled
 from engine.complex_step import TINY, ComplexStep, NotAnalyticError
+from engine.derivatives.gradients import GradientRequest
 from engine.differences import Probe, Tolerance, judged, judged_along, judged_exactly
 from engine.errors import DeadlineExceeded, ValueFault
 from engine.execute.numpy import Runner
 from engine.plan import Plan, Source
-from engine.requests import CheckRequest
 from engine.types import Shape, float64, numel
 
 METHODS = ("central differences", "complex step")
@@ -26,6 +26,20 @@ METHODS = ("central differences", "complex step")
 
 FINER = (1.0, 2.0**-5, 2.0**-10)
 """Steps, as parts of the first one; the finer ones are taken where that leaves a doubt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRequest(GradientRequest):
+    """Whether gradients are what differences of the roots' values say.
+
+    `eps` is the step of the differences (None: one that suits each element). A gradient and a difference agree if they
+    differ by no more than `atol`, plus `rtol` times the larger of the two.
+    """
+
+    eps: float | None = None
+    rtol: float = 1e-5
+    atol: float = 1e-7
+    searches: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)

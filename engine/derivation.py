@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import inf
 
 from engine.anomaly import Watches
-from engine.asked import mapped_axes, marks, targets_require_grad
+from engine.asked import mapped_axes, targets_require_grad
 from engine.autodiff.basis import Directions
 from engine.autodiff.batching import batched
 from engine.autodiff.checkpoint import behind, recomputed
@@ -27,7 +27,7 @@ from engine.ops.seed import forked
 from engine.optimize.order import interleaved
 from engine.plan import Plan, plan
 from engine.program import Leaf, Limits, Program
-from engine.requests import ForwardRequest, Request
+from engine.requests import Request
 from engine.trace import trace
 from engine.traps import traps
 from engine.types import DType, Shape, int64, numel
@@ -58,7 +58,10 @@ class Derivation:
         self.size, self._axes = mapped_axes(program, request)
         tensors = {name: self._sample(name, given) for name, given in program.tensors.items()}
         self.traced = trace(
-            replace(program, tensors=targets_require_grad(tensors, request)), limits, marks(request), deadline
+            replace(program, tensors=targets_require_grad(tensors, request)),
+            limits,
+            frozenset(request.targets),
+            deadline,
         )
         self.lookup = Lookup(self.traced)
         self.empty: list[Place] = []
@@ -296,7 +299,7 @@ class Derivation:
         return once if once.peak_bytes <= again.peak_bytes else again
 
     def _warnings(self) -> tuple[str, ...]:
-        if isinstance(self.request, ForwardRequest):
+        if not self.request.differentiates:
             return ()
         return traps(self.traced, self.traced.builder.nodes[: self._typed])
 

@@ -16,8 +16,8 @@ from benchmarks.peers import jax as load_jax
 from benchmarks.peers import torch as load_torch
 from benchmarks.workload import LIMITS, Array, Case, Run, call, normal, picked, program, value_and_gradients
 from engine.compile import compile as compile_request
+from engine.derivatives.gradients import GradientRequest
 from engine.program import Call
-from engine.requests import GradientRequest
 
 WRT = ("x", "y")
 UNARY = ("tanh", "sin", "cos", "neg")

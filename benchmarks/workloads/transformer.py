@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.peers import by_jax, by_torch
 from benchmarks.workload import Array, Case, call, normal, program, value_and_gradients
+from engine.derivatives.gradients import GradientRequest
 from engine.program import Call
-from engine.requests import GradientRequest
 
 PARAMETERS = (
     "scale1",

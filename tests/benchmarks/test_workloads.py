@@ -14,8 +14,11 @@ from benchmarks.timing import compare
 from benchmarks.workload import LIMITS, Array, Case, Workload
 from benchmarks.workloads import CATALOGUE, WORKLOADS
 from engine.compile import compile as compile_request
+from engine.derivatives.forward import ForwardRequest
+from engine.derivatives.gradients import GradientRequest
+from engine.derivatives.hessian import HessianRequest
 from engine.program import Program
-from engine.requests import ForwardRequest, GradientRequest, HessianRequest, Request
+from engine.requests import Request
 from engine.types import float32, float64
 
 WORK = pytest.mark.parametrize("workload", CATALOGUE, ids=lambda workload: workload.name)

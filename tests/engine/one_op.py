@@ -9,8 +9,11 @@ import numpy as np
 
 import engine.ops  # noqa: F401
 from engine.compile import compile as compile_request
+from engine.derivatives.forward import ForwardRequest
+from engine.derivatives.gradients import GradientRequest
+from engine.derivatives.hessian import HessianRequest
 from engine.program import Call, Limits, Program, Ref
-from engine.requests import ForwardRequest, GradientRequest, HessianRequest, Request
+from engine.requests import Request
 from tests.engine.programs import Array, call, given, program
 
 

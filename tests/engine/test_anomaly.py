@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from engine.compile import compile as compile_request
+from engine.derivatives.gradients import GradientRequest
+from engine.derivatives.jacobian import JacobianRequest
+from engine.derivatives.jvp import TangentRequest
 from engine.errors import Fault, ValueFault
 from engine.program import Call, Limits
-from engine.requests import GradientRequest, JacobianRequest, TangentRequest
 from tests.engine.programs import call, given, program
 
 

@@ -14,12 +14,14 @@ from engine.autodiff.forward import pushforward
 from engine.compile import compile as compile_request
 from engine.compile import derived
 from engine.derivation import Derivation
+from engine.derivatives.hessian import HessianRequest
+from engine.derivatives.jacobian import JacobianRequest
 from engine.graph import Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
 from engine.ops.matmul import PRODUCT
 from engine.program import Limits, Program
-from engine.requests import HessianRequest, JacobianRequest, Request
+from engine.requests import Request
 from engine.samples import Sample
 from engine.types import float64, int64
 from tests.engine.programs import Array, call, given, program

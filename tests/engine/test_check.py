@@ -12,11 +12,10 @@ import pytest
 from engine import check as check_module
 from engine import complex_step
 from engine.check import compile_check
-from engine.checked import Check
+from engine.checked import Check, CheckRequest
 from engine.errors import DeadlineExceeded, GraphError, ValueFault
 from engine.ops import arithmetic, exponential
 from engine.program import Call, Leaf, Limits, Program, Ref
-from engine.requests import CheckRequest
 from engine.samples import Sample
 from engine.trace import trace
 from engine.types import float64

@@ -13,9 +13,9 @@ import pytest
 
 from engine.compile import derived
 from engine.compiled import Compiled
+from engine.derivatives.gradients import GradientRequest
 from engine.explain import explain
 from engine.program import Limits, Program
-from engine.requests import GradientRequest
 from tests.engine.programs import Array, call, given, program
 
 LAYERS = 64

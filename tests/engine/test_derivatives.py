@@ -14,6 +14,12 @@ from engine.autodiff.reverse import backward
 from engine.compile import compile as compile_request
 from engine.compiled import Compiled
 from engine.derivation import Derivation
+from engine.derivatives.forward import ForwardRequest
+from engine.derivatives.gradients import GradientRequest
+from engine.derivatives.hessian import HessianRequest
+from engine.derivatives.hvp import ProductRequest
+from engine.derivatives.jacobian import JacobianRequest
+from engine.derivatives.jvp import TangentRequest
 from engine.function import Function, ancestors
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
@@ -21,15 +27,7 @@ from engine.operands import leaf
 from engine.optimize.order import interleaved
 from engine.plan import plan
 from engine.program import Call, Leaf, Limits, Program
-from engine.requests import (
-    ForwardRequest,
-    GradientRequest,
-    HessianRequest,
-    JacobianRequest,
-    ProductRequest,
-    Request,
-    TangentRequest,
-)
+from engine.requests import Request
 from engine.types import float64
 from tests.engine.programs import Array, call, given, program
 from tests.engine.test_laws import Case

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from engine.compile import compile as compile_request
+from engine.derivatives.forward import ForwardRequest
+from engine.derivatives.gradients import GradientRequest
+from engine.derivatives.hessian import HessianRequest
 from engine.estimate import FLOP_S, Estimate, estimate
 from engine.program import Leaf, Limits, Program
-from engine.requests import ForwardRequest, GradientRequest, HessianRequest, Request
+from engine.requests import Request
 from engine.types import DType, float16, float32, float64, int64
 from tests.engine.programs import call
 

@@ -10,6 +10,10 @@ import pytest
 
 from engine.compile import compile as compile_request
 from engine.cost import Cost, flops
+from engine.derivatives.forward import ForwardRequest
+from engine.derivatives.gradients import GradientRequest
+from engine.derivatives.hessian import HessianRequest
+from engine.derivatives.jacobian import JacobianRequest
 from engine.errors import GraphError
 from engine.execute.numpy import Runner
 from engine.explain import explain
@@ -17,7 +21,7 @@ from engine.graph import Builder, Node, building
 from engine.op import REGISTRY
 from engine.operands import leaf
 from engine.program import Call, Leaf, Limits, Program
-from engine.requests import ForwardRequest, GradientRequest, HessianRequest, JacobianRequest, Request
+from engine.requests import Request
 from engine.types import float32, float64
 from tests.engine.programs import call
 

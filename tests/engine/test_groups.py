@@ -10,7 +10,9 @@ import pytest
 from engine import cores
 from engine.autodiff.reverse import backward
 from engine.blocked import build
-from engine.compile import derived, ones
+from engine.compile import derived
+from engine.derivatives.gradients import GradientRequest
+from engine.derivatives.seeds import ones
 from engine.execute.numpy import Runner
 from engine.function import Function
 from engine.graph import Builder, Node, Tensor, building
@@ -21,7 +23,6 @@ from engine.optimize.fuse import Cluster, fused
 from engine.optimize.pairs import Pair, paired
 from engine.plan import plan
 from engine.program import Limits
-from engine.requests import GradientRequest
 from engine.types import float64
 from engine.verify import verify
 from tests.engine.programs import call, given, program

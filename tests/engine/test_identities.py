@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from engine.compile import compile as compile_request
+from engine.derivatives.gradients import GradientRequest
+from engine.derivatives.jvp import TangentRequest
 from engine.execute.numpy import Runner
 from engine.function import Function
 from engine.graph import Builder, Tensor, building
@@ -15,7 +17,6 @@ from engine.op import REGISTRY
 from engine.operands import leaf
 from engine.plan import plan
 from engine.program import Call, Leaf, Limits, Program, Ref
-from engine.requests import GradientRequest, TangentRequest
 from engine.types import DType, float64, int32
 
 OPS = {name: op.function for name, op in REGISTRY.items()}

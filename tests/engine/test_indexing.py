@@ -11,9 +11,10 @@ import pytest
 
 import engine.ops  # noqa: F401
 from engine.compile import compile as compile_program
+from engine.derivatives.forward import ForwardRequest
+from engine.derivatives.gradients import GradientRequest
 from engine.errors import GraphError, ValueFault
 from engine.program import Argument, Call, Leaf, Limits, Program, Ref
-from engine.requests import ForwardRequest, GradientRequest
 from engine.types import DTYPES
 
 MATRIX = np.arange(6.0).reshape(2, 3)

@@ -10,10 +10,10 @@ import pytest
 
 from engine.compile import compile as compile_request
 from engine.compiled import Compiled
+from engine.derivatives.jacobian import JacobianRequest
 from engine.errors import GraphError
 from engine.estimate import estimate
 from engine.program import Call, Limits
-from engine.requests import JacobianRequest
 from tests.engine.programs import call, given, program
 
 RNG = np.random.default_rng(11)

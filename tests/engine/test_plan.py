@@ -13,6 +13,7 @@ from engine.compile import compile as compile_request
 from engine.compile import derived
 from engine.compiled import Compiled
 from engine.derivation import Derivation
+from engine.derivatives.gradients import GradientRequest
 from engine.errors import DeadlineExceeded, ValueFault
 from engine.execute import numpy as executor
 from engine.execute.numpy import Runner
@@ -23,7 +24,6 @@ from engine.operands import leaf
 from engine.optimize.fuse import Cluster, fused
 from engine.plan import plan
 from engine.program import Call, Leaf, Limits, Program, Ref
-from engine.requests import GradientRequest
 from engine.types import float32, float64
 
 OPS = {name: REGISTRY[name].function for name in REGISTRY}

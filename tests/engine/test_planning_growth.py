@@ -9,17 +9,15 @@ from typing import Any
 import pytest
 
 from engine.compile import compile as compile_request
+from engine.derivatives.forward import ForwardRequest
+from engine.derivatives.gradients import GradientRequest
+from engine.derivatives.hvp import ProductRequest
+from engine.derivatives.jacobian import JacobianRequest
+from engine.derivatives.jvp import TangentRequest
 from engine.errors import GraphError
 from engine.graph import Tensor
 from engine.program import Call, Leaf, Limits, Program, Ref
-from engine.requests import (
-    ForwardRequest,
-    GradientRequest,
-    JacobianRequest,
-    ProductRequest,
-    Request,
-    TangentRequest,
-)
+from engine.requests import Request
 from engine.types import float64
 
 FEW, MANY = 60, 480

@@ -14,11 +14,12 @@ from engine.autodiff.colouring import coloured
 from engine.autodiff.reverse import backward
 from engine.compile import compile as compile_request
 from engine.compiled import Compiled
+from engine.derivatives.hessian import HessianRequest
+from engine.derivatives.jacobian import JacobianRequest
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
 from engine.program import Limits, Program
-from engine.requests import HessianRequest, JacobianRequest
 from engine.samples import Sample
 from engine.types import float64
 from tests.engine.programs import Array, call, given, program

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from engine.compile import compile as compile_request
+from engine.derivatives.forward import ForwardRequest
+from engine.derivatives.gradients import GradientRequest
+from engine.derivatives.jacobian import JacobianRequest
 from engine.program import Call, Limits
-from engine.requests import ForwardRequest, GradientRequest, JacobianRequest
 from engine.samples import Sample
 from tests.engine.programs import call, given, program, sample_program, with_outputs
 from tests.engine.test_check import run

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from engine.compile import compile as compile_request
+from engine.derivatives.forward import ForwardRequest
+from engine.derivatives.gradients import GradientRequest
 from engine.errors import GraphError
 from engine.estimate import estimate
 from engine.program import Limits, Program
-from engine.requests import ForwardRequest, GradientRequest
 from tests.engine.programs import call, given, program
 
 RNG = np.random.default_rng(3)

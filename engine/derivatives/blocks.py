@@ -1,0 +1,42 @@
+"""Blocks of Jacobians: the passes that find them, by column or by row. Jacobians and Hessians use them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.autodiff.forward import pushforward
+from engine.autodiff.passes import Passes
+from engine.autodiff.reverse import backward
+from engine.compiled import Block, Place
+from engine.derivation import Derivation
+from engine.graph import Tensor
+
+
+def add_columns(
+    derivation: Derivation, outputs: list[Tensor], wrt: Tensor, places: Sequence[Place], plan: Passes
+) -> None:
+    """Add the sweep that finds the derivatives of outputs by one input, a column for each direction of the input."""
+    direction = derivation.stand_in(wrt)
+    found = pushforward(outputs, {wrt: direction})
+    blocks = []
+    for place, output, tangent in zip(places, outputs, found, strict=True):
+        if tangent is None:
+            derivation.zero(place, output.shape + wrt.shape, output.dtype)
+        else:
+            blocks.append((Block(place, "columns", output.shape, wrt.shape, plan.pattern(output, wrt)), tangent))
+    derivation.sweep(direction, blocks, plan.colours(wrt))
+
+
+def add_rows(
+    derivation: Derivation, output: Tensor, inputs: list[Tensor], places: Sequence[Place], plan: Passes
+) -> None:
+    """Add the sweep that finds the derivatives of one output by inputs, a row for each direction of the output."""
+    direction = derivation.stand_in(output)
+    found = backward([(output, direction)], inputs)
+    blocks = []
+    for place, wrt, cotangent in zip(places, inputs, found, strict=True):
+        if cotangent is None:
+            derivation.zero(place, output.shape + wrt.shape, output.dtype)
+        else:
+            blocks.append((Block(place, "rows", output.shape, wrt.shape, plan.pattern(output, wrt)), cotangent))
+    derivation.sweep(direction, blocks, plan.colours(output))

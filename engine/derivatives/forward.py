@@ -1,0 +1,26 @@
+"""Values, without derivatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engine.compiled import Compiled
+from engine.derivation import Derivation
+from engine.requests import Names, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardRequest(Request):
+    """Values of `outputs`: every output that no op consumes unless they are named."""
+
+    outputs: Names | None = None
+
+    differentiates: ClassVar[bool] = False
+
+    def derive(self, derivation: Derivation) -> Compiled:
+        """Compile the values."""
+        names = derivation.lookup.outputs(self.outputs)
+        with derivation.deriving():
+            derivation.values({("outputs", name): derivation.lookup.tensor(name) for name in names})
+        return derivation.compiled(("outputs",))

@@ -1,0 +1,41 @@
+"""All second derivatives of a scalar: the Jacobian of its gradients, in forward mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engine.autodiff.passes import passes
+from engine.compiled import Compiled
+from engine.derivation import Derivation
+from engine.derivatives.blocks import add_columns
+from engine.derivatives.seeds import add_gradients
+from engine.requests import Names, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HessianRequest(Request):
+    """The second derivatives of the scalar `output` with respect to `wrt`."""
+
+    output: str | None = None
+    wrt: Names | None = None
+
+    by: ClassVar[str | None] = "wrt"
+    functional: ClassVar[bool] = True
+    searches: ClassVar[bool] = True
+
+    def derive(self, derivation: Derivation) -> Compiled:
+        """Compile the Hessian."""
+        lookup = derivation.lookup
+        name = lookup.scalar_output(self.output, "output")
+        targets = lookup.targets(self.wrt)
+        derivation.check_blocks(targets, targets)
+        with derivation.deriving():
+            assert name is not None
+            inputs = list(map(lookup.tensor, targets))
+            gradients = add_gradients(derivation, name, targets)
+            plan = passes(gradients, inputs, "forward")
+            derivation.tangents_follow()
+            for target, wrt in zip(targets, inputs, strict=True):
+                add_columns(derivation, gradients, wrt, [("hessian", row, target) for row in targets], plan)
+        return derivation.compiled(("outputs", "gradients", "hessian"), roots=(name,))

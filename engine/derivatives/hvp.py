@@ -1,0 +1,46 @@
+"""Products of a scalar's Hessian and a vector: the tangents of its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engine.autodiff.forward import pushforward, zeros
+from engine.compiled import Compiled, Place
+from engine.derivation import Derivation
+from engine.derivatives.seeds import add_gradients
+from engine.graph import Tensor
+from engine.program import Leaf
+from engine.requests import Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductRequest(Request):
+    """The product of the Hessian of the scalar `output` with `vectors`, whose types are given by name."""
+
+    vectors: Mapping[str, Leaf]
+    output: str | None = None
+
+    by: ClassVar[str | None] = "vectors"
+    functional: ClassVar[bool] = True
+    brings: ClassVar[str | None] = "vectors"
+
+    def derive(self, derivation: Derivation) -> Compiled:
+        """Compile the products."""
+        lookup = derivation.lookup
+        name = lookup.scalar_output(self.output, "output")
+        given = derivation.typed(self.vectors)
+        targets = lookup.like(given, "vectors")
+        with derivation.deriving():
+            assert name is not None
+            gradients = add_gradients(derivation, name, targets)
+            vectors = {
+                lookup.tensor(target): derivation.brought("vectors", target, given[target]) for target in targets
+            }
+            derivation.tangents_follow()
+            products: dict[Place, Tensor] = {}
+            for target, product in zip(targets, pushforward(gradients, vectors), strict=True):
+                products["hvp", target] = zeros(lookup.tensor(target)) if product is None else product
+            derivation.values(products)
+        return derivation.compiled(("outputs", "gradients", "hvp"), roots=(name,))

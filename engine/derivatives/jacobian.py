@@ -1,0 +1,116 @@
+"""The Jacobian: a column for each direction of an input, or a row for each direction of an output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import ClassVar, Literal
+
+from engine.autodiff.passes import passes
+from engine.compiled import Compiled
+from engine.derivation import Dearer, Derivation
+from engine.derivatives.blocks import add_columns, add_rows
+from engine.errors import GraphError
+from engine.estimate import STEP_S, estimate
+from engine.requests import Names, Request, Start
+
+Mode = Literal["forward", "reverse"]
+Made = tuple[Derivation, Compiled]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JacobianRequest(Request):
+    """The Jacobian of `outputs` with respect to `wrt`, by the cheaper of forward and reverse mode or the one named."""
+
+    outputs: Names | None = None
+    wrt: Names | None = None
+    mode: Literal["auto", "reverse", "forward"] = "auto"
+
+    by: ClassVar[str | None] = "wrt"
+    functional: ClassVar[bool] = True
+    searches: ClassVar[bool] = True
+
+    def derive(self, derivation: Derivation) -> Compiled:
+        """Compile the Jacobian in the mode that the request names."""
+        lookup = derivation.lookup
+        names = lookup.outputs(self.outputs)
+        targets = lookup.targets(self.wrt)
+        lookup.floating(names, "outputs")
+        derivation.check_blocks(names, targets)
+        with derivation.deriving():
+            outputs, inputs = list(map(lookup.tensor, names)), list(map(lookup.tensor, targets))
+            derivation.values({("outputs", name): tensor for name, tensor in zip(names, outputs, strict=True)})
+            assert self.mode != "auto"
+            plan = passes(outputs, inputs, self.mode)
+            if self.mode == "forward":
+                derivation.tangents_follow()
+                for target, wrt in zip(targets, inputs, strict=True):
+                    places = [("jacobian", name, target) for name in names]
+                    add_columns(derivation, outputs, wrt, places, plan)
+            else:
+                for name, output in zip(names, outputs, strict=True):
+                    add_rows(derivation, output, inputs, [("jacobian", name, target) for target in targets], plan)
+        return derivation.compiled(("outputs", "jacobian"))
+
+    def derived(self, start: Start) -> tuple[Derivation, Compiled]:
+        """Return the compiled Jacobian: in the mode that is named, else in the cheaper of those within the limits.
+
+        The cheaper mode is predicted to take less time. The number of passes decides only between times that differ by
+        less than a step. It does not tell the time: under vmap a pass for an input that all samples share costs less
+        than one for an input of each sample, and a pass of one input runs only the nodes that depend on it. The mode
+        with fewer sweeps is compiled first, and the other as far as it is predicted to take no longer: a sweep for
+        each of a thousand outputs takes as long to plan as to run.
+        """
+        first = start()
+        if self.mode != "auto":
+            return first, self.derive(first)
+        fault: GraphError | None = None
+        best: Made | None = None
+        for begun, mode in zip((first, None), _by_sweeps(first, self), strict=True):
+            derivation = begun or start(_most_s(best))
+            try:
+                made = derivation, replace(self, mode=mode).derive(derivation)
+            except GraphError as error:
+                fault = fault or error
+            except Dearer:
+                derivation.let_go()
+            else:
+                best = made if best is None else _better(best, made)
+        if best is None:
+            assert fault is not None
+            raise fault
+        return best
+
+
+def _most_s(best: Made | None) -> float:
+    """Return the seconds that another mode may be predicted to take."""
+    return estimate(best[1]).seconds + STEP_S if best is not None and _fits(best) else inf
+
+
+def _fits(made: Made) -> bool:
+    """Whether a run is within the memory limit."""
+    return made[1].peak_bytes <= made[0].limits.bytes
+
+
+def _by_sweeps(derivation: Derivation, request: JacobianRequest) -> tuple[Mode, Mode]:
+    """Return the modes, that with fewer sweeps first: reverse mode has one for each output, forward for each input."""
+    traced = derivation.traced
+    outputs = traced.unconsumed() if request.outputs is None else request.outputs
+    leaves = (name for name, given in traced.program.tensors.items() if given.requires_grad)
+    inputs = list(leaves) if request.wrt is None else request.wrt
+    return ("reverse", "forward") if len(outputs) <= len(inputs) else ("forward", "reverse")
+
+
+def _better(one: Made, other: Made) -> Made:
+    """Return the one within the memory limit, else that of less time, or of fewer passes; take the other apart."""
+    fits = list(map(_fits, (one, other)))
+    seconds = [estimate(made[1]).seconds for made in (one, other)]
+    if fits[0] != fits[1]:
+        second = fits[1]
+    elif abs(seconds[1] - seconds[0]) < STEP_S:
+        second = other[1].passes < one[1].passes
+    else:
+        second = seconds[1] < seconds[0]
+    kept, left = (other, one) if second else (one, other)
+    left[0].let_go()
+    return kept

@@ -1,0 +1,42 @@
+"""Products of the Jacobian and a vector of the inputs' space, by one pass of forward mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engine.autodiff.forward import pushforward, zeros
+from engine.compiled import Compiled, Place
+from engine.derivation import Derivation
+from engine.graph import Tensor
+from engine.program import Leaf
+from engine.requests import Names, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TangentRequest(Request):
+    """Tangents of `outputs` in the direction of `tangents`, whose types are given by name."""
+
+    tangents: Mapping[str, Leaf]
+    outputs: Names | None = None
+
+    by: ClassVar[str | None] = "tangents"
+    brings: ClassVar[str | None] = "tangents"
+
+    def derive(self, derivation: Derivation) -> Compiled:
+        """Compile the tangents."""
+        lookup = derivation.lookup
+        names = lookup.outputs(self.outputs)
+        given = derivation.typed(self.tangents)
+        moved = lookup.like(given, "tangents")
+        lookup.floating(names, "outputs")
+        with derivation.deriving():
+            directions = {lookup.tensor(name): derivation.brought("tangents", name, given[name]) for name in moved}
+            outputs = list(map(lookup.tensor, names))
+            results: dict[Place, Tensor] = {("outputs", name): lookup.tensor(name) for name in names}
+            derivation.tangents_follow()
+            for name, tangent in zip(names, pushforward(outputs, directions), strict=True):
+                results["tangents", name] = zeros(lookup.tensor(name)) if tangent is None else tangent
+            derivation.values(results)
+        return derivation.compiled(("outputs", "tangents"))
