@@ -1,0 +1,46 @@
+"""Products of cotangents and the Jacobian, by one pass of reverse mode: `torch.func.vjp`, `jax.vjp`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engine.autodiff.forward import zeros
+from engine.autodiff.reverse import backward
+from engine.compiled import Compiled, Place
+from engine.derivation import Derivation
+from engine.graph import Tensor
+from engine.program import Leaf
+from engine.requests import Names, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VjpRequest(Request):
+    """The sum over outputs of `vectors`, cotangents of their outputs' shapes, times the Jacobian by `wrt`.
+
+    `vectors` maps names of outputs to the types of their cotangents. A tensor that no output depends on gets zeros.
+    """
+
+    vectors: Mapping[str, Leaf]
+    wrt: Names | None = None
+
+    by: ClassVar[str | None] = "wrt"
+    functional: ClassVar[bool] = True
+    brings: ClassVar[str | None] = "vectors"
+
+    def derive(self, derivation: Derivation) -> Compiled:
+        """Compile the outputs that have cotangents, and the products."""
+        lookup = derivation.lookup
+        given = derivation.typed(self.vectors)
+        names = lookup.like(given, "vectors")
+        targets = lookup.targets(self.wrt)
+        with derivation.deriving():
+            outputs, inputs = list(map(lookup.tensor, names)), list(map(lookup.tensor, targets))
+            seeds = [derivation.brought("vectors", name, given[name]) for name in names]
+            found = backward(list(zip(outputs, seeds, strict=True)), inputs)
+            results: dict[Place, Tensor] = dict(zip([("outputs", name) for name in names], outputs, strict=True))
+            for name, wrt, product in zip(targets, inputs, found, strict=True):
+                results["vjp", name] = zeros(wrt) if product is None else product
+            derivation.values(results)
+        return derivation.compiled(("outputs", "vjp"), roots=tuple(names))
