@@ -60,11 +60,15 @@ class Timings(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The reply to a call, what its phases took, and the seconds that it waited for a worker and went to and fro."""
+    """The reply to a call, what its phases took, and the seconds that it waited for a worker and went to and fro.
+
+    `deadline` is the moment of time.monotonic() until which the reply may be compressed.
+    """
 
     body: bytes | memoryview
     timings: Timings
     elsewhere_s: float | None = None
+    deadline: float | None = None
 
 
 class Observer:
@@ -136,7 +140,8 @@ class Evaluator:
             members["dag"] = plan.dag
         body = call.put(call.writes.pieces(members, options["encoding"]))
         encoded = time.perf_counter()
-        return Answer(body, Timings(parsed - began, planned - parsed, ran - planned, encoded - ran, kept))
+        timings = Timings(parsed - began, planned - parsed, ran - planned, encoded - ran, kept)
+        return Answer(body, timings, deadline=deadline)
 
     def _reading(self) -> Reading:
         return Reading(self._settings.max_tensors, self._settings.max_ops)

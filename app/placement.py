@@ -141,7 +141,6 @@ class Placement:
                 _unless(sent.gone),
                 self.workers.lent(sent.key) as worker,
             ):
-                lent = time.perf_counter()
                 header = sent.header(others=self.workers.busy - 1)
                 reply, written = await worker.exchange(
                     header, sent.body, sent.loan, lambda told: limit.reschedule(told["deadline"] + _GRACE_S)
@@ -153,12 +152,14 @@ class Placement:
         except Lost:
             detail = "The process that computed this ended before it was done; others are not touched by that."
             raise Busy(detail, self._retry_after_s) from None
-        return self._read(reply, written, sent.key, lent - asked, time.perf_counter() - lent)
+        elsewhere_s = time.perf_counter() - asked
+        return self._read(reply, written, sent.key, elsewhere_s)._replace(deadline=_deadline(limit))
 
-    def _read(
-        self, reply: Header, written: bytearray | memoryview, key: Key | None, queued_s: float, lent_s: float
-    ) -> Answer:
-        """Return a worker's answer. Raises Problem, and WorkerFailed where the service failed."""
+    def _read(self, reply: Header, written: bytearray | memoryview, key: Key | None, elsewhere_s: float) -> Answer:
+        """Return the answer of a worker, asked `elsewhere_s` ago.
+
+        Raises Problem, and WorkerFailed where the service failed.
+        """
         if "problem" in reply:
             raise Problem.unpacked(reply["problem"])
         if "failed" in reply:
@@ -166,8 +167,14 @@ class Placement:
         timings = Timings(*reply["timings"])
         if key is not None and reply["seconds"] <= self._inline_s:
             self._light.put(key, inf if timings.kept else timings.plan, weight=1)
-        elsewhere_s = queued_s + lent_s - timings.parse - timings.plan - timings.run - timings.encode
-        return Answer(memoryview(written), timings, elsewhere_s)
+        return Answer(memoryview(written), timings, elsewhere_s - sum(timings[:-1]))
+
+
+def _deadline(limit: asyncio.Timeout) -> float:
+    """Return the deadline that a worker was given last."""
+    latest = limit.when()
+    assert latest is not None
+    return latest - _GRACE_S
 
 
 class WorkerFailed(Exception):

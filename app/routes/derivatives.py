@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from app.compression import DEADLINE
 from app.evaluate import Answer, Call
 from app.operations import OPERATIONS
 from app.routes.examples import EXAMPLES
@@ -55,6 +56,7 @@ async def answered(request: Request, operation: str, graph_id: str | None = None
         if loan is not None:
             loan.end()
     services.metrics.computed(answer.timings)
+    request.scope[DEADLINE] = answer.deadline
     return _Reply(answer, writes)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import re
+import time
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -23,9 +25,10 @@ from app.errors import BodyTooLarge
 from app.main import create_app
 from app.settings import Settings
 from tests.app.client import Client, chunks, client_of
-from tests.app.graphs import echo
+from tests.app.graphs import echo, request
 
-LARGE = {"x": np.linspace(0, 1, 10_000).round(4).tolist()}
+LARGE = {"x": [0.25, 0.5] * 5_000}
+"""Numbers that shrink well."""
 LIMIT = 4_000_000
 
 
@@ -194,24 +197,86 @@ def test_who_accepts_nothing_is_told(client: Client, header: str) -> None:
 
 
 def test_small_replies_are_sent_as_they_are_unless_the_client_insists(client: Client) -> None:
-    for header, coding in (("gzip", None), ("gzip, identity;q=0", "gzip")):
-        reply = client.post("/v1/forward", echo(1), headers={"Accept-Encoding": header})
-        assert (reply.headers.get("content-encoding"), reply.json()["outputs"]["x"]["data"]) == (coding, 1.0)
+    for value in (1.0, [0.5] * 3_000):
+        for header, coding in (("gzip", None), ("zstd", None), ("gzip, identity;q=0", "gzip")):
+            reply = client.post("/v1/forward", echo(value), headers={"Accept-Encoding": header})
+            found = reply.headers.get("content-encoding"), reply.json()["outputs"]["x"]["data"]
+            assert found == (coding, value)
 
 
-def test_what_does_not_compress_is_sent_as_it_is(client: Client) -> None:
-    noise = np.random.default_rng(0).standard_normal(20_000).tolist()
-    headers = {"Accept": "application/msgpack", "Accept-Encoding": "zstd"}
-    assert "content-encoding" not in client.post("/v1/forward", echo(noise), headers=headers).headers
-    assert client.post("/v1/forward", echo(noise), headers={"Accept-Encoding": "zstd"}).headers["content-encoding"]
+NOISE = np.random.default_rng(0).standard_normal(20_000).tolist()
+SHAPES: dict[str, dict[str, Any]] = {
+    "JSON": {},
+    "base64": {"encoding": "base64"},
+}
+
+
+@pytest.mark.parametrize("header", ["gzip, deflate", "gzip, deflate, br, zstd", "zstd", "gzip"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_numbers_are_not_compressed_for_clients_that_accept_it_by_default(
+    client: Client, name: str, header: str
+) -> None:
+    reply = client.post("/v1/forward", echo(NOISE, **SHAPES[name]), headers={"Accept-Encoding": header})
+    assert "content-encoding" not in reply.headers
+    assert "compress" not in reply.headers["server-timing"]
+    insisting = {"Accept-Encoding": f"{header}, identity;q=0"}
+    insisted = client.post("/v1/forward", echo(NOISE, **SHAPES[name]), headers=insisting)
+    assert insisted.headers["content-encoding"] in {"gzip", "zstd"}
+    assert insisted.json()["outputs"] == reply.json()["outputs"]
+
+
+@pytest.mark.parametrize("header", ["gzip", "zstd"])
+def test_raw_numbers_are_not_compressed(client: Client, header: str) -> None:
+    headers = {"Accept": "application/msgpack", "Accept-Encoding": header}
+    assert "content-encoding" not in client.post("/v1/forward", echo(NOISE), headers=headers).headers
+
+
+def test_numbers_behind_text_that_shrinks_are_seen(client: Client) -> None:
+    tensors = {**{f"t{index}": 1.0 for index in range(300)}, "x": NOISE}
+    asked = request(tensors, outputs=list(tensors))
+    assert "content-encoding" not in client.post("/v1/forward", asked, headers={"Accept-Encoding": "zstd"}).headers
+
+
+def test_long_replies_are_compressed_by_zstd_alone(client: Client) -> None:
+    for header, coding in (("gzip", None), ("zstd", "zstd"), ("gzip, zstd", "zstd")):
+        reply = client.post("/v1/forward", echo([0.5] * 100_000), headers={"Accept-Encoding": header})
+        assert reply.headers.get("content-encoding") == coding
+
+
+@pytest.mark.parametrize("size", [4_000, 60_000])
+def test_the_time_of_compressing_is_told(client: Client, size: int) -> None:
+    reply = client.post("/v1/forward", echo([0.5] * size), headers={"Accept-Encoding": "zstd"})
+    assert re.search(r"\bcompress;dur=[\d.]+", reply.headers["server-timing"])
+
+
+def test_descriptions_are_compressed(client: Client) -> None:
+    for header in ("gzip", "zstd"):
+        assert client.get("/openapi.json", headers={"Accept-Encoding": header}).headers["content-encoding"] == header
 
 
 def test_large_replies_and_bodies_go_through_a_thread(client: Client) -> None:
     numbers = np.linspace(0, 1, 60_000).tolist()
-    headers = {"Accept-Encoding": "zstd"}
+    headers = {"Accept-Encoding": "zstd, identity;q=0"}
     reply = post(client, zstandard.ZstdCompressor().compress(orjson.dumps(echo(numbers))), "zstd", **headers)
     assert reply.headers["content-encoding"] == "zstd"
     assert reply.json()["outputs"]["x"]["data"] == numbers
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_compressing_ends_at_the_deadline(client: Client, coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.codings._STEP", 2**12)
+    compressed = CODINGS[coding].compressed
+
+    def late(self: Any, body: bytes) -> Iterator[bytes]:
+        for piece in compressed(body):
+            yield piece
+            time.sleep(0.2)
+
+    monkeypatch.setattr("app.codings.Coding.compressed", late)
+    headers = {"Accept-Encoding": f"{coding}, identity;q=0"}
+    for numbers in (NOISE, NOISE * 10):  # computed on the event loop, and in a worker
+        reply = client.post("/v1/forward", echo(numbers, timeout_ms=1500), headers=headers)
+        assert (reply.status_code, reply.json()["code"]) == (504, "deadline_exceeded")
 
 
 async def _streams(scope: Scope, receive: Receive, send: Send) -> None:
@@ -223,7 +288,7 @@ async def _streams(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _tagged(scope: Scope, receive: Receive, send: Send) -> None:
-    await Response(b"a" * 5000, headers={"ETag": '"1"'})(scope, receive, send)
+    await Response(b"a" * 20_000, headers={"ETag": '"1"'})(scope, receive, send)
 
 
 def test_streams_pass_and_tags_of_compressed_replies_are_weak(client: Client) -> None:

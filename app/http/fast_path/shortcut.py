@@ -9,10 +9,11 @@ same parts, and tests compare their answers.
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 
-from app.compression import BRIEF, Accepted, accepted
+from app.compression import BRIEF, Accepted, accepted, timing
 from app.errors import Problem
 from app.evaluate import Call
 from app.exchange import COMMON_LINES, Exchange, lines
@@ -124,7 +125,10 @@ class Shortcut:
         if coding is not None and call.accepted.is_worth(written):
             if len(written) > BRIEF:
                 return None
-            written, coding_line = coding.compress(written), f"content-encoding: {coding.name}\r\n"
+            began = time.perf_counter()
+            written = coding.compress(written)
+            taken = timing(time.perf_counter() - began)
+            coding_line = f"content-encoding: {coding.name}\r\nserver-timing: {taken}\r\n"
         self._metrics.computed(answer.timings)
         exchange.status = 200
         head = (
