@@ -24,6 +24,8 @@ from engine.derivation import Derivation
 from engine.derivatives.gradients import unreached
 from engine.derivatives.seeds import seed_of, typed_roots
 from engine.errors import GraphError
+from engine.execute.executor import Executor
+from engine.execute.numpy import numpy_executor
 from engine.function import ancestors
 from engine.graph import Tensor
 from engine.operands import as_tensor, constant, leaf
@@ -49,18 +51,27 @@ NEAR_ZERO = 0.01
 """The size that a step is relative to for smaller elements."""
 
 
-def compile_check(program: Program, request: CheckRequest, limits: Limits, deadline: float | None = None) -> Check:
+def compile_check(
+    program: Program,
+    request: CheckRequest,
+    limits: Limits,
+    deadline: float | None = None,
+    executor: Executor = numpy_executor,
+) -> Check:
     """Return the compiled check. Raises what `compile` raises for a request of gradients.
 
     It is done in double precision, unless ops ask for another dtype in a way that does not mix with it.
     """
     try:
-        return _compiled(_wide(program), replace(request, backward=_wide_seeds(request)), limits, deadline)
+        wide = replace(request, backward=_wide_seeds(request))
+        return _compiled(_wide(program), wide, limits, deadline, executor)
     except GraphError:
-        return replace(_compiled(program, request, limits, deadline), wide=False)
+        return replace(_compiled(program, request, limits, deadline, executor), wide=False)
 
 
-def _compiled(program: Program, request: CheckRequest, limits: Limits, deadline: float | None) -> Check:
+def _compiled(
+    program: Program, request: CheckRequest, limits: Limits, deadline: float | None, executor: Executor
+) -> Check:
     derivation = Derivation(program, request, limits, deadline)
     lookup = derivation.lookup
     lookup.outputs(request.outputs)
@@ -72,9 +83,9 @@ def _compiled(program: Program, request: CheckRequest, limits: Limits, deadline:
         function = _Function(derivation, seeded, {name: lookup.tensor(name) for name in targets})
         unit = function.unit()
         function.ask(request, unit)
-        moved = tuple(function.moved(name, request.eps, unit) for name in targets)
+        moved = tuple(function.moved(name, request.eps, unit, executor) for name in targets)
     gradients = derivation.compiled(("function", "gradients", "steps"), roots=tuple(roots))
-    check = Check(gradients, moved, request, unit, wide=True)
+    check = Check(gradients.executable(executor), moved, request, unit, wide=True)
     derivation.check_memory(check.peak_bytes)
     return check
 
@@ -151,7 +162,7 @@ class _Function:
         part = 5e-5 if unit < 1e-15 else unit**0.25 / 2
         return as_tensor(maximum(abs(wrt), NEAR_ZERO), float64) * part
 
-    def moved(self, name: str, eps: float | None, unit: float) -> Moved:
+    def moved(self, name: str, eps: float | None, unit: float, executor: Executor) -> Moved:
         """Return the plan of the function with elements of one input moved, as many at once as there is room for."""
         wrt, terms = self.targets[name], self.terms()
         step, order = self._step(wrt, eps, unit), ancestors(terms)
@@ -174,7 +185,7 @@ class _Function:
         start = max(1, min(count, room // max(1, 8 * samples * elements)))
         planned, chunk = self.derivation.chunked(start, room, made)
         stepping = complex_step(planned, ("moved", name), min(COMPLEX_ROOM, self.derivation.limits.bytes))
-        return Moved(name, planned.settled(), wrt.shape, count, chunk, stepping)
+        return Moved(name, planned.settled(), executor(planned), wrt.shape, count, chunk, stepping)
 
 
 def _total(terms: Sequence[Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ from engine.complex_step import TINY, ComplexStep, NotAnalyticError
 from engine.derivatives.gradients import GradientRequest
 from engine.differences import Probe, Tolerance, judged, judged_along, judged_exactly
 from engine.errors import DeadlineExceeded, ValueFault
-from engine.execute.numpy import Runner
+from engine.execute.executor import Executable
 from engine.plan import Plan, Source
 from engine.types import Shape, float64, numel
 
@@ -44,18 +44,15 @@ class CheckRequest(GradientRequest):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One input: the plan of the function with elements moved, many at once, and what moves them by complex steps."""
+    """One input: the plan of the function with elements moved, many at once, and what runs it and complex steps."""
 
     name: str
     plan: Plan
+    executable: Executable = field(repr=False, compare=False)
     shape: Shape
     count: int
     chunk: int
     complex: ComplexStep | None = None
-    runner: Runner = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "runner", Runner(self.plan))
 
     def basis(self, numbers: Array) -> Basis:
         """Return a direction for each of the elements with these numbers."""
@@ -209,7 +206,7 @@ class _Comparison:
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise DeadlineExceeded("the deadline passed between two differences")
         try:
-            (values,) = self.moved.runner.run({**self.given, source: batch}, deadline=self.deadline)
+            (values,) = self.moved.executable.run({**self.given, source: batch}, deadline=self.deadline)
         except ValueFault:
             inside = np.flatnonzero(batch.reshape(len(batch), -1).any(axis=1))
             if len(inside) < 2:

@@ -10,21 +10,29 @@ from functools import partial
 
 from engine.compiled import Compiled
 from engine.derivation import Derivation
+from engine.execute.executor import Executor
+from engine.execute.numpy import numpy_executor
 from engine.program import Limits, Program
 from engine.requests import Request
 
 
-def compile(program: Program, request: Request, limits: Limits, deadline: float | None = None) -> Compiled:
-    """Return the compiled request.
+def compile(
+    program: Program,
+    request: Request,
+    limits: Limits,
+    deadline: float | None = None,
+    executor: Executor = numpy_executor,
+) -> Compiled:
+    """Return the compiled request, to be run by the executables that `executor` makes.
 
     Raises GraphError with all faults found; their paths start at the request's root: ("graph", "ops", 3, "inputs", 1),
     ("wrt", 0). Raises DeadlineExceeded after `deadline`, a moment of `time.monotonic()`.
     """
-    derivation, made = derived(program, request, limits, deadline)
-    derivation.check_memory(made.peak_bytes)
-    settled = made.settled()
+    derivation, planned = derived(program, request, limits, deadline)
+    derivation.check_memory(planned.peak_bytes)
+    made = planned.executable(executor)
     derivation.let_go()
-    return settled
+    return made
 
 
 def derived(

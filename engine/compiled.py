@@ -14,7 +14,7 @@ import numpy as np
 from engine.anomaly import Watches
 from engine.autodiff.passes import Pattern
 from engine.dag import Dag
-from engine.execute.numpy import Runner
+from engine.execute.executor import Executable, Executor
 from engine.plan import Plan, Source
 from engine.types import DType, Shape, numel
 
@@ -119,10 +119,6 @@ class Sweep:
     blocks: tuple[Block, ...] = ()
     basis: Basis | None = None
     watches: Watches | None = None
-    runner: Runner = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "runner", Runner(self.plan))
 
     @property
     def block_bytes(self) -> int:
@@ -135,6 +131,7 @@ class Sweep:
 class Compiled:
     """Everything that is known before values are: sweeps, the serialized DAG, warnings.
 
+    `executables` has one for each sweep, or none where nothing is to be run, as in an explanation.
     `empty` are the places of results that are null, `zeros` those that are zero for every value. `lead` is the axis
     that vmap adds, `seeded` says that random ops draw from a seed. It holds no values: it can be run many times, by
     several threads at once.
@@ -147,6 +144,7 @@ class Compiled:
     zeros: tuple[tuple[Place, Shape, DType], ...] = ()
     lead: Shape = ()
     warnings: tuple[str, ...] = ()
+    executables: tuple[Executable, ...] = field(default=(), repr=False, compare=False)
     seeded: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -158,9 +156,10 @@ class Compiled:
         """The serialized DAG, made anew each time."""
         return self.drawn.serialized()
 
-    def settled(self) -> Compiled:
-        """Return what running takes, which holds nothing of the graph."""
-        return replace(self, sweeps=tuple([replace(sweep, plan=sweep.plan.settled()) for sweep in self.sweeps]))
+    def executable(self, executor: Executor) -> Compiled:
+        """Return this with an executable for each sweep; it holds nothing of the graph any more."""
+        settled = tuple([replace(sweep, plan=sweep.plan.settled()) for sweep in self.sweeps])
+        return replace(self, sweeps=settled, executables=tuple([executor(sweep.plan) for sweep in self.sweeps]))
 
     @property
     def steps(self) -> int:
@@ -187,8 +186,8 @@ class Compiled:
         """
         given = {**values, SEED: np.int64(seed)} if self.seeded else values
         results: dict[str, Any] = {group: {} for group in self.groups}
-        for sweep in self.sweeps:
-            for place, array in self._swept(sweep, given, deadline):
+        for sweep, executable in zip(self.sweeps, self.executables, strict=True):
+            for place, array in self._swept(sweep, executable, given, deadline):
                 _put(results, place, np.asarray(array))
         for place in self.empty:
             _put(results, place, None)
@@ -196,14 +195,16 @@ class Compiled:
             _put(results, place, np.zeros(shape, dtype.numpy))
         return results
 
-    def _swept(self, sweep: Sweep, given: Mapping[Source, Any], deadline: float | None) -> Iterable[tuple[Place, Any]]:
+    def _swept(
+        self, sweep: Sweep, executable: Executable, given: Mapping[Source, Any], deadline: float | None
+    ) -> Iterable[tuple[Place, Any]]:
         if sweep.basis is None:
-            found = sweep.runner.run(given, deadline=deadline)
+            found = executable.run(given, deadline=deadline)
             if sweep.watches is not None:
                 sweep.watches.refuse(found[len(sweep.values) :])
             return zip(sweep.values, found, strict=sweep.watches is None)
         read = {source for source, _ in sweep.plan.inputs}
-        parts = [sweep.runner.run({**given, **batch}, deadline=deadline) for batch in sweep.basis.inputs(read)]
+        parts = [executable.run({**given, **batch}, deadline=deadline) for batch in sweep.basis.inputs(read)]
         return [
             (block.place, block.assembled([np.asarray(part) for part in found], self.lead))
             for block, found in zip(sweep.blocks, zip(*parts, strict=True), strict=True)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import DeadlineExceeded, OpError
+from engine.execute.kernels import kernel_of
 from engine.function import Function
 from engine.graph import Node, Tensor
 from engine.plan import Plan, Source
@@ -76,7 +77,7 @@ class ComplexStep:
 
     def _run(self, node: Node, memory: dict[Tensor, Any]) -> None:
         try:
-            result = node.primitive.bind(node.params)(*[memory[tensor] for tensor in node.inputs])
+            result = kernel_of(node.primitive)(*[memory[tensor] for tensor in node.inputs], **node.params)
         except (OpError, TypeError) as error:  # TypeError: what NumPy says to a ufunc without a complex loop
             raise NotAnalyticError from error
         results = result if node.primitive.several else (result,)

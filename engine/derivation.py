@@ -18,6 +18,7 @@ from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep, numbers
 from engine.dag import Dag
 from engine.errors import Fault, GraphError, OpError, Path
 from engine.estimate import estimated
+from engine.execute.planning import plan
 from engine.function import Function, ancestors
 from engine.graph import Tensor, building, check_elements
 from engine.lookup import Lookup
@@ -25,7 +26,7 @@ from engine.operands import LEAF, as_tensor, leaf
 from engine.ops.movement import permuted
 from engine.ops.seed import forked
 from engine.optimize.order import interleaved
-from engine.plan import Plan, plan
+from engine.plan import Plan
 from engine.program import Leaf, Limits, Program
 from engine.requests import Request
 from engine.trace import trace
@@ -316,7 +317,7 @@ class Derivation:
         )
 
     def let_go(self) -> None:
-        """Take the graph apart. What was compiled is settled before."""
+        """Take the graph apart. Executables are made before."""
         plans = [sweep.plan for sweep in self._sweeps]
         units = [node for plan in plans for unit in plan.units for node in unit.nodes]
         self.traced.builder.let_go([*units, *(node for plan in plans for node in plan.function.nodes)])

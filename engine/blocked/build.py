@@ -12,8 +12,9 @@ from engine.blocked.memory import Allocation, held, totals, written_over
 from engine.cores import CORES
 from engine.cost import flops
 from engine.graph import Node, Tensor
-from engine.lowering import writes_into
+from engine.lowering import Kernel, writes_into
 from engine.optimize.fuse import Cluster, sliced
+from engine.primitive import Primitive
 from engine.types import Shape, numel
 
 WORTH_THREADS = 2**22
@@ -31,8 +32,11 @@ _ALIGNED = 2**6
 """Rows of many small ones come in multiples of this, so that blocks begin where vectors and lines of a cache do."""
 
 
-def blocked(cluster: Cluster, needed: Sequence[Tensor]) -> Blocked:
-    """Return the kernel of a cluster that gives the results that are `needed` outside of it."""
+def blocked(cluster: Cluster, needed: Sequence[Tensor], kernel_of: Callable[[Primitive], Kernel]) -> Blocked:
+    """Return the kernel of a cluster that gives the results that are `needed` outside of it.
+
+    `kernel_of` returns the kernel that runs a node of a primitive.
+    """
     inputs = _inputs(cluster)
     allocation = Allocation(cluster)
     scratch = {node: allocation.take(node, wanted=_in_scratch(node, cluster, needed)) for node in cluster.nodes}
@@ -48,7 +52,10 @@ def blocked(cluster: Cluster, needed: Sequence[Tensor]) -> Blocked:
         tuple(tensor for tensor, _ in inputs),
         tuple(needed),
         tuple(rowwise for _, rowwise in inputs),
-        tuple(_instruction(node, cluster, registers, allocation, needed, flat is not None) for node in cluster.nodes),
+        tuple(
+            _instruction(node, kernel_of(node.primitive), cluster, registers, allocation, needed, flat is not None)
+            for node in cluster.nodes
+        ),
         registers.count,
         tuple((() if flat else shape, dtype) for shape, dtype in allocation.kinds),
         tuple(tensor in cluster.totals for tensor in needed),
@@ -173,6 +180,7 @@ class _Registers:
 
 def _instruction(
     node: Node,
+    kernel: Kernel,
     cluster: Cluster,
     registers: _Registers,
     allocation: Allocation,
@@ -189,7 +197,7 @@ def _instruction(
     if allocation.last_reader(result) is None and not is_total:
         ended.append(result)
     return Instruction(
-        node.primitive.run,
+        kernel,
         _taking(read),
         writes,
         register,

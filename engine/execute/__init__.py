@@ -1,1 +1,1 @@
-"""What runs a plan. NumPy is the executor; others would stand beside it."""
+"""Executors: they turn plans into executables. NumPy is the one there is."""

@@ -16,7 +16,7 @@ from engine.blocked import Blocked
 from engine.cores import claim_blas, computing
 from engine.errors import DeadlineExceeded, OpError, Path, ValueFault
 from engine.execute.heap import keep_freed
-from engine.execute.straight import MOST_STEPS, Function, straight_line
+from engine.execute.straight import MOST_STEPS, StraightLine, straight_line
 from engine.graph import Node
 from engine.plan import Plan, Source
 from engine.steps import Step
@@ -50,7 +50,7 @@ class Runner:
 
     plan: Plan
     _runs: int = 0
-    _straight: Function | None = field(default=None, repr=False)
+    _straight: StraightLine | None = field(default=None, repr=False)
 
     def run(self, values: Mapping[Source, Any], *, deadline: float | None = None) -> list[Any]:
         """Return the plan's outputs as arrays.
@@ -73,6 +73,11 @@ class Runner:
         self._runs += 1
         if self._runs == WARM and plan.peak_bytes <= SMALL_BYTES and plan.code.count <= MOST_STEPS:
             self._straight = straight_line(plan)
+
+
+def numpy_executor(plan: Plan) -> Runner:
+    """Return what runs a plan with NumPy."""
+    return Runner(plan.settled())
 
 
 def _walk(plan: Plan, given: Sequence[Any], deadline: float | None) -> list[Any]:

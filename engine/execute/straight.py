@@ -14,11 +14,12 @@ from engine.steps import Step
 MOST_STEPS = 4_000
 """Steps above which the compiling would not pay: it takes about 20 µs a step."""
 
-Function = Callable[[Sequence[Any]], list[Any]]
+StraightLine = Callable[[Sequence[Any]], list[Any]]
+"""From the values of a plan's inputs, in order, to its outputs."""
 
 
-def straight_line(plan: Plan) -> Function:
-    """Return a function from the values of the plan's inputs, in order, to its outputs."""
+def straight_line(plan: Plan) -> StraightLine:
+    """Return the code that runs a plan."""
     known: dict[str, Any] = {f"v{slot}": value for slot, value in enumerate(plan.memory) if value is not None}
     names: dict[int, str] = {}
 
@@ -34,8 +35,8 @@ def straight_line(plan: Plan) -> Function:
     outputs = ", ".join(f"v{slot}" for slot in plan.outputs)
     source = "\n".join(["def run(given):", *lines, f"    return [{outputs}]"])
     exec(compile(source, "<plan>", "exec"), known)  # noqa: S102  # made of numbers, as said above
-    function: Function = known["run"]
-    return function
+    run: StraightLine = known["run"]
+    return run
 
 
 def _line(step: Step, named: Callable[[Any], str]) -> str:

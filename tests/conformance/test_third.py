@@ -14,11 +14,11 @@ import engine.ops  # noqa: F401
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import backward
 from engine.execute.numpy import Runner
+from engine.execute.planning import plan
 from engine.function import Function
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
-from engine.plan import plan
 from engine.program import Limits
 from engine.types import float64
 from tests.conformance.compare import difference

@@ -11,14 +11,16 @@ from threadpoolctl import threadpool_info
 
 import engine.execute.numpy  # noqa: F401
 from engine import cores
-from engine.ops import matmul
+from engine.execute import products
+from engine.execute.kernels import kernel_of
+from engine.ops.matmul import PRODUCT
 
 
 @pytest.fixture
 def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (cores, matmul):
+    for module in (cores, products):
         monkeypatch.setattr(module, "CORES", 3)
-    monkeypatch.setattr(matmul, "_WORTH_CORES", 0)
+    monkeypatch.setattr(products, "WORTH_CORES", 0)
 
 
 @pytest.mark.usefixtures("three_cores")
@@ -81,6 +83,6 @@ def test_blas_has_one_thread_but_where_it_is_given_more() -> None:
 def test_a_product_in_parts_is_the_whole_product(left: tuple[int, ...], right: tuple[int, ...], dtype: str) -> None:
     rng = np.random.default_rng(0)
     a, b = (rng.integers(-9, 9, shape).astype(dtype) for shape in (left, right))
-    found = matmul._matmul.bind({})(a, b)
+    found = kernel_of(PRODUCT)(a, b)
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, np.matmul(a.astype("float64"), b.astype("float64")))

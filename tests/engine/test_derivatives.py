@@ -20,12 +20,12 @@ from engine.derivatives.hessian import HessianRequest
 from engine.derivatives.hvp import ProductRequest
 from engine.derivatives.jacobian import JacobianRequest
 from engine.derivatives.jvp import TangentRequest
+from engine.execute.planning import plan
 from engine.function import Function, ancestors
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
 from engine.optimize.order import interleaved
-from engine.plan import plan
 from engine.program import Call, Leaf, Limits, Program
 from engine.requests import Request
 from engine.types import float64

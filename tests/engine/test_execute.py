@@ -13,11 +13,11 @@ import pytest
 from engine import cores
 from engine.blocked import build
 from engine.execute.numpy import Runner
+from engine.execute.planning import plan
 from engine.function import Function
 from engine.graph import Tensor
 from engine.operands import LEAF
 from engine.optimize import fuse
-from engine.plan import plan
 from engine.samples import Sample
 from tests.engine.test_laws import CASES, Case, gradients, recorded, traced
 

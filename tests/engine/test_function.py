@@ -10,12 +10,12 @@ import pytest
 
 from engine.autodiff.checkpoint import recomputed
 from engine.execute.numpy import Runner
+from engine.execute.planning import plan
 from engine.function import Function
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
 from engine.ops.movement import PERMUTE
-from engine.plan import plan
 from engine.program import Limits
 from engine.rewrite import Rewrite
 from engine.types import Shape, float32, float64

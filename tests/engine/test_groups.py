@@ -13,7 +13,8 @@ from engine.blocked import build
 from engine.compile import derived
 from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.seeds import ones
-from engine.execute.numpy import Runner
+from engine.execute.numpy import Runner, numpy_executor
+from engine.execute.planning import plan
 from engine.function import Function
 from engine.graph import Builder, Node, Tensor, building
 from engine.op import REGISTRY
@@ -21,7 +22,6 @@ from engine.operands import leaf
 from engine.optimize import fuse, pairs
 from engine.optimize.fuse import Cluster, fused
 from engine.optimize.pairs import Pair, paired
-from engine.plan import plan
 from engine.program import Limits
 from engine.types import float64
 from engine.verify import verify
@@ -144,7 +144,7 @@ def gradients(values: Mapping[str, np.ndarray]) -> tuple[list[list[str]], Mappin
     """Return the primitives of each step, and the gradients."""
     _, compiled = derived(program(values, *CALLS), GradientRequest(), Limits())
     steps = [[node.primitive.name for node in unit.nodes] for unit in compiled.sweeps[0].plan.units]
-    return steps, compiled.run(given(values))["gradients"]
+    return steps, compiled.executable(numpy_executor).run(given(values))["gradients"]
 
 
 @pytest.mark.usefixtures("two_cores")

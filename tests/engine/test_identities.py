@@ -11,11 +11,11 @@ from engine.compile import compile as compile_request
 from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.jvp import TangentRequest
 from engine.execute.numpy import Runner
+from engine.execute.planning import plan
 from engine.function import Function
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
-from engine.plan import plan
 from engine.program import Call, Leaf, Limits, Program, Ref
 from engine.types import DType, float64, int32
 

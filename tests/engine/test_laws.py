@@ -19,13 +19,13 @@ from engine.autodiff.batching import batched
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import backward
 from engine.errors import OpError, ValueFault
+from engine.execute.kernels import lowered
 from engine.execute.numpy import WARM, Runner
+from engine.execute.planning import plan
 from engine.function import Function, ancestors
 from engine.graph import Builder, Node, Tensor, building
-from engine.lowering import lowered
 from engine.op import REGISTRY
 from engine.operands import CONSTANT, LEAF, leaf
-from engine.plan import plan
 from engine.program import Limits
 from engine.samples import Draw, Sample
 from engine.types import DTYPES, DType, float32, float64

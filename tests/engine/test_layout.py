@@ -12,12 +12,13 @@ from engine.autodiff.batching import batched
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import backward
 from engine.execute.numpy import Runner
+from engine.execute.planning import plan
 from engine.function import Function
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
 from engine.optimize import layout
-from engine.plan import Plan, plan
+from engine.plan import Plan
 from engine.program import Limits
 from engine.types import float64
 

@@ -17,11 +17,12 @@ from engine.autodiff.batching import batched
 from engine.blocked import build
 from engine.compile import compile as compile_request
 from engine.execute.numpy import Runner
+from engine.execute.planning import plan
 from engine.function import Function
 from engine.graph import Builder, building
 from engine.op import REGISTRY
 from engine.operands import leaf
-from engine.plan import Plan, plan
+from engine.plan import Plan
 from engine.program import Limits
 from engine.samples import Sample
 from engine.types import DType, Shape, float16, float32, float64

@@ -10,11 +10,12 @@ import pytest
 from engine.autodiff.batching import batched
 from engine.autodiff.reverse import backward
 from engine.execute.numpy import Runner
+from engine.execute.planning import plan
 from engine.function import Function
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
-from engine.plan import Plan, plan
+from engine.plan import Plan
 from engine.program import Limits
 from engine.types import float64
 
@@ -65,7 +66,7 @@ def test_pieces_that_do_not_meet_are_written_at_once(
     name: str, lead: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, values = planned(JOINED[name], lead)
-    monkeypatch.setattr("engine.plan.REWRITES", ())
+    monkeypatch.setattr("engine.execute.planning.REWRITES", ())
     plain, _ = planned(JOINED[name], lead)
     assert names(made).count("_beside") == 1
     assert not {"_pad", "_add"} & set(names(made))

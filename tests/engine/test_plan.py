@@ -17,12 +17,12 @@ from engine.derivatives.gradients import GradientRequest
 from engine.errors import DeadlineExceeded, ValueFault
 from engine.execute import numpy as executor
 from engine.execute.numpy import Runner
+from engine.execute.planning import plan
 from engine.function import Function
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
 from engine.optimize.fuse import Cluster, fused
-from engine.plan import plan
 from engine.program import Call, Leaf, Limits, Program, Ref
 from engine.types import float32, float64
 
@@ -132,7 +132,9 @@ def test_straight_line_code_gives_what_the_walk_gives() -> None:
     first = compiled.run(values)
     for _ in range(executor.WARM + 2):
         again = compiled.run(values)
-    assert compiled.sweeps[0].runner._straight is not None
+    runner = compiled.executables[0]
+    assert isinstance(runner, Runner)
+    assert runner._straight is not None
     np.testing.assert_array_equal(first["gradients"]["a"], again["gradients"]["a"])
 
 
