@@ -13,9 +13,10 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
+from engine import hints
 from engine.errors import OpError
 from engine.graph import Tensor
-from engine.suggestions import did_you_mean
+from engine.suggestions import Suggestions
 from engine.types import DTYPES, DType
 
 _SCALARS = (bool, int, float, complex)
@@ -126,7 +127,7 @@ class Parameter:
             raise OpError(
                 "unknown_choice",
                 f"{self.name} is {value!r}; it takes {self.describe()}",
-                did_you_mean(value, self.choices) or f"Use {self.describe()}.",
+                Suggestions().did_you_mean(value, self.choices) or f"Use {self.describe()}.",
                 self.name,
             )
         if DType in self.takes:
@@ -134,7 +135,7 @@ class Parameter:
                 raise OpError(
                     "unknown_dtype",
                     f"{self.name}: there is no dtype {value!r}",
-                    did_you_mean(value, DTYPES) or f"Use one of {', '.join(DTYPES)}.",
+                    hints.of_dtype(value, DTYPES, Suggestions()) or f"Use one of {', '.join(DTYPES)}.",
                     self.name,
                 )
             return offered_dtype(DTYPES[value], self.name)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+from engine import hints
 from engine.errors import MOST_FAULTS, Fault, GraphError, OpError, Path
 from engine.graph import Builder, Tensor, building, check_elements
 from engine.op import REGISTRY, Op
@@ -244,7 +245,7 @@ def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
     path: Path = ("graph", "ops", index)
     op = REGISTRY.get(call.op)
     if op is None:
-        hint = traced.suggestions.did_you_mean(call.op, REGISTRY) or "GET /v1/ops lists the ops."
+        hint = hints.of_op(call.op, REGISTRY, traced.suggestions)
         faults.append(Fault((*path, "op"), "unknown_op", f"there is no op {call.op!r}", hint))
         return
     if faults and any(name not in traced.names for name in traced.reads[index]):
@@ -389,7 +390,7 @@ class _Binding:
         parameter = self.op.signature.named(name)
         if parameter is None:
             known = [parameter.name for parameter in self.op.signature.parameters]
-            near = self.suggestions.did_you_mean(name, known)
+            near = hints.of_parameter(name, known, self.suggestions)
             hint = near or f"Its signature is {self.op.name}{self.op.signature.text}."
             self._fault(place, "unknown_parameter", f"{self.op.name} has no parameter {name!r}", hint)
             return

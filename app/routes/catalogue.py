@@ -13,8 +13,8 @@ from starlette.responses import Response
 from app.errors import NotFound
 from app.routes.negotiation import JSON, accepts
 from app.schemas.description import OP_LIST, OP_PAGE, content, problems
-from engine import catalogue
-from engine.suggestions import did_you_mean
+from engine import catalogue, hints
+from engine.suggestions import Suggestions
 
 router = APIRouter(prefix="/v1/ops", tags=["catalogue"], dependencies=[accepts(JSON)])
 
@@ -30,7 +30,7 @@ def op_page(name: str) -> dict[str, Any]:
     """Return all that there is to know of an op, with a request for /v1/forward that runs. Raises NotFound."""
     names = catalogue.names()
     if name not in names:
-        hint = did_you_mean(name[:100], names) or "GET /v1/ops lists all."
+        hint = hints.of_op(name, names, Suggestions())
         raise NotFound(f"There is no op {name[:100]!r}.", hint=hint)
     page = catalogue.describe(name)
     return {**page, "example": {"graph": page["example"]}}

@@ -11,6 +11,7 @@ from typing import Any
 
 from app.schemas.readers import Flag, Reading, Schema, short, wrong_kind
 from app.schemas.record import Member, Record
+from engine import hints
 from engine.errors import Path
 from engine.types import DTYPES, DType, Shape
 
@@ -47,7 +48,7 @@ class DTypeName:
             wrong_kind(reading, path, value, "a dtype's name")
         hint = f"Use one of {', '.join(self.offered)}."
         if value not in DTYPES:
-            hint = f"{reading.suggestions.did_you_mean(value, self.offered)} {hint}".lstrip()
+            hint = f"{hints.of_dtype(value, self.offered, reading.suggestions)} {hint}".lstrip()
             reading.refuse(path, "unknown_dtype", f"there is no dtype {short(value)}", hint)
         if value not in self.offered:
             reading.refuse(path, "dtype_not_offered", f"the dtype {value} is not offered here", hint)
