@@ -21,7 +21,7 @@ from engine.compiled import Place
 from engine.complex_step import complex_step
 from engine.cost import flops
 from engine.derivation import Derivation
-from engine.derivatives.gradients import unreached
+from engine.derivatives.gradients import check_accumulated, unreached
 from engine.derivatives.seeds import seed_of, typed_roots
 from engine.errors import GraphError
 from engine.execute.executor import Executor
@@ -77,7 +77,7 @@ def _compiled(
     lookup.outputs(request.outputs)
     roots = lookup.roots(typed_roots(derivation, request.backward))
     targets = lookup.targets(request.wrt) if request.wrt is not None or roots else []
-    derivation.check_accumulated(request.accumulate, targets)
+    check_accumulated(derivation, request.accumulate, targets)
     with derivation.deriving():
         seeded = [(lookup.tensor(name), seed_of(derivation, name, given)) for name, given in roots.items()]
         function = _Function(derivation, seeded, {name: lookup.tensor(name) for name in targets})
@@ -178,7 +178,7 @@ class _Function:
         tensors = [tensor for node in order for tensor in node.outputs]
         elements = sum(tensor.numel for tensor in tensors) + wrt.numel
         work = elements + sum(map(flops, order))
-        samples = self.derivation.size or 1
+        samples = self.derivation.vmap.size or 1
         most = WORK // max(1, 4 * samples * len(self.targets) * work)
         count = max(1, min(wrt.numel, max(FEWEST, min(MOST, most))))
         room = min(ROOM, self.derivation.limits.bytes)

@@ -8,9 +8,8 @@ from dataclasses import replace
 from math import inf
 
 from engine.anomaly import Watches
-from engine.asked import mapped_axes, targets_require_grad
+from engine.asked import targets_require_grad
 from engine.autodiff.basis import Directions
-from engine.autodiff.batching import batched
 from engine.autodiff.checkpoint import behind, recomputed
 from engine.autodiff.passes import count_of
 from engine.autodiff.reverse import Edge
@@ -22,16 +21,15 @@ from engine.execute.planning import plan
 from engine.function import Function, ancestors
 from engine.graph import Tensor, building, check_elements
 from engine.lookup import Lookup
-from engine.operands import LEAF, as_tensor, leaf
-from engine.ops.movement import permuted
-from engine.ops.seed import forked
+from engine.operands import as_tensor, leaf, source_of
 from engine.optimize.order import interleaved
 from engine.plan import Plan
 from engine.program import Leaf, Limits, Program
 from engine.requests import Request
 from engine.trace import trace
 from engine.traps import traps
-from engine.types import DType, Shape, int64, numel
+from engine.types import DType, Shape, int64
+from engine.vmap import Vmap
 
 
 class Dearer(Exception):
@@ -56,8 +54,8 @@ class Derivation:
         most_s: float = inf,
     ) -> None:
         self.limits, self.request = limits, request
-        self.size, self._axes = mapped_axes(program, request)
-        tensors = {name: self._sample(name, given) for name, given in program.tensors.items()}
+        self.vmap = Vmap(program, request)
+        tensors = {name: self.vmap.sample(name, given) for name, given in program.tensors.items()}
         self.traced = trace(
             replace(program, tensors=targets_require_grad(tensors, request)),
             limits,
@@ -69,21 +67,13 @@ class Derivation:
         self._zeros: list[tuple[Place, Shape, DType]] = []
         self._sweeps: list[Sweep] = []
         self._left_s = most_s
-        self.mapped: dict[Tensor, Tensor] = {}
         self._typed = len(self.traced.builder.nodes)
         self._boundary = 0
         self._turn: int | None = None
-        self._room = limits.bytes  # what the blocks of a Jacobian leave to each of its sweeps
+        self._room = limits.bytes
         self._cuts = self.lookup.known(("checkpoint",), request.checkpoint)
-        self._brought: Mapping[str, Leaf] = {}
         with building(self.traced.builder):
-            for name in filter(self._axes.__contains__, program.tensors):
-                self._map(("tensors", name), self.traced.names[name], program.tensors[name], self._axes[name])
-
-    @property
-    def lead(self) -> Shape:
-        """The axis that vmap puts in front of every result."""
-        return () if self.size is None else (self.size,)
+            self.vmap.map_leaves(self.traced.names)
 
     @contextmanager
     def deriving(self) -> Iterator[None]:
@@ -101,67 +91,16 @@ class Derivation:
 
     # Tensors that the request brings besides the leaves
 
-    def _sample(self, name: str, given: Leaf) -> Leaf:
-        """Return the type that one index of vmap's axis sees."""
-        if name not in self._axes:
-            return given
-        axis = self._axes[name] % len(given.shape)
-        return replace(given, shape=given.shape[:axis] + given.shape[axis + 1 :])
-
-    def typed(self, given: Mapping[str, Leaf]) -> dict[str, Leaf]:
-        """Return the types of seeds or directions as one index of vmap's axis sees them."""
-        self._brought = given
-        return {name: self._sample(name, whole) for name, whole in given.items()}
-
     def brought(self, member: str, name: str, given: Leaf) -> Tensor:
-        """Return the tensor that the request brings for `name`, in the dtype of what it belongs to."""
-        tensor = leaf((member, name), given.dtype, given.shape)
-        if name in self._axes:
-            self._map((member, name), tensor, self._brought[name], self._axes[name])
-        return as_tensor(tensor, self.lookup.tensor(name).dtype)
+        """Return the tensor that the request brings for `name`, in the dtype of the tensor that it belongs to.
 
-    def _map(self, source: tuple[str, str], sample: Tensor, whole: Leaf, axis: int) -> None:
-        """Let a leaf run over an axis: the whole tensor, with that axis in front, stands for it."""
-        rank = len(whole.shape)
-        order = [axis % rank, *(dim for dim in range(rank) if dim != axis % rank)]
-        self.mapped[sample] = permuted(leaf(source, whole.dtype, whole.shape), tuple(dim - rank for dim in order))
+        `given` is its type as one index of vmap's axis sees it.
+        """
+        return as_tensor(self.vmap.brought(member, name, given), self.lookup.tensor(name).dtype)
 
     def stand_in(self, tensor: Tensor) -> Tensor:
         """Return a leaf of the tensor's type that stands for any direction."""
         return leaf(("direction", str(len(self._sweeps))), tensor.dtype, tensor.shape, requires_grad=True)
-
-    # Checks
-
-    def check_accumulated(self, given: Mapping[str, Leaf], targets: Sequence[str]) -> None:
-        """Report what gradients cannot be added to."""
-        differentiated = set(targets)
-        for name in self.lookup.known(("accumulate",), given, keys=True):
-            shape = self.lead + self.lookup.tensor(name).shape
-            if name not in differentiated:
-                hint = "Add it to wrt, or leave it out."
-                self.lookup.fault(("accumulate", name), "not_in_wrt", f"no gradient of {name!r} is asked for", hint)
-            elif given[name].shape != shape:
-                self.lookup.fault(
-                    ("accumulate", name),
-                    "shape_mismatch",
-                    f"it has shape {list(given[name].shape)}, and the gradient of {name!r} {list(shape)}",
-                    "Give the gradient that an earlier call returned.",
-                )
-
-    def check_blocks(self, outputs: Sequence[str], inputs: Sequence[str]) -> None:
-        """Report blocks of a Jacobian that have too many elements."""
-        for output in outputs:
-            for wrt in inputs:
-                shape = self.lead + self.lookup.tensor(output).shape + self.lookup.tensor(wrt).shape
-                self._room -= 2 * numel(shape) * self.lookup.tensor(wrt).dtype.itemsize
-                if numel(shape) > self.limits.elements:
-                    self.lookup.fault(
-                        ("graph",),
-                        "elements_limit",
-                        f"the derivative of {output!r} by {wrt!r} has shape {list(shape)}, "
-                        f"{numel(shape)} elements, over the limit of {self.limits.elements}",
-                        "Name fewer outputs or wrt, or ask for products (jvp, hvp, gradients) instead.",
-                    )
 
     def check_memory(self, peak_bytes: int) -> None:
         """Raise GraphError where running takes more memory than the limit."""
@@ -169,6 +108,10 @@ class Derivation:
             detail = f"the computation holds up to {peak_bytes} bytes at once, over the limit of {self.limits.bytes}"
             hint = "Use smaller tensors or checkpoint, or ask the operator of the server for a higher limit."
             raise GraphError([Fault(("graph",), "memory_limit", detail, hint)])
+
+    def reserve(self, room: int) -> None:
+        """Leave less memory to each of the sweeps that follow: `room` bytes are taken by their results."""
+        self._room -= room
 
     # Results
 
@@ -180,7 +123,7 @@ class Derivation:
     ) -> None:
         """Ask for tensors, in one sweep; where anomalies are looked for, also for what flows along `edges`."""
         watches = self._watches(list(results.values()), edges)
-        found = self._finished([*results.values(), *(watches.tensors if watches else ())])
+        found = self.vmap.applied([*results.values(), *(watches.tensors if watches else ())])
         final = dict(zip(results, found, strict=False))
         watched = found[len(results) :]
         for tensor in found:
@@ -203,7 +146,7 @@ class Derivation:
 
     def zero(self, place: Place, shape: Shape, dtype: DType) -> None:
         """Ask for zeros."""
-        self._zeros.append((place, self.lead + shape, dtype))
+        self._zeros.append((place, self.vmap.lead + shape, dtype))
 
     def sweep(self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], colours: Array | None) -> None:
         """Ask for blocks of a Jacobian: tensors that are linear in a stand-in direction, for a basis of directions.
@@ -215,7 +158,7 @@ class Derivation:
         count = max(direction.numel, 1) if colours is None else count_of(colours)
         units = colours is None and direction.numel > 1
         planned, chunk = self.chunked(count, self._room, lambda chunk: self._blocks(direction, blocks, chunk, units))
-        basis = Basis(_source(direction), direction.shape, direction.dtype, count, chunk, colours)
+        basis = Basis(source_of(direction), direction.shape, direction.dtype, count, chunk, colours)
         self._add(Sweep(planned, blocks=tuple(block for block, _ in blocks), basis=basis))
 
     def _add(self, sweep: Sweep) -> None:
@@ -230,7 +173,7 @@ class Derivation:
         self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], chunk: int, units: bool
     ) -> list[Tensor]:
         """Return the blocks for `chunk` directions at once: unit vectors, or any."""
-        source = _source(direction)
+        source = source_of(direction)
         basis = leaf(source, direction.dtype, (chunk, *direction.shape))
         numbers = leaf(numbers_of(source), int64, (chunk,)) if units and chunk < direction.numel else None
         directions = Directions(direction, basis, units=units, numbers=numbers)
@@ -253,7 +196,7 @@ class Derivation:
     def _attempt(self, made: Callable[[int], list[Tensor]], count: int) -> Plan | None:
         """Return the plan for `count` directions at once, or None where tensors would be over the limit."""
         try:
-            return self._planned(self._finished(made(count)))
+            return self._planned(self.vmap.applied(made(count)))
         except OpError:
             if count == 1:
                 raise
@@ -265,21 +208,8 @@ class Derivation:
 
     def _map_forward(self) -> None:
         """Make the nodes of the forward pass as they run, so that those of derivatives come behind them."""
-        if self.size is not None:
-            forward = list(self.traced.names.values())
-            if self.request.randomness == "different":
-                self.mapped.update(self._forks(forward, self.size))
-            batched(forward, self.mapped, self.size)
+        self.vmap.map_forward(list(self.traced.names.values()), self.request.randomness)
         self._boundary = len(self.traced.builder.nodes)
-
-    def _forks(self, forward: Sequence[Tensor], size: int) -> dict[Tensor, Tensor]:
-        """Return a seed for each index, for every leaf that random ops draw from."""
-        seeds = [node.outputs[0] for node in ancestors(forward) if node.primitive is LEAF]
-        return {seed: forked(seed, size) for seed in seeds if _source(seed)[0] == "seed"}
-
-    def _finished(self, wanted: list[Tensor]) -> list[Tensor]:
-        """Return tensors mapped over vmap's axis."""
-        return wanted if self.size is None else batched(wanted, self.mapped, self.size)
 
     def _planned(self, wanted: Sequence[Tensor]) -> Plan:
         """Return the plan, with what lies between cuts computed again on the way back.
@@ -291,7 +221,7 @@ class Derivation:
             if self._turn is not None:
                 function = interleaved(function, self._boundary, self._turn)
             return plan(function, boundary=self._boundary)
-        cuts = self._finished([self.lookup.tensor(name) for name in self._cuts])
+        cuts = self.vmap.applied([self.lookup.tensor(name) for name in self._cuts])
         keep = [*cuts, *(tensor for tensor in wanted if tensor.node.index < self._boundary)]
         again, once = (
             plan(recomputed(function, self._boundary, kept), boundary=self._boundary)
@@ -312,7 +242,7 @@ class Derivation:
             groups,
             tuple(self.empty),
             tuple(self._zeros),
-            self.lead,
+            self.vmap.lead,
             self._warnings(),
         )
 
@@ -321,8 +251,3 @@ class Derivation:
         plans = [sweep.plan for sweep in self._sweeps]
         units = [node for plan in plans for unit in plan.units for node in unit.nodes]
         self.traced.builder.let_go([*units, *(node for plan in plans for node in plan.function.nodes)])
-
-
-def _source(tensor: Tensor) -> tuple[str, str]:
-    source: tuple[str, str] = tensor.node.params["source"]
-    return source

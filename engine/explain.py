@@ -43,7 +43,10 @@ def explain(program: Program, request: Request, limits: Limits, deadline: float 
         "cost": _totals(compiled),
         "kept": [kept for sweep in compiled.sweeps for kept in _kept(sweep.plan, names)],
         "passes": _passes(compiled),
-        "vmap": {"size": derivation.size, "loops": []},  # every primitive takes a leading axis: nothing is looped over
+        "vmap": {
+            "size": derivation.vmap.size,
+            "loops": [],
+        },  # every primitive takes a leading axis: nothing is looped over
         "limits": _limits(derivation, compiled),
         "warnings": list(compiled.warnings),
     }
@@ -55,9 +58,9 @@ class _Names:
     def __init__(self, derivation: Derivation) -> None:
         named = derivation.traced.names  # of a tensor's names, the first is its own
         self._tensors = {tensor: name for name, tensor in reversed(named.items())}
-        if derivation.size is not None:
+        if derivation.vmap.size is not None:
             with building(derivation.traced.builder):
-                mapped = batched(list(named.values()), derivation.mapped, derivation.size)
+                mapped = batched(list(named.values()), derivation.vmap.mapped, derivation.vmap.size)
             self._tensors |= dict(zip(reversed(mapped), reversed(named), strict=True))
         self._ops = {
             call.index: next((name for name in call.names if name is not None), None)

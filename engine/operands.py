@@ -34,6 +34,12 @@ def leaf(source: tuple[str, str], dtype: DType, shape: Shape, requires_grad: boo
     return tensor
 
 
+def source_of(tensor: Tensor) -> tuple[str, str]:
+    """Return what a leaf is read from: the request's member and the name in it."""
+    source: tuple[str, str] = tensor.node.params["source"]
+    return source
+
+
 @primitive(differentiable=False)
 def _constant(*, value: Number, dtype: DType) -> Type:
     return Type(dtype, ())

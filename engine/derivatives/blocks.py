@@ -10,6 +10,24 @@ from engine.autodiff.reverse import backward
 from engine.compiled import Block, Place
 from engine.derivation import Derivation
 from engine.graph import Tensor
+from engine.types import numel
+
+
+def check_blocks(derivation: Derivation, outputs: Sequence[str], inputs: Sequence[str]) -> None:
+    """Report blocks of a Jacobian that have too many elements; reserve memory for all, and for their assembly."""
+    lookup, limit = derivation.lookup, derivation.limits.elements
+    for output in outputs:
+        for wrt in inputs:
+            shape = derivation.vmap.lead + lookup.tensor(output).shape + lookup.tensor(wrt).shape
+            derivation.reserve(2 * numel(shape) * lookup.tensor(wrt).dtype.itemsize)
+            if numel(shape) > limit:
+                lookup.fault(
+                    ("graph",),
+                    "elements_limit",
+                    f"the derivative of {output!r} by {wrt!r} has shape {list(shape)}, "
+                    f"{numel(shape)} elements, over the limit of {limit}",
+                    "Name fewer outputs or wrt, or ask for products (jvp, hvp, gradients) instead.",
+                )
 
 
 def add_columns(

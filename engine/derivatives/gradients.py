@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -39,7 +39,7 @@ class GradientRequest(Request):
         names = lookup.outputs(self.outputs)
         roots = lookup.roots(typed_roots(derivation, self.backward))
         targets = lookup.targets(self.wrt) if self.wrt is not None or roots else []
-        derivation.check_accumulated(self.accumulate, targets)
+        check_accumulated(derivation, self.accumulate, targets)
         with derivation.deriving():
             seeded = [(lookup.tensor(name), seed_of(derivation, name, given)) for name, given in roots.items()]
             edges: list[Edge] | None = [] if self.detect_anomaly else None
@@ -63,3 +63,19 @@ def unreached(name: str, position: int) -> tuple[tuple[str | int, ...], str, str
     """Return the fault of the name at a position of `wrt` that no root depends on."""
     hint = 'Leave it out of wrt, or let unreached be "null" or "zeros".'
     return ("wrt", position), "unreached", f"no root depends on {name!r}", hint
+
+
+def check_accumulated(derivation: Derivation, given: Mapping[str, Leaf], targets: Sequence[str]) -> None:
+    """Report tensors that gradients cannot be added to."""
+    lookup, differentiated = derivation.lookup, set(targets)
+    for name in lookup.known(("accumulate",), given, keys=True):
+        path, shape = ("accumulate", name), derivation.vmap.lead + lookup.tensor(name).shape
+        if name not in differentiated:
+            lookup.fault(path, "not_in_wrt", f"no gradient of {name!r} is asked for", "Add it to wrt, or leave it out.")
+        elif given[name].shape != shape:
+            lookup.fault(
+                path,
+                "shape_mismatch",
+                f"it has shape {list(given[name].shape)}, and the gradient of {name!r} {list(shape)}",
+                "Give the gradient that an earlier call returned.",
+            )

@@ -8,7 +8,7 @@ from typing import ClassVar
 from engine.autodiff.passes import passes
 from engine.compiled import Compiled
 from engine.derivation import Derivation
-from engine.derivatives.blocks import add_columns
+from engine.derivatives.blocks import add_columns, check_blocks
 from engine.derivatives.seeds import add_gradients
 from engine.requests import Names, Request
 
@@ -29,7 +29,7 @@ class HessianRequest(Request):
         lookup = derivation.lookup
         name = lookup.scalar_output(self.output, "output")
         targets = lookup.targets(self.wrt)
-        derivation.check_blocks(targets, targets)
+        check_blocks(derivation, targets, targets)
         with derivation.deriving():
             assert name is not None
             inputs = list(map(lookup.tensor, targets))

@@ -30,7 +30,7 @@ class ProductRequest(Request):
         """Compile the products."""
         lookup = derivation.lookup
         name = lookup.scalar_output(self.output, "output")
-        given = derivation.typed(self.vectors)
+        given = derivation.vmap.samples(self.vectors)
         targets = lookup.like(given, "vectors")
         with derivation.deriving():
             assert name is not None

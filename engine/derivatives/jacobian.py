@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from engine.autodiff.passes import passes
 from engine.compiled import Compiled
 from engine.derivation import Dearer, Derivation
-from engine.derivatives.blocks import add_columns, add_rows
+from engine.derivatives.blocks import add_columns, add_rows, check_blocks
 from engine.errors import GraphError
 from engine.estimate import STEP_S, estimate
 from engine.requests import Names, Request, Start
@@ -36,7 +36,7 @@ class JacobianRequest(Request):
         names = lookup.outputs(self.outputs)
         targets = lookup.targets(self.wrt)
         lookup.floating(names, "outputs")
-        derivation.check_blocks(names, targets)
+        check_blocks(derivation, names, targets)
         with derivation.deriving():
             outputs, inputs = list(map(lookup.tensor, names)), list(map(lookup.tensor, targets))
             derivation.values({("outputs", name): tensor for name, tensor in zip(names, outputs, strict=True)})

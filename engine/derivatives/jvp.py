@@ -28,7 +28,7 @@ class TangentRequest(Request):
         """Compile the tangents."""
         lookup = derivation.lookup
         names = lookup.outputs(self.outputs)
-        given = derivation.typed(self.tangents)
+        given = derivation.vmap.samples(self.tangents)
         moved = lookup.like(given, "tangents")
         lookup.floating(names, "outputs")
         with derivation.deriving():

@@ -18,7 +18,7 @@ def typed_roots(derivation: Derivation, roots: Mapping[str, Leaf | None] | None)
     """Return the roots with the types of their seeds as one index of vmap's axis sees them."""
     if roots is None:
         return None
-    seeds = derivation.typed({name: seed for name, seed in roots.items() if seed is not None})
+    seeds = derivation.vmap.samples({name: seed for name, seed in roots.items() if seed is not None})
     return {name: seeds.get(name) for name in roots}
 
 

@@ -32,7 +32,7 @@ class VjpRequest(Request):
     def derive(self, derivation: Derivation) -> Compiled:
         """Compile the outputs that have cotangents, and the products."""
         lookup = derivation.lookup
-        given = derivation.typed(self.vectors)
+        given = derivation.vmap.samples(self.vectors)
         names = lookup.like(given, "vectors")
         targets = lookup.targets(self.wrt)
         with derivation.deriving():
