@@ -41,8 +41,10 @@ class Database:
     @property
     def name(self) -> str:
         """The location as messages show it: without a password."""
+        if "://" not in self.location:
+            return self.location
         url = _url(self.location)
-        return self.location if url is None else url.set(query={}).render_as_string()
+        return "that GRADD_STORE names" if url is None else url.set(query={}).render_as_string()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

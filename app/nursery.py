@@ -41,9 +41,9 @@ class Nursery:
     def serve(self) -> None:
         """Do what the server says, until it is gone; then end the workers."""
         signal.signal(signal.SIGCHLD, self._reap)
-        with suppress(OSError):
+        with suppress(OSError):  # a server that is gone already
             self._control.sendall(MESSAGE.pack(0, 0))
-            self._obey()
+        self._obey()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in list(self._living):
             self._end(number)
@@ -51,9 +51,12 @@ class Nursery:
             os.waitpid(process, 0)
 
     def _obey(self) -> None:
-        """Make and end workers, until the server is gone. Raises OSError."""
+        """Make and end workers, until the server is gone."""
         while True:
-            data, sockets, _, _ = socket.recv_fds(self._control, MESSAGE.size, 1)
+            try:
+                data, sockets, _, _ = socket.recv_fds(self._control, MESSAGE.size, 1)
+            except OSError:
+                return
             if len(data) < MESSAGE.size:
                 return
             number, _ = MESSAGE.unpack(data)

@@ -74,14 +74,13 @@ class _Scale(Observer):
 class Placement:
     """Answers calls. All methods are called on the event loop."""
 
-    def __init__(self, evaluator: Evaluator, graphs: RegisteredGraphs, settings: Settings) -> None:
-        self._evaluator, self._graphs = evaluator, graphs
+    def __init__(self, evaluator: Evaluator, graphs: RegisteredGraphs, workers: Workers, settings: Settings) -> None:
+        self._evaluator, self._graphs, self.workers = evaluator, graphs, workers
         self._inline_s = settings.inline_ms / 1000
         self._timeout_s = settings.timeout_ms / 1000
         self._retry_after_s = settings.retry_after_s
         self._light: Cache[Key, float] = Cache(settings.cached_plans, settings.cached_plans)
         """Seconds that a worker took to plan the requests whose run is short; infinity where it had the plan."""
-        self.workers = Workers(settings.model_copy(update={"store": graphs.location}), graphs.temporary)
 
     def at_once(self, call: Call) -> Answer | None:
         """Return the reply to a call that the event loop has time for; None where others have to be asked.

@@ -1,4 +1,4 @@
-"""Threads for what waits rather than computes: the store of registered graphs. Calls are computed elsewhere, as
+"""Threads for work that waits rather than computes: on the store of registered graphs. Calls are computed elsewhere, as
 `app.placement` says.
 
 The routes of registered graphs call `run`. Who waits for it can stop waiting, because the deadline passed or the client

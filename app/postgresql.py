@@ -78,8 +78,13 @@ def opened(url: URL) -> Opened:
 
 def _connected(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> _Bounded:
     connection = _Bounded.connect(*arguments, **options)
-    bounds = f"SET statement_timeout = '{_STATEMENT_S}s'; SET lock_timeout = '{BUSY_S}s'"
-    connection.execute(bounds)
+    bounds = {
+        "lock_timeout": BUSY_S,
+        "statement_timeout": _STATEMENT_S,
+        "idle_in_transaction_session_timeout": _STATEMENT_S,  # a client that is cut off keeps no lock
+    }
+    for name, seconds in bounds.items():
+        connection.execute(f"SET {name} = '{seconds}s'")
     connection.commit()
     return connection
 

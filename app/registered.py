@@ -17,7 +17,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -180,16 +179,6 @@ class RegisteredGraphs:
         self._store = store
         self._retry_after_s = settings.retry_after_s
         self._ready: Cache[str, Registered] = Cache(settings.max_graphs, settings.cached_graph_bytes)
-
-    @property
-    def location(self) -> str:
-        """The path or URL of the store."""
-        return self._store.location
-
-    @property
-    def temporary(self) -> Path | None:
-        """The folder of a store that goes with its process, None for one that stays."""
-        return self._store.temporary
 
     def is_ready(self, graph_id: str) -> bool:
         """Whether the graph is at hand, so that `get` returns at once."""

@@ -19,6 +19,10 @@ from app.registered import RegisteredGraphs
 from app.segments import Segments
 from app.settings import Settings
 from app.store import Store
+from app.workers import Workers
+
+_LOOKUPS = 4
+"""Short questions to the store at the same time. They have threads of their own, since registering takes seconds."""
 
 
 class Readiness:
@@ -41,6 +45,7 @@ class Services:
     graphs: RegisteredGraphs
     evaluator: Evaluator
     pool: Pool
+    lookups: Pool
     segments: Segments
     placement: Placement
 
@@ -50,6 +55,7 @@ class Services:
         store = Store(settings)
         graphs = RegisteredGraphs(store, settings)
         evaluator = Evaluator(settings, graphs)
+        workers = Workers(settings.model_copy(update={"store": store.location}), store.temporary)
         return cls(
             settings=settings,
             metrics=Metrics(),
@@ -60,8 +66,9 @@ class Services:
             graphs=graphs,
             evaluator=evaluator,
             pool=Pool(settings.concurrency),
+            lookups=Pool(_LOOKUPS),
             segments=Segments(settings.max_body_bytes),
-            placement=Placement(evaluator, graphs, settings),
+            placement=Placement(evaluator, graphs, workers, settings),
         )
 
     def start(self) -> None:
@@ -73,6 +80,7 @@ class Services:
         """Be no longer ready, end the workers, and release everything. Called on the event loop."""
         self.readiness.is_ready = False
         self.pool.close()
+        self.lookups.close()
         self.store.close()  # before the fork server, which removes the temporary store of a server that was killed
         self.placement.workers.close()
         self.segments.close()

@@ -49,7 +49,7 @@ async def known(request: Request) -> str:
     """Return the id in the path, if a graph is registered as that. Raises NotFound, StoreUnavailable, TimedOut."""
     graph_id: str = request.path_params["id"]
     services = services_of(request.app)
-    found = services.store.is_known(graph_id) or await services.pool.run(
+    found = services.store.is_known(graph_id) or await services.lookups.run(
         lambda: graph_id in services.store, timeout_s=services.settings.timeout_ms / 1000
     )
     services.metrics.looked_up(found)

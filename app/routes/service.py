@@ -88,5 +88,5 @@ async def metrics(request: Request) -> Response:
     services = services_of(request.app)
     usage = None
     with suppress(StoreUnavailable, TimedOut):
-        usage = await services.pool.run(services.store.usage, timeout_s=_USAGE_S)
+        usage = await services.lookups.run(services.store.usage, timeout_s=_USAGE_S)
     return Response(services.metrics.exposition(usage), media_type=CONTENT_TYPE_LATEST)

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,18 @@ def test_who_shares_the_store_shares_the_graphs(location: str, monkeypatch: pyte
         assert one.post(f"{path}/forward", {}).status_code == 404
         clock.now += 1
         assert other.post(f"{path}/forward", {}).status_code == 404
+
+
+def test_calls_do_not_wait_for_registrations(fresh: Client) -> None:
+    path = f"/v1/graphs/{register(fresh, sum_of_exp())}"
+    release = threading.Event()
+    for _ in range(fresh.services.settings.concurrency):
+        fresh.services.pool._executor.submit(release.wait)
+    try:
+        assert fresh.post(f"{path}/gradients", {}).status_code == 200
+        assert "gradd_graphs 1.0" in fresh.get("/metrics").text
+    finally:
+        release.set()
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["a file that is named", "a file of its own"])
