@@ -25,7 +25,7 @@ from app.structure import Asking, Called, Inline, Key, Structure
 from app.values import Array, Source, decode_values
 from app.wire.codec import JSON, Codec
 from app.wire.document import Document
-from app.wire.reply import Piece
+from app.wire.reply import Piece, Size
 from engine.errors import DeadlineExceeded, Fault, GraphError, ValueFault
 from engine.program import Program
 
@@ -86,6 +86,10 @@ class Observer:
 
 _NOBODY = Observer()
 
+_REPLY_HINT = (
+    "Ask for fewer or smaller outputs, `dag` false, `encoding` base64, or MessagePack. GET /v1/limits has the limit."
+)
+
 
 class Evaluator:
     """Answers requests of every operation. Several threads may use it."""
@@ -129,7 +133,10 @@ class Evaluator:
         deadline = _deadline(parsed - began, options["timeout_ms"], deadline)
         made = partial(self._made, asking, document, structure, arrays, deadline)
         plan, kept = self._plan(structure, arrays, observer, made)
-        observer.running(key, plan.seconds, deadline)
+        kept_data = [*plan.shown.values(), *([plan.dag] if options["dag"] else [])]
+        reply = call.writes.size(plan.results, kept_data, options["encoding"])
+        self._check_reply(reply)
+        observer.running(key, plan.seconds + reply.seconds, deadline)
         planned = time.perf_counter()
         complete = asking.complete(arrays)
         members = self._bounded(asking, document, deadline, lambda: plan.members(complete, options, deadline))
@@ -142,6 +149,13 @@ class Evaluator:
         encoded = time.perf_counter()
         timings = Timings(parsed - began, planned - parsed, ran - planned, encoded - ran, kept)
         return Answer(body, timings, deadline=deadline)
+
+    def _check_reply(self, reply: Size) -> None:
+        """Raise InvalidRequest where a reply may be larger than the limit."""
+        most = self._settings.max_reply_bytes
+        if reply.bytes > most:
+            detail = f"the reply has up to {reply.bytes} bytes, over the limit of {most}"
+            raise InvalidRequest([Fault((), "reply_limit", detail, _REPLY_HINT)])
 
     def _reading(self) -> Reading:
         return Reading(self._settings.max_tensors, self._settings.max_ops)

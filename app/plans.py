@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from app.values import Array, Source
-from app.wire.reply import Kept
+from app.wire.reply import Kept, Results
 from engine.check import compile_check
 from engine.checked import Check, CheckRequest
 from engine.compile import compile as compile_program
@@ -44,6 +44,16 @@ class Plan(Protocol):
         """How long a run is likely to take."""
         ...
 
+    @property
+    def results(self) -> Results:
+        """The tensors of its replies."""
+        ...
+
+    @property
+    def shown(self) -> Mapping[str, Kept]:
+        """The members that all of its replies share, besides the DAG."""
+        ...
+
     def weight(self, ops: int) -> int:
         """Return a bound on the bytes that it keeps, of a request with so many ops and tensors."""
         ...
@@ -62,11 +72,20 @@ _CHECKED_OP_BYTES, _SHOWN_OP_BYTES = 6 * 2**10, 10 * 2**10
 Planner = Callable[[Program, Request, Limits, float | None], Plan]
 
 
+_NOTHING: Mapping[str, Kept] = {}
+
+
 @dataclass(frozen=True)
 class Computation:
     """A plan that runs."""
 
     compiled: Compiled
+    shown = _NOTHING
+
+    @cached_property
+    def results(self) -> Results:
+        """The tensors of its replies, measured once a format."""
+        return Results(self.compiled.results)
 
     @cached_property
     def dag(self) -> Kept:
@@ -101,6 +120,8 @@ class Comparison:
     """A plan that runs to hold gradients against differences."""
 
     check: Check
+    results = Results()
+    shown = _NOTHING
 
     @cached_property
     def dag(self) -> Kept:
@@ -146,6 +167,7 @@ class Explanation:
     warnings: Sequence[str]
     shown: Mapping[str, Kept]
     seconds: float = 0.0
+    results = Results()
 
     def weight(self, ops: int) -> int:
         """Return a bound on the bytes that it keeps."""

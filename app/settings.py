@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     max_body_bytes: int = _limit(
         128 * _MIB, "Size of a request's body in bytes, also once it is inflated; beyond it, 413."
     )
+    max_reply_bytes: int = _limit(
+        512 * _MIB,
+        "Size of a reply in bytes, with each number at its longest, computed before it runs; beyond it, 422.",
+    )
     max_header_bytes: int = _limit(
         64 * 1024, "Size of a request's line and headers in bytes; beyond it, 431.", at_least=1024
     )

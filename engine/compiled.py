@@ -162,6 +162,16 @@ class Compiled:
         return replace(self, sweeps=settled, executables=tuple([executor(sweep.plan) for sweep in self.sweeps]))
 
     @property
+    def results(self) -> Iterator[tuple[Place, Shape, DType]]:
+        """The place, shape and dtype of each result that is an array."""
+        for sweep in self.sweeps:
+            for place, (shape, dtype) in zip(sweep.values, sweep.plan.results, strict=False):  # watched values follow
+                yield place, shape, dtype
+            for block, (_, dtype) in zip(sweep.blocks, sweep.plan.results, strict=False):
+                yield block.place, (*self.lead, *block.output, *block.input), dtype
+        yield from self.zeros
+
+    @property
     def steps(self) -> int:
         """The number of steps of all sweeps."""
         return sum(sweep.plan.code.count for sweep in self.sweeps)

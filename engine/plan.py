@@ -12,6 +12,7 @@ from typing import Any
 from engine.cost import Cost
 from engine.function import EMPTY, Function
 from engine.steps import Code, Unit
+from engine.types import DType, Shape
 
 Source = tuple[str, str]
 """What a leaf is read from: the request's member and the name in it, such as ("tensors", "w")."""
@@ -21,7 +22,7 @@ Source = tuple[str, str]
 class Plan:
     """Steps as their code, the slots of inputs and outputs, and the memory as it is at the start: constants, else None.
 
-    `origins` has the user's op that each step comes from, or -1.
+    `results` has the shape and dtype of each output. `origins` has the user's op that each step comes from, or -1.
     `peak_bytes` bounds the bytes that are alive at once, inputs and what kernels need for themselves included; views
     are counted as copies where they may be. `cost` is that of all steps, `products` those of its operations that BLAS
     does, in float32 and in float64. `boundary` is the index of the first node of a derivative.
@@ -33,6 +34,7 @@ class Plan:
     code: Code
     inputs: tuple[tuple[Source, int], ...]
     outputs: tuple[int, ...]
+    results: tuple[tuple[Shape, DType], ...]
     memory: tuple[Any, ...]
     origins: array[int]
     peak_bytes: int

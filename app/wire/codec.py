@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from app.wire import json_body, json_reply, msgpack_body, msgpack_reply
 from app.wire.document import Document, Sections
-from app.wire.reply import Members, Piece
+from app.wire.reply import Kept, Measure, Members, Piece, Results, Size
+
+KEPT_S = 0.2e-9
+"""Seconds to copy a byte of the data that all replies of a plan share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,22 +21,33 @@ class Codec:
     `aliases` are other names that clients have for it. `read` takes a body apart: its bytes, the objects of it that
     hold tensors, and the members that change nothing about what is computed. `pieces` gives the bytes of a reply,
     piece by piece where it is long: its members, and how tensors' data are to be written where the media type leaves a
-    choice.
+    choice. `measures` has the size of a tensor's data by that encoding, `kept` writes the data that all replies of a
+    plan share.
     """
 
     media_type: str
+    measures: Mapping[str, Measure]
+    kept: Callable[[Any], bytes]
     read: Callable[[bytes | memoryview, Sections, frozenset[str]], Document]
     pieces: Callable[[Members, str], Iterable[Piece]]
     aliases: frozenset[str] = frozenset()
+
+    def size(self, results: Results, kept: Iterable[Kept], encoding: str) -> Size:
+        """Return the size of a reply of these tensors and this data."""
+        tensors = results.size(self.measures[encoding])
+        text = sum([len(data.written(self.kept)) for data in kept])
+        return Size(tensors.bytes + text, tensors.seconds + text * KEPT_S)
 
     def write(self, members: Members, encoding: str) -> bytes:
         """Return the bytes of a reply."""
         return b"".join(self.pieces(members, encoding))
 
 
-JSON = Codec("application/json", json_body.read, json_reply.pieces)
+JSON = Codec("application/json", json_reply.MEASURES, json_reply.kept, json_body.read, json_reply.pieces)
 MSGPACK = Codec(
     "application/msgpack",
+    msgpack_reply.MEASURES,
+    msgpack_reply.kept,
     msgpack_body.read,
     msgpack_reply.pieces,
     frozenset({"application/x-msgpack", "application/vnd.msgpack"}),

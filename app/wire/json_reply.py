@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from itertools import chain
+from itertools import accumulate, chain
+from operator import mul
 from secrets import token_hex
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 import orjson
 import pybase64
 
-from app.wire.reply import Array, Kept, Members, Piece, Tensor, raw_bytes, type_of
+from app.wire.reply import Array, Kept, Measure, Members, Piece, Size, Tensor, raw_bytes, type_of
+from engine.types import DType, Shape, numel
 
 LONG = 2**18
 """Bytes of an array from which on its text is made piece by piece."""
@@ -39,6 +41,11 @@ def pieces(members: Members, encoding: str) -> Iterable[Piece]:
     return _filled(text.split(_MARK), long, texts) if long else (text,)
 
 
+def kept(data: Any) -> bytes:
+    """Return data that stays the same from reply to reply."""
+    return orjson.dumps(data)
+
+
 def _filled(
     between: Iterable[bytes], long: Iterable[Array], texts: Callable[[Array], Iterable[Piece]]
 ) -> Iterator[Piece]:
@@ -56,7 +63,7 @@ def _written(member: Any, data: Callable[[Array], bytes]) -> Any:
     if isinstance(member, dict):
         return {name: _written(value, data) for name, value in member.items()}
     if isinstance(member, Kept):
-        return orjson.Fragment(member.written(orjson.dumps))
+        return orjson.Fragment(member.written(kept))
     if isinstance(member, Tensor):
         return {
             **type_of(member.array.dtype, member.array.shape),
@@ -136,6 +143,43 @@ _WORDS = np.array([b'"NaN"', b'"Infinity"', b'"-Infinity"'], object)
 def _dumped(array: Array) -> bytes:
     return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
 
+
+_WIDTHS: Mapping[str, Size] = {
+    "bool": Size(6, 5e-9),
+    "uint8": Size(4, 7e-9),
+    "int8": Size(5, 9e-9),
+    "int16": Size(7, 10e-9),
+    "int32": Size(12, 14e-9),
+    "int64": Size(21, 20e-9),
+    "float16": Size(16, 30e-9),
+    "float32": Size(16, 28e-9),
+    "float64": Size(25, 35e-9),
+    "complex64": Size(35, 80e-9),
+    "complex128": Size(53, 100e-9),
+}
+"""The longest number of each dtype with a comma, and the seconds to write one; complex ones with their brackets."""
+
+
+def nested_size(shape: Shape, dtype: DType) -> Size:
+    """Return the size of an array as nested numbers.
+
+    A list takes two brackets and a comma. Writing it takes 17 ns, and 8 ns for each dimension; an empty one 100.
+    """
+    size = numel(shape)
+    lists = sum(accumulate(shape[:-1], mul, initial=1)) if shape else 0
+    list_s = 17e-9 + 8e-9 * len(shape) if size else 100e-9
+    each = _WIDTHS[dtype.name]
+    return Size(each.bytes * size + 3 * lists, each.seconds * size + list_s * lists)
+
+
+def base64_size(shape: Shape, dtype: DType) -> Size:
+    """Return the size of an array in base64."""
+    size = numel(shape) * dtype.itemsize
+    return Size((size + 2) // 3 * 4 + 2, 0.25e-9 * size)
+
+
+MEASURES: Mapping[str, Measure] = {"json": nested_size, "base64": base64_size}
+"""The size of an array, by encoding."""
 
 _ENCODINGS: dict[str, tuple[Callable[[Array], bytes], Callable[[Array], Iterable[Piece]]]] = {
     "json": (_nested, _nested_texts),

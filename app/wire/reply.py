@@ -6,13 +6,14 @@ may; `Kept` is data that stays the same from reply to reply; anything else is da
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 
-from engine.types import DTYPES
+from engine.types import DTYPES, DType, Shape
 
 Array = np.ndarray[Any, Any]
 Members = Mapping[str, Any]
@@ -44,6 +45,43 @@ class Kept:
         if found is None:
             found = self._written[write] = write(self._data)
         return found
+
+
+class Size(NamedTuple):
+    """The bytes of a part of a reply, at most, and the seconds that writing it takes."""
+
+    bytes: int
+    seconds: float
+
+
+Measure = Callable[[Shape, DType], Size]
+"""The size of a tensor's data in a format, from its shape and dtype."""
+
+_TENSOR = Size(48, 4e-6)
+"""The size of a tensor without its name, its shape and its data."""
+
+
+class Results:
+    """The tensors of every reply of a plan: their places, shapes and dtypes, whose sizes are measured once a format."""
+
+    def __init__(self, types: Iterable[tuple[tuple[str, ...], Shape, DType]] = ()) -> None:
+        self._types = tuple(types)
+        self._sizes: dict[Measure, Size] = {}
+
+    def size(self, measure: Measure) -> Size:
+        """Return the size of all of them."""
+        found = self._sizes.get(measure)
+        if found is None:
+            found = self._sizes[measure] = self._measured(measure)
+        return found
+
+    def _measured(self, measure: Measure) -> Size:
+        total, seconds = 0, 0.0
+        for place, shape, dtype in self._types:
+            data = measure(shape, dtype)
+            total += data.bytes + _TENSOR.bytes + len(orjson.dumps(place[-1])) + len(orjson.dumps(shape))
+            seconds += data.seconds + _TENSOR.seconds
+        return Size(total, seconds)
 
 
 def type_of(dtype: np.dtype[Any], shape: tuple[int, ...]) -> dict[str, Any]:

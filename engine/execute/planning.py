@@ -56,6 +56,7 @@ def plan(function: Function, *, fuse: bool = True, boundary: int = 0) -> Plan:
         code,
         tuple([(tensor.node.params["source"], slots[tensor]) for tensor in function.inputs]),
         tuple([slots[tensor] for tensor in function.outputs]),
+        tuple([(tensor.shape, tensor.dtype) for tensor in function.outputs]),
         (*_kept(constants, units), *[None] * (code.slots - len(constants))),
         origins_of(units),
         max([*held, sum(map(size, function.inputs))]),

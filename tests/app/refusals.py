@@ -61,6 +61,7 @@ LIMITS: dict[str, tuple[Body, dict[str, int]]] = {
     "too_many_ops": ({"graph": {**EXP["graph"], "ops": [op("exp", ["b"], f"y{n}") for n in range(2)]}}, {"max_ops": 1}),
     "too_many_nodes": (called("softplus", "b"), {"max_nodes": 3}),
     "memory_limit": (EXP, {"max_memory_bytes": 16}),
+    "reply_limit": (EXP, {"max_reply_bytes": 100}),
     "not_finite": ({**called("log", "b", tensors={"b": [0, 1]}), "detect_anomaly": True}, {}),
 }
 """What the server's limits refuse, and the search for anomalies: a request, and settings that are not the usual."""
