@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar
@@ -18,7 +17,7 @@ from app.errors import Busy, InvalidRequest, TimedOut
 from app.operations import OPERATIONS
 from app.plans import Plan
 from app.registered import RegisteredGraphs
-from app.schemas.readers import MAX_FAULTS, Reading, Refused, TooManyFaults
+from app.schemas.faults import MAX_FAULTS
 from app.settings import Settings
 from app.store import Store
 from app.structure import Asking, Called, Inline, Key, Structure
@@ -98,6 +97,7 @@ class Evaluator:
         self._settings = settings
         self._graphs = graphs or RegisteredGraphs(Store(settings), settings)
         self._limits = settings.engine_limits()
+        self._read_limits = {"max_tensors": settings.max_tensors, "max_ops": settings.max_ops}
         self._structures: Cache[Key, Structure] = Cache(settings.cached_plans, settings.cached_plan_bytes)
         self._plans: Cache[Key, Plan] = Cache(settings.cached_plans, settings.cached_plan_bytes)
 
@@ -125,9 +125,9 @@ class Evaluator:
             observer.planning(key, asking.work(document))
         try:
             structure = structure or self._structure(asking, key, document)
-            options = asked.options(document.options, self._reading())
+            options = asked.options(document.options)
             arrays = decode_values(document, structure.sent, structure.dtype)
-        except (Refused, TooManyFaults, InvalidRequest):
+        except InvalidRequest:
             raise InvalidRequest(self._faults(asking, document.whole(), deadline)) from None
         parsed = time.perf_counter()
         deadline = _deadline(parsed - began, options["timeout_ms"], deadline)
@@ -157,9 +157,6 @@ class Evaluator:
             detail = f"the reply has up to {reply.bytes} bytes, over the limit of {most}"
             raise InvalidRequest([Fault((), "reply_limit", detail, _REPLY_HINT)])
 
-    def _reading(self) -> Reading:
-        return Reading(self._settings.max_tensors, self._settings.max_ops)
-
     def _asking(self, call: Call) -> Asking:
         """Return how the request is read. Raises NotFound, StoreUnavailable."""
         if call.graph is None:
@@ -167,28 +164,29 @@ class Evaluator:
         return Called(call.operation, OPERATIONS[call.operation], self._graphs.get(call.graph))
 
     def _structure(self, asking: Asking, key: Key, document: Document) -> Structure:
-        """Return the structure, which is kept then. Raises Refused, TooManyFaults, InvalidRequest."""
-        reading = self._reading()
-        structure = asking.read(key, document, reading)
-        if reading.faults:
-            raise InvalidRequest(reading.faults)
+        """Return the structure, which is kept then. Raises InvalidRequest."""
+        structure = asking.read(key, document, self._read_limits)
         self._structures.put(key, structure, structure.weight)
         return structure
 
     def _faults(self, asking: Asking, document: Document, deadline: float | None) -> list[Fault]:
         """Return all that is wrong with a request: its structure, its values, else its graph."""
-        reading = self._reading()
-        structure = None
-        with suppress(Refused, TooManyFaults):
-            structure = asking.read((), document, reading)
-        faults = [*reading.faults, *asking.value_faults(document)]
-        if structure is not None and len(faults) == len(reading.faults):
+        faults: list[Fault] = []
+        try:
+            structure = asking.read((), document, self._read_limits)
+        except InvalidRequest as error:
+            faults.extend(error.faults)
+            if any(fault.code != "unknown_member" for fault in faults):
+                return [*faults, *asking.value_faults(document)][:MAX_FAULTS]
+            structure = asking.read((), document, {**self._read_limits, "unknown_members": True})
+        values = list(asking.value_faults(document))
+        if not values:
             try:
                 arrays = decode_values(document, structure.sent, structure.dtype)
                 self._made(asking, document, structure, arrays, deadline)
             except InvalidRequest as error:
-                faults.extend(error.faults)
-        return faults[:MAX_FAULTS]
+                values.extend(error.faults)
+        return [*faults, *values][:MAX_FAULTS]
 
     def _plan(
         self, structure: Structure, arrays: Mapping[Source, Array], observer: Observer, made: Callable[[], Plan]
@@ -216,7 +214,7 @@ class Evaluator:
         asking.check(structure, leaves)
         graph = structure.graph
         program = Program({name: leaves["tensors", name] for name in graph.tensors}, graph.ops, graph.dtype)
-        request = structure.operation.request(structure.members, leaves)
+        request = structure.operation.request_for(structure.members, leaves)
         try:
             planner = structure.operation.plan
             return self._bounded(asking, document, deadline, lambda: planner(program, request, self._limits, deadline))

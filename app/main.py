@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
@@ -16,8 +17,11 @@ from app.compression import Compression
 from app.http.cors import CrossOrigin
 from app.http.refusals import refuse
 from app.middleware import Admission, BodyBounds, Observation
+from app.operations import OPERATIONS
 from app.routes import catalogue, derivatives, docs, graphs, service
-from app.schemas.description import COMPONENTS
+from app.schemas.openapi import components
+from app.schemas.replies import Health, Limit, OpList, OpPage, Problem, RegisteredGraph, RegistrationReply
+from app.schemas.requests import RegistrationRequest
 from app.services import Services, services_of
 from app.settings import Settings
 
@@ -79,10 +83,19 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
                 version=VERSION,
                 summary="A gradient server.",
                 description="POST a graph of tensors and ops, get outputs, gradients and the DAG.",
+                servers=[{"url": "/"}],
                 routes=app.routes,
             )
-            described["components"] = {"schemas": COMPONENTS}
+            described["components"] = {"schemas": components(_models())}
             app.openapi_schema = described
         return app.openapi_schema
 
     return describe
+
+
+def _models() -> Iterator[type[BaseModel]]:
+    """Yield the models of requests, replies and problems."""
+    for operation in OPERATIONS.values():
+        yield from (operation.request, operation.call, operation.reply)
+    yield from (RegistrationRequest, RegistrationReply, RegisteredGraph)
+    yield from (OpList, OpPage, Health, Limit, Problem)

@@ -6,14 +6,15 @@ The routes call it. Its faults are those of any request that holds a graph, with
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from app.errors import InvalidRequest, TimedOut
 from app.registered import normalised
+from app.schemas.faults import MAX_FAULTS
+from app.schemas.faults import read as validated
 from app.schemas.graph import GraphForm
-from app.schemas.readers import MAX_FAULTS, Reading, Refused, TooManyFaults
-from app.schemas.requests import REGISTRATION, SECTIONS
+from app.schemas.requests import SECTIONS, RegistrationRequest
 from app.schemas.tensor import TensorForm
 from app.settings import Settings
 from app.store import Kept
@@ -31,15 +32,12 @@ _SECTIONS = {"tensors": SECTIONS["tensors"]}
 def read(body: bytes, codec: Codec, settings: Settings, deadline: float | None) -> tuple[Kept, list[str]]:
     """Return the graph of a request's body as it is to be kept, and the tensors that have no values. Raises Problem."""
     document = codec.read(body, _SECTIONS, frozenset())
-    reading = Reading(settings.max_tensors, settings.max_ops)
     try:
-        graph: GraphForm = REGISTRATION.read(document.skeleton, (), reading)["graph"]
+        graph = _graph(document, settings)
         forms = {("tensors", name): form for name, form in graph.tensors.items()}
         values = decode_values(document, forms, graph.dtype)
-    except (Refused, TooManyFaults, InvalidRequest):
+    except InvalidRequest:
         raise InvalidRequest(_faults(document.whole(), settings)) from None
-    if reading.faults:
-        raise InvalidRequest(reading.faults)
     arrays = {name: array for (_, name), array in values.items()}
     try:
         faults = graph_faults(graph, arrays, settings.engine_limits(), deadline)
@@ -57,10 +55,19 @@ def read(body: bytes, codec: Codec, settings: Settings, deadline: float | None) 
 
 def _faults(document: Document, settings: Settings) -> list[Fault]:
     """Return what is wrong with the request's structure and its values."""
-    reading = Reading(settings.max_tensors, settings.max_ops)
-    with suppress(Refused, TooManyFaults):
-        REGISTRATION.read(document.skeleton, (), reading)
-    return [*reading.faults, *value_faults(document)][:MAX_FAULTS]
+    faults: list[Fault] = []
+    try:
+        _graph(document, settings)
+    except InvalidRequest as error:
+        faults.extend(error.faults)
+    return [*faults, *value_faults(document)][:MAX_FAULTS]
+
+
+def _graph(document: Document, settings: Settings) -> GraphForm:
+    limits = {"max_tensors": settings.max_tensors, "max_ops": settings.max_ops}
+    graph: Any = validated(RegistrationRequest, document.skeleton, limits).graph
+    form: GraphForm = graph
+    return form
 
 
 _WRITTEN = frozenset(

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from app.errors import InvalidRequest
-from app.operations import Leaves, Members, Operation
+from app.operations.operation import Leaves, Members, Operation
 from app.planning import graph_items, planning_work, scalars
 from app.registered import Registered
-from app.schemas.called import called, spelled_shape
+from app.schemas.faults import MAX_FAULTS, read
 from app.schemas.graph import GraphForm
-from app.schemas.readers import MAX_FAULTS, Reading
-from app.schemas.requests import SECTIONS
+from app.schemas.requests import SECTIONS, spelled_shape
 from app.schemas.tensor import TensorForm
 from app.values import Array, Source, value_faults
 from app.wire.document import Document
@@ -26,6 +25,8 @@ from engine.program import Leaf
 from engine.types import DTYPES, DType, Shape
 
 Key = tuple[Any, ...]
+Limits = dict[str, Any]
+"""The most tensors and ops of a graph: `max_tensors`, `max_ops`."""
 
 _OP_BYTES = 2**9
 """What is kept of an op or tensor. A test holds it."""
@@ -104,8 +105,8 @@ class Asking(Protocol):
         """Return how long planning is likely to take, in ops."""
         ...
 
-    def read(self, key: Key, document: Document, reading: Reading) -> Structure:
-        """Read the request's structure and its options. Raises Refused, TooManyFaults."""
+    def read(self, key: Key, document: Document, limits: Limits) -> Structure:
+        """Read the request's structure and its options. Raises InvalidRequest."""
         ...
 
     def value_faults(self, document: Document) -> Iterator[Fault]:
@@ -141,9 +142,9 @@ class Inline:
         """Return how long planning is likely to take, in ops."""
         return planning_work(document.ops, scalars(document.skeleton))
 
-    def read(self, key: Key, document: Document, reading: Reading) -> Structure:
-        """Read the request. Raises Refused, TooManyFaults."""
-        members = self.operation.record.read(_whole(document), (), reading)
+    def read(self, key: Key, document: Document, limits: Limits) -> Structure:
+        """Read the request. Raises InvalidRequest."""
+        members = vars(read(self.operation.request, _whole(document), limits))
         forms = _forms(members, members["graph"].tensors)
         return Structure(self.operation, key, members, forms, forms)
 
@@ -187,10 +188,10 @@ class Called(NamedTuple):
         graph = self.registered.graph
         return planning_work(len(graph.ops), graph_items(graph) + scalars(document.skeleton))
 
-    def read(self, key: Key, document: Document, reading: Reading) -> Structure:
-        """Read the request. Raises Refused, TooManyFaults."""
+    def read(self, key: Key, document: Document, limits: Limits) -> Structure:
+        """Read the request. Raises InvalidRequest."""
         graph = self.registered.graph
-        given = called(self.operation.record, graph.tensors).read(_whole(document), (), reading)
+        given = vars(read(self.operation.call, _whole(document), {**limits, "registered": graph.tensors}))
         tensors = {**graph.tensors, **given["tensors"]}
         members = {**given, "graph": replace(graph, tensors=tensors)}
         return Structure(self.operation, key, members, _forms(given, given["tensors"]), _forms(given, tensors))

@@ -7,15 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from app.errors import InvalidRequest
+from app.schemas.faults import MAX_FAULTS
 from app.schemas.graph import GraphForm
-from app.schemas.readers import MAX_FAULTS, Reading, Refused, TooManyFaults
-from app.schemas.tensor import TensorForm, TensorReader
+from app.schemas.tensor import TENSOR, TensorForm
 from app.wire.decode import decode
 from app.wire.document import Document
 from engine.errors import Fault, Path
-from engine.suggestions import Suggestions
 from engine.types import DTYPES, DType, float64
 
 Array = np.ndarray[Any, Any]
@@ -69,14 +69,13 @@ def value_faults(document: Document, registered: GraphForm | None = None) -> Ite
     known = {} if registered is None else registered.tensors
     for section, values in document.values.items():
         for name in values:
-            reading = Reading(
-                1, 1, suggestions=Suggestions(0)
-            )  # its faults are those of the structure: not reported here
             try:
-                form = TensorReader().read(document.at((*document.sections[section], name)), (), reading)
+                form = TENSOR.validate_python(
+                    document.at((*document.sections[section], name)), context={"unknown_members": True}
+                )
                 dtype = known[name].dtype if section == "tensors" and name in known else None
                 _array(document, (section, name), form, dtype or default)
-            except (Refused, TooManyFaults):
+            except ValidationError:  # a fault of the structure, reported with it
                 continue
             except InvalidRequest as error:
                 yield from error.faults

@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from app.errors import NotFound
 from app.routes.negotiation import JSON, accepts
-from app.schemas.description import OP_LIST, OP_PAGE, content, problems
+from app.schemas.openapi import content, problems, ref
+from app.schemas.replies import OpList, OpPage
 from engine import catalogue, hints
 from engine.suggestions import Suggestions
 
@@ -41,7 +42,13 @@ def _encoded_list() -> bytes:
     return orjson.dumps(op_list())
 
 
-@router.get("", summary="All ops", responses={200: content(OP_LIST), **problems(406)}, response_class=Response)
+@router.get(
+    "",
+    operation_id="list_ops",
+    summary="All ops",
+    responses={200: content(ref(OpList)), **problems(406)},
+    response_class=Response,
+)
 async def ops() -> Response:
     """List the ops: name, family, signature and summary of each."""
     return Response(_encoded_list(), media_type=JSON)
@@ -52,8 +59,9 @@ _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "str
 
 @router.get(
     "/{name}",
+    operation_id="get_op",
     summary="One op",
-    responses={200: content(OP_PAGE), **problems(404, 406)},
+    responses={200: content(ref(OpPage)), **problems(404, 406)},
     response_class=Response,
     openapi_extra={"parameters": [_NAME]},
 )

@@ -14,9 +14,8 @@ from starlette.responses import Response
 from app.compression import DEADLINE
 from app.evaluate import Answer, Call
 from app.operations import OPERATIONS
-from app.routes.examples import EXAMPLES
 from app.routes.negotiation import VARY, codecs
-from app.schemas.description import CALLS, bodies, problems, replies
+from app.schemas.openapi import bodies, problems, replies
 from app.segments import Loan
 from app.services import services_of
 from app.wire.codec import Codec
@@ -104,20 +103,19 @@ async def gone(request: Request) -> None:
         continue
 
 
-for _name in OPERATIONS:
-    _call = CALLS[_name]
+for _name, _operation in OPERATIONS.items():
     router.add_api_route(
         f"/v1/{_name}",
         _endpoint(_name),
         methods=["POST"],
         name=_name,
         operation_id=_name,
-        summary=_call.summary,
-        description=_call.description,
+        summary=_operation.summary,
+        description=_operation.description,
         response_class=Response,
         responses={
-            200: replies(_call.reply),
+            200: replies(_operation.reply),
             **problems(400, 406, 408, 413, 415, 422, 503, 504),
         },
-        openapi_extra={"requestBody": bodies(_call.request, EXAMPLES[_name])},
+        openapi_extra={"requestBody": bodies(_operation.request, _operation.examples)},
     )

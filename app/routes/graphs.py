@@ -17,15 +17,9 @@ from app.registered import unknown
 from app.routes.derivatives import BareRoute, answered, gone
 from app.routes.negotiation import VARY, codecs, reply_codec
 from app.routes.registered_examples import CALLS_OF_LAYER, GRAPHS, REGISTERED_ID
-from app.schemas.description import (
-    CALLS,
-    REGISTERED,
-    REGISTRATION_REPLY,
-    REGISTRATION_REQUEST,
-    bodies,
-    problems,
-    replies,
-)
+from app.schemas.openapi import bodies, problems, replies
+from app.schemas.replies import RegisteredGraph, RegistrationReply
+from app.schemas.requests import RegistrationRequest
 from app.services import services_of
 
 router = APIRouter(prefix="/v1/graphs", tags=["registered graphs"], route_class=BareRoute)
@@ -67,15 +61,16 @@ async def _aside(request: Request, work: Callable[[], T]) -> T:
 
 @router.post(
     "",
+    operation_id="register_graph",
     summary="Register a graph",
     status_code=201,
     response_class=Response,
     responses={
-        201: replies(REGISTRATION_REPLY),
-        200: replies(REGISTRATION_REPLY),
+        201: replies(RegistrationReply),
+        200: replies(RegistrationReply),
         **problems(400, 406, 408, 413, 415, 422, 429, 503, 504),
     },
-    openapi_extra={"requestBody": bodies(REGISTRATION_REQUEST, GRAPHS)},
+    openapi_extra={"requestBody": bodies(RegistrationRequest, GRAPHS)},
 )
 async def register(request: Request) -> Response:
     """Keep a graph, to call it with values alone. Answers 201, or 200 where the same graph was known.
@@ -101,10 +96,11 @@ async def register(request: Request) -> Response:
 
 @router.get(
     "/{id}",
+    operation_id="get_graph",
     summary="A registered graph",
     response_class=Response,
     responses={
-        200: replies(REGISTERED),
+        200: replies(RegisteredGraph),
         304: {"description": "The client has it already."},
         **problems(404, 406, 503, 504),
     },
@@ -130,6 +126,7 @@ def _has(request: Request, graph_id: str) -> bool:
 
 @router.delete(
     "/{id}",
+    operation_id="delete_graph",
     summary="Delete a registered graph",
     status_code=204,
     response_class=Response,
@@ -153,23 +150,22 @@ def _call(operation: str) -> Callable[[Request], Awaitable[Response]]:
 
 _CALL = "`tensors` stands in place of `graph`; what it leaves out keeps the values that are registered."
 
-for _name in OPERATIONS:
-    _described = CALLS[_name]
+for _name, _operation in OPERATIONS.items():
     router.add_api_route(
         f"/{{id}}/{_name}",
         _call(_name),
         methods=["POST"],
         name=f"registered_{_name}",
         operation_id=f"registered_{_name}",
-        summary=f"{_described.summary}, of a registered graph",
-        description=f"{_described.description} {_CALL}",
+        summary=f"{_operation.summary}, of a registered graph",
+        description=f"{_operation.description} {_CALL}",
         response_class=Response,
         responses={
-            200: replies(_described.reply),
+            200: replies(_operation.reply),
             **problems(400, 404, 406, 408, 413, 415, 422, 503, 504),
         },
         openapi_extra={
             "parameters": [ID_PARAMETER],
-            "requestBody": bodies(_described.call, CALLS_OF_LAYER[_name]),
+            "requestBody": bodies(_operation.call, CALLS_OF_LAYER[_name]),
         },
     )

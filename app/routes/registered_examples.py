@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from app.operations import OPERATIONS
-from app.routes import example_graphs as graphs
-from app.routes.example_graphs import graph, op, wanted
+from app.operations import example_graphs as graphs
+from app.operations.example_graphs import graph, op, wanted
 
 _LAYER = graph(
     {"x": {"shape": [5]}, "y": {"shape": [3]}, "w": wanted(graphs.WEIGHT), "b": wanted(graphs.BIAS)},
@@ -35,18 +35,10 @@ GRAPHS: dict[str, Any] = {
 
 _SAMPLE = {"x": graphs.X, "y": graphs.Y}
 _BATCH = {name: graphs.BATCH["tensors"][name] for name in ("x", "y")}
-_MEMBERS: dict[str, dict[str, Any]] = {
-    "gradients": {"dag": False},
-    "jvp": {"tangents": {"b": [1, 1, 1]}},
-    "jacobian": {"outputs": ["z"], "wrt": ["b"]},
-    "hessian": {"wrt": ["b"]},
-    "hvp": {"vectors": {"b": [1, 0, -1]}},
-}
-"""What the examples of a call say besides their tensors."""
 
 
 def _calls(operation: str) -> dict[str, Any]:
-    members = _MEMBERS.get(operation, {})
+    members = OPERATIONS[operation].called
     return {
         "sample": {"summary": "Values for x and y", "value": {"tensors": _SAMPLE, **members}},
         "batch": {

@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.errors import Busy, StoreUnavailable, TimedOut
 from app.routes.negotiation import JSON, accepts
-from app.schemas.description import HEALTH, LIMITS, content, problems
+from app.schemas.openapi import content, problems, ref
+from app.schemas.replies import Health, Limit
 from app.services import services_of
 
 router = APIRouter(tags=["service"])
@@ -27,6 +28,7 @@ async def root(request: Request) -> Response:
 
 @router.get(
     "/openapi.json",
+    operation_id="get_openapi",
     summary="The API's description",
     dependencies=[accepts(JSON)],
     responses=problems(406),
@@ -39,9 +41,10 @@ async def openapi(request: Request) -> JSONResponse:
 
 @router.get(
     "/health/live",
+    operation_id="health_live",
     summary="Is it running?",
     dependencies=[accepts(JSON)],
-    responses={200: content(HEALTH), **problems(406)},
+    responses={200: content(ref(Health)), **problems(406)},
 )
 async def live() -> JSONResponse:
     """Answer as long as the process runs, however much there is to compute."""
@@ -50,9 +53,10 @@ async def live() -> JSONResponse:
 
 @router.get(
     "/health/ready",
+    operation_id="health_ready",
     summary="Does it take requests?",
     dependencies=[accepts(JSON)],
-    responses={200: content(HEALTH), **problems(406, 503)},
+    responses={200: content(ref(Health)), **problems(406, 503)},
 )
 async def ready(request: Request) -> JSONResponse:
     """Answer 200 while requests are taken, 503 while the service starts or stops."""
@@ -64,9 +68,10 @@ async def ready(request: Request) -> JSONResponse:
 
 @router.get(
     "/v1/limits",
+    operation_id="get_limits",
     summary="The server's limits",
     dependencies=[accepts(JSON)],
-    responses={200: content(LIMITS), **problems(406)},
+    responses={200: content({"type": "object", "additionalProperties": ref(Limit)}), **problems(406)},
 )
 async def limits(request: Request) -> JSONResponse:
     """List the limits that requests are held against: name to value and description."""
@@ -75,6 +80,7 @@ async def limits(request: Request) -> JSONResponse:
 
 @router.get(
     "/metrics",
+    operation_id="get_metrics",
     summary="Counters for Prometheus",
     dependencies=[accepts("text/plain")],
     response_class=Response,

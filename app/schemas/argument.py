@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
-from app.schemas.readers import WORDS, ByName, Reading, Schema, read_all, short, wrong_kind
-from engine.errors import Path
+from pydantic import PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from app.schemas.faults import WORDS, collect, fault, invalid, short, wrong_kind
+from app.schemas.members import read_name
 from engine.program import Argument, Ref
 
 MAX_NESTING = 8
@@ -16,97 +19,73 @@ MAX_NESTING = 8
 _HINT = 'A number that JSON cannot write is {"number": "Infinity"}, {"number": "-Infinity"} or {"number": "NaN"}.'
 
 
-@dataclass(frozen=True, slots=True)
-class ArgumentReader:
-    """One argument. A string becomes what `text` makes of it: a reference in `inputs`, itself in `attributes`."""
-
-    text: Callable[[str], Argument]
-    levels: int = MAX_NESTING
-
-    def read(self, value: Any, path: Path, reading: Reading) -> Argument:
-        """Return the argument."""
-        if type(value) is str:
-            return self.text(value)
-        if type(value) is list:
-            return self._list(value, path, reading)
-        if type(value) is dict:
-            return _special_number(value, path, reading)
-        return _literal(value, path, reading)
-
-    def _list(self, value: list[Any], path: Path, reading: Reading) -> tuple[Argument, ...]:
-        if not self.levels:
-            hint = f"Nest at most {MAX_NESTING} lists."
-            reading.refuse(path, "nested_too_deep", "the lists of this argument nest too deeply", hint)
-        item = ArgumentReader(self.text, self.levels - 1)
-        return tuple(read_all(item, enumerate(value), path, reading))
-
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        return {"$ref": "#/components/schemas/Argument"}
+def _argument(text: Callable[[str], Argument], value: Any, levels: int = MAX_NESTING) -> Argument:
+    """Return an argument. A string becomes what `text` makes of it: a reference in `inputs`, itself in `attributes`."""
+    if type(value) is str:
+        return text(value)
+    if type(value) is list:
+        if not levels:
+            detail, hint = "the lists of this argument nest too deeply", f"Nest at most {MAX_NESTING} lists."
+            raise fault("nested_too_deep", detail, hint)
+        return tuple(collect(enumerate(value), lambda item: _argument(text, item, levels - 1)))
+    if type(value) is dict:
+        return _special_number(value)
+    return _literal(value)
 
 
-def _literal(value: Any, path: Path, reading: Reading) -> Argument:
+def _literal(value: Any) -> Argument:
     if type(value) is int and value >= 2**63:
         hint = "Write it with a decimal point or an exponent if a float is meant."
-        reading.refuse(path, "integer_too_wide", f"the integer {value} is beyond the range of int64", hint)
+        raise fault("integer_too_wide", f"the integer {value} is beyond the range of int64", hint)
     number: Argument = value
     return number
 
 
-def _special_number(value: dict[str, Any], path: Path, reading: Reading) -> Argument:
-    """Read `{"number": "Infinity"}`, or any number in that form."""
+def _special_number(value: dict[str, Any]) -> Argument:
+    """Return `{"number": "Infinity"}`, or any number in that form."""
     if value.keys() != {"number"}:
-        reading.refuse(path, "wrong_type", "an object is no argument of an op", _HINT)
-    number = value["number"]
-    at = (*path, "number")
+        raise fault("wrong_type", "an object is no argument of an op", _HINT)
+    try:
+        return _number(value["number"])
+    except PydanticCustomError as error:
+        raise invalid([(("number",), error)], value) from None
+
+
+def _number(number: Any) -> Argument:
     if type(number) is str and number in WORDS:
         return WORDS[number]
     if type(number) is list:
-        reading.refuse(at, "dtype_not_offered", "complex numbers are not offered yet", "Use a real number.")
+        raise fault("dtype_not_offered", "complex numbers are not offered yet", "Use a real number.")
     if type(number) not in {int, float}:
-        reading.refuse(at, "not_a_number", f"{short(number)} is not a number", _HINT)
-    return _literal(number, at, reading)
+        raise fault("not_a_number", f"{short(number)} is not a number", _HINT)
+    return _literal(number)
 
 
-ATTRIBUTES = ByName(ArgumentReader(str))
+_reference = partial(_argument, Ref)
+_word = partial(_argument, str)
+
+
+def _named(value: dict[str, Any], read: Callable[[Any], Argument]) -> dict[str, Argument]:
+    collect(((name, name) for name in value), read_name)
+    return dict(zip(value, collect(value.items(), read), strict=True))
+
+
+def _inputs(value: Any) -> tuple[Argument, ...] | dict[str, Argument]:
+    if type(value) is dict:
+        return _named(value, _reference)
+    if type(value) is not list:
+        raise wrong_kind(value, "a list of arguments, or an object: parameter name to argument")
+    return tuple(collect(enumerate(value), _reference))
+
+
+def _attributes(value: Any) -> dict[str, Argument]:
+    if type(value) is not dict:
+        raise wrong_kind(value, "an object, name to value")
+    return _named(value, _word)
+
+
+Inputs = Annotated[Any, PlainValidator(_inputs), WithJsonSchema({})]
+"""An op's arguments, by position or by parameter name."""
+
+Attributes = Annotated[dict[str, Any], PlainValidator(_attributes), WithJsonSchema({"type": "object"})]
 """An op's keyword arguments that are no tensors."""
-
-
-_INPUT = ArgumentReader(Ref)
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """An op's arguments, by position or by parameter name."""
-
-    def read(self, value: Any, path: Path, reading: Reading) -> tuple[Argument, ...] | dict[str, Argument]:
-        """Return the arguments."""
-        if type(value) is dict:
-            return ByName(_INPUT).read(value, path, reading)
-        if type(value) is not list:
-            wrong_kind(reading, path, value, "a list of arguments, or an object: parameter name to argument")
-        return tuple(read_all(_INPUT, enumerate(value), path, reading))
-
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        items = _INPUT.schema()
-        return {"anyOf": [{"type": "array", "items": items}, {"type": "object", "additionalProperties": items}]}
-
-
-NUMBER: Schema = {
-    "title": "a number that JSON cannot write",
-    "type": "object",
-    "properties": {"number": {"anyOf": [{"type": "number"}, {"type": "string", "enum": list(WORDS)}]}},
-    "required": ["number"],
-    "additionalProperties": False,
-}
-
-ARGUMENT: Schema = {
-    "description": "A string names a tensor or an op's output; a number, true, false or null is that literal; a list "
-    "is a sequence of them. In `attributes` a string is a string.",
-    "anyOf": [
-        {"type": ["string", "number", "boolean", "null"]},
-        {"type": "array", "items": {"$ref": "#/components/schemas/Argument"}},
-        NUMBER,
-    ],
-}

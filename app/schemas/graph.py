@@ -1,19 +1,21 @@
 """The structure of a graph: leaves, and calls of ops in any order. Contract, section 2.
 
-`GRAPH` reads what stands under `graph` once the tensors' values have been taken out of it.
+The models read what stands under `graph` once the tensors' values have been taken out of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated, Any, ClassVar
 
-from app.schemas.argument import ATTRIBUTES, Inputs
-from app.schemas.readers import ByName, Flag, Name, Reading, Refused, Schema, Text, read_all, short, wrong_kind
-from app.schemas.record import Member, Record
-from app.schemas.tensor import GRAPH_DTYPES, DTypeName, TensorForm, TensorReader
-from engine.errors import Path
+from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, ValidationInfo, WithJsonSchema, WrapValidator
+
+from app.schemas.argument import Attributes, Inputs
+from app.schemas.faults import MAX_FAULTS, Located, bounded, collect, fault, short, wrong_kind
+from app.schemas.members import Closed, Flag, Name, Text, member, read_name
+from app.schemas.tensor import BareTensor, GraphDType, OpenTensor, Tensor, TensorForm
 from engine.program import Call
 from engine.types import DType
 
@@ -27,173 +29,113 @@ class GraphForm:
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
-class _Output:
-    """The name of an op's result, or the names of its results; null skips one."""
-
-    def read(self, value: Any, path: Path, reading: Reading) -> str | tuple[str | None, ...]:
-        """Return the name or the names."""
-        if type(value) is str:
-            return Name().read(value, path, reading)
-        if type(value) is not list:
-            wrong_kind(reading, path, value, "a name or a list of names")
-        if all(name is None for name in value):
-            reading.refuse(path, "empty_list", "`output` names no result", "Name at least one result.")
-        return tuple(read_all(_NameOrNull(), enumerate(value), path, reading))
-
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        names = {"type": "array", "items": _NameOrNull().schema(), "minItems": 1}
-        return {"anyOf": [Name().schema(), names]}
+def _output(value: Any) -> str | tuple[str | None, ...]:
+    if type(value) is str:
+        return read_name(value)
+    if type(value) is not list:
+        raise wrong_kind(value, "a name or a list of names")
+    if all(name is None for name in value):
+        raise fault("empty_list", "`output` names no result", "Name at least one result.")
+    return tuple(collect(enumerate(value), lambda name: None if name is None else read_name(name)))
 
 
-@dataclass(frozen=True, slots=True)
-class _NameOrNull:
-    """A name, or null for a result that is skipped."""
-
-    def read(self, value: Any, path: Path, reading: Reading) -> str | None:
-        """Return the name or None."""
-        return None if value is None else Name().read(value, path, reading)
-
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        return {"anyOf": [Name().schema(), {"type": "null"}]}
-
-
-_OP = Record(
-    "an op",
-    {
-        "op": Member(Text(), "the op's public name; GET /v1/ops lists them", required=True),
-        "inputs": Member(Inputs(), "its arguments, by position or by parameter name", default=[]),
-        "attributes": Member(ATTRIBUTES, "its keyword arguments that are no tensors", default={}),
-        "output": Member(_Output(), "the name of its result, or the names of its results", required=True),
-        "no_grad": Member(Flag(), "whether it is computed without being recorded", default=False),
-    },
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _OpReader:
+class Op(Closed):
     """One call of an op."""
 
-    def read(self, value: Any, path: Path, reading: Reading) -> Call:
-        """Return the call."""
-        return Call(**_OP.read(value, path, reading))
+    words: ClassVar[str] = "an op"
 
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        return {"$ref": "#/components/schemas/Op"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Ops:
-    """The calls of a graph."""
-
-    def read(self, value: Any, path: Path, reading: Reading) -> tuple[Call, ...]:
-        """Return the calls, in the order in which they stand."""
-        if type(value) is not list:
-            wrong_kind(reading, path, value, "a list of ops")
-        _refuse_excess(len(value), reading.max_ops, "ops", path, reading)
-        return tuple(read_all(_OpReader(), enumerate(value), path, reading))
-
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        return {"type": "array", "items": _OpReader().schema()}
-
-
-@dataclass(frozen=True, slots=True)
-class _Tensors:
-    """The leaves of a graph."""
-
-    item: TensorReader = field(default_factory=TensorReader)
-
-    def read(self, value: Any, path: Path, reading: Reading) -> dict[str, TensorForm]:
-        """Return what is said of each leaf besides its values."""
-        if type(value) is dict:
-            _refuse_excess(len(value), reading.max_tensors, "tensors", path, reading)
-        return self._by_name().read(value, path, reading)
-
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        return self._by_name().schema()
-
-    def _by_name(self) -> ByName[TensorForm]:
-        return ByName(self.item)
-
-
-def _refuse_excess(count: int, limit: int, what: str, path: Path, reading: Reading) -> None:
-    if count > limit:
-        hint = f"The server takes at most {limit}; GET /v1/limits lists its limits."
-        reading.refuse(path, f"too_many_{what}", f"the graph has {count} {what}", hint)
-
-
-def _graph(title: str, tensors: _Tensors) -> Record:
-    return Record(
-        title,
-        {
-            "dtype": Member(DTypeName(GRAPH_DTYPES), "the dtype of tensors that name none", default="float64"),
-            "tensors": Member(tensors, "the leaves, by name", required=True),
-            "ops": Member(_Ops(), "the calls, in any order", default=[]),
-        },
+    op: Text = Field(description="the op's public name; GET /v1/ops lists them")
+    inputs: Inputs = member(
+        "its arguments, by position (a list) or by parameter name (an object): a string names a tensor or an op's "
+        "output; a number, true or null is that literal; a list is a sequence of them",
+        (),
     )
+    attributes: Attributes = member("its keyword arguments that are no tensors", {})
+    output: Annotated[str | tuple[str | None, ...], PlainValidator(_output), WithJsonSchema({})] = Field(
+        description="the name of its result, or the names of its results"
+    )
+    no_grad: Flag = member("whether it is computed without being recorded", default=False)
+
+    def call(self) -> Call:
+        """Return the call."""
+        return Call(self.op, self.inputs, self.attributes, self.output, self.no_grad)
 
 
-_GRAPH = _graph("a graph", _Tensors())
-_BARE = _graph("a graph whose tensors may lack values", _Tensors(TensorReader(bare=True)))
-_OPEN = _graph("a graph whose tensors may lack values and sizes", _Tensors(TensorReader(bare=True, open=True)))
+def _limited(limit: str, kind: Any, wanted: str) -> WrapValidator:
+    """Return the check of a list or an object with at most as many items as the validation's context says."""
+    within = bounded(kind, wanted)
+
+    def check(value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
+        most = (info.context or {}).get(limit)
+        if type(value) is kind and most is not None and len(value) > most:
+            what = limit.removeprefix("max_")
+            hint = f"The server takes at most {most}; GET /v1/limits lists its limits."
+            raise fault(f"too_many_{what}", f"the graph has {len(value)} {what}", hint)
+        return within(value, handler)
+
+    return WrapValidator(check)
 
 
-@dataclass(frozen=True, slots=True)
-class GraphReader:
-    """A graph. Names of tensors and of outputs share one space.
+_Ops = Annotated[
+    list[Annotated[Op, AfterValidator(Op.call)]], AfterValidator(tuple), _limited("max_ops", list, "a list of ops")
+]
+_TENSORS = _limited("max_tensors", dict, "an object, name to value")
 
-    Where it may be `bare`, tensors need no values; where it may be `open`, not even all sizes.
-    """
 
-    bare: bool = False
-    open: bool = False
+class Graph(Closed):
+    """A computation: tensors, and the ops that are called on them. Names of tensors and of outputs share one space."""
 
-    def read(self, value: Any, path: Path, reading: Reading) -> GraphForm:
+    words: ClassVar[str] = "a graph"
+
+    dtype: GraphDType = Field("float64", validate_default=True, description="the dtype of tensors that name none")
+    tensors: Annotated[dict[Name, Tensor], _TENSORS] = Field(description="the leaves, by name")
+    ops: _Ops = member("the calls, in any order", ())
+
+    @classmethod
+    def noted(cls, value: dict[str, Any]) -> list[Located]:
+        """Return unknown and missing members, and names that are repeated."""
+        return [*super().noted(value), *islice(_repeated(value), MAX_FAULTS)]
+
+    def form(self) -> GraphForm:
         """Return the graph without its tensors' values."""
-        repeated = type(value) is dict and _note_repeated_names(value, path, reading)
-        form = GraphForm(**self._record.read(value, path, reading))
-        if repeated:
-            raise Refused
-        return form
-
-    @property
-    def _record(self) -> Record:
-        return _OPEN if self.open else _BARE if self.bare else _GRAPH
-
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        name = "OpenGraph" if self.open else "GraphType" if self.bare else "Graph"
-        return {"$ref": f"#/components/schemas/{name}"}
+        calls: Any = self.ops
+        return GraphForm(self.tensors, calls, self.dtype)
 
 
-def _note_repeated_names(graph: dict[str, Any], path: Path, reading: Reading) -> bool:
-    """Look at names alone, whatever else may be wrong with the graph. Return whether some are repeated."""
-    known = len(reading.faults)
+class GraphType(Graph):
+    """A graph whose tensors may have shape and dtype and no values."""
+
+    words: ClassVar[str] = "a graph whose tensors may lack values"
+
+    tensors: Annotated[dict[Name, BareTensor], _TENSORS] = Field(description="the leaves, by name")
+
+
+class OpenGraph(Graph):
+    """A graph whose tensors may have shape and dtype and no values; null in a shape stands for any size."""
+
+    words: ClassVar[str] = "a graph whose tensors may lack values and sizes"
+
+    tensors: Annotated[dict[Name, OpenTensor], _TENSORS] = Field(description="the leaves, by name")
+
+
+OPEN_GRAPH: TypeAdapter[Any] = TypeAdapter(Annotated[OpenGraph, AfterValidator(Graph.form)])
+
+
+def _repeated(graph: dict[str, Any]) -> Iterator[Located]:
+    """Yield names that are taken. It looks at names alone, whatever else may be wrong with the graph."""
     tensors = graph.get("tensors")
     seen = set(tensors) if type(tensors) is dict else set()
-    for name, at in _outputs(graph.get("ops"), (*path, "ops")):
+    for name, at in _outputs(graph.get("ops")):
         if name in seen:
             hint = "Names of tensors and of outputs share one space; rename one."
-            reading.note(at, "duplicate_name", f"the name {short(name)} is taken", hint)
+            yield at, fault("duplicate_name", f"the name {short(name)} is taken", hint)
         seen.add(name)
-    return len(reading.faults) > known
 
 
-def _outputs(ops: Any, path: Path) -> Iterator[tuple[str, Path]]:
+def _outputs(ops: Any) -> Iterator[tuple[str, tuple[str | int, ...]]]:
     for index, op in enumerate(ops if type(ops) is list else ()):
         output = op.get("output") if type(op) is dict else None
         if type(output) is str:
-            yield output, (*path, index, "output")
+            yield output, ("ops", index, "output")
         elif type(output) is list:
-            yield from ((name, (*path, index, "output", at)) for at, name in enumerate(output) if type(name) is str)
-
-
-OP: Schema = _OP.schema()
-GRAPH: Schema = _GRAPH.schema()
-GRAPH_TYPE: Schema = _BARE.schema()
-OPEN_GRAPH: Schema = _OPEN.schema()
+            yield from ((name, ("ops", index, "output", at)) for at, name in enumerate(output) if type(name) is str)

@@ -1,15 +1,37 @@
-"""The members of each call's request, one table a call. Contract, sections 3 and 5."""
+"""The members that requests share, and the models of requests that are made of them. Contract, sections 3, 5 and 6.
+
+An operation has a model of its own members, a subclass of `Options`. `request_of` adds `graph` to it, and `call_of`
+`tensors`, which stand in the graph's place where a registered graph is called.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
 
-from app.schemas.graph import GraphReader
-from app.schemas.readers import ByName, Choice, Flag, Name, Names, Reading, Real, Schema, Whole, wrong_kind
-from app.schemas.record import Member, Record
-from app.schemas.tensor import SeedReader, TensorForm, TensorReader
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
+
+from app.schemas.faults import Located, collect, fault, invalid, located, short, wrong_kind
+from app.schemas.graph import Graph, GraphType, OpenGraph
+from app.schemas.members import CHOICE, Closed, Flag, Name, Names, SomeNames, by_name, member, read_name, whole
+from app.schemas.tensor import (
+    BareHeldTensor,
+    BareTensor,
+    HeldTensor,
+    Tensor,
+    TensorForm,
+)
 from engine.errors import Path
 
 SECTIONS: Mapping[str, Path] = {
@@ -22,122 +44,181 @@ SECTIONS: Mapping[str, Path] = {
 """The objects of a request that hold tensors, and where they stand."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Backward:
-    """The roots: a name, a list of names, or an object: name to seed."""
+VOLATILE = frozenset({"dag", "encoding", "seed", "timeout_ms"})
+"""The members that change nothing about what is computed, so that plans are shared across their values."""
 
-    bare: bool = False
 
-    def read(self, value: Any, path: Path, reading: Reading) -> dict[str, TensorForm | None]:
-        """Return what is said of each root's seed; None stands for ones."""
+class Options(Closed):
+    """The members of every call besides its graph."""
+
+    words: ClassVar[str] = "a request"
+
+    dag: Flag = member("whether to return the DAG", default=False)
+    vmap: Annotated[dict[Name, Annotated[int, whole(-(2**31), 2**31 - 1)]], by_name()] = member(
+        "name to axis: the computation runs once per index of it", {}
+    )
+    randomness: Annotated[Literal["different", "same"], CHOICE] = member(
+        "whether random ops draw anew for each index of the mapped axis", "different"
+    )
+    checkpoint: Names = member("results between which values are recomputed instead of kept", ())
+    detect_anomaly: Flag = member("whether to fail where a value or a gradient stops being finite", default=False)
+    encoding: Annotated[Literal["json", "base64"], CHOICE] = member(
+        "how tensors' data are written in the reply", "json"
+    )
+    seed: Annotated[int, whole(0, 2**63 - 1)] = member("what random ops draw from", 0)
+    timeout_ms: Annotated[int, whole(1, 2**53)] = member("this request's deadline, at most the server's")
+
+
+Directions = Annotated[dict[Name, HeldTensor], by_name()]
+"""For each name a tensor of its shape."""
+
+WRT = "names to differentiate by; by default every leaf with `requires_grad`"
+OUTPUT = "the scalar to differentiate; by default the one output that no op consumes"
+
+
+def _roots(seeds: Callable[[Any], dict[str, TensorForm | None]]) -> PlainValidator:
+    """Return the check of roots: a name, a list of names, or an object: name to seed. None stands for ones."""
+
+    def check(value: Any) -> dict[str, TensorForm | None]:
         if type(value) is str:
-            return {Name().read(value, path, reading): None}
+            return {read_name(value): None}
         if type(value) is list:
-            return dict.fromkeys(Names(least=1).read(value, path, reading))
+            return dict.fromkeys(_SOME_NAMES.validate_python(value))
         if type(value) is not dict:
-            wrong_kind(reading, path, value, "a name, a list of names, or an object: name to seed")
+            raise wrong_kind(value, "a name, a list of names, or an object: name to seed")
         if not value:
-            hint = "Name at least one root, or leave the member out."
-            reading.refuse(path, "empty_list", "`backward` names no root", hint)
-        return self._seeds().read(value, path, reading)
+            raise fault("empty_list", "`backward` names no root", "Name at least one root, or leave the member out.")
+        return seeds(value)
 
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        return {"anyOf": [Name().schema(), Names(least=1).schema(), self._seeds().schema()]}
-
-    def _seeds(self) -> ByName[TensorForm | None]:
-        return ByName(SeedReader(bare=self.bare))
+    return PlainValidator(check)
 
 
-_RUN = {
-    "encoding": Member(Choice(("json", "base64")), "how tensors' data are written in the reply", "json", volatile=True),
-    "seed": Member(Whole(0, 2**63 - 1), "what random ops draw from", 0, volatile=True),
-    "timeout_ms": Member(Whole(1, 2**53), "this request's deadline, at most the server's", volatile=True),
-}
-_COMMON = {
-    "vmap": Member(ByName(Whole(-(2**31), 2**31 - 1)), "name to axis: the computation runs once per index of it", {}),
-    "randomness": Member(
-        Choice(("different", "same")), "whether random ops draw anew for each index of the mapped axis", "different"
-    ),
-    "checkpoint": Member(Names(), "results between which values are recomputed instead of kept", []),
-    "detect_anomaly": Member(Flag(), "whether to fail where a value or a gradient stops being finite", default=False),
-    **_RUN,
-}
-_OUTPUTS = Member(Names(), "names to return values of; by default every output that no op consumes")
-_OUTPUT = Member(Name(), "the scalar to differentiate; by default the one output that no op consumes")
-_WRT = Member(Names(), "names to differentiate by; by default every leaf with `requires_grad`")
-_DIRECTIONS = ByName(TensorReader(held=True))
+_SOME_NAMES: TypeAdapter[Any] = TypeAdapter(SomeNames)
+_SEEDS: TypeAdapter[dict[str, TensorForm | None]] = TypeAdapter(Annotated[dict[Name, HeldTensor | None], by_name()])
+_BARE_SEEDS: TypeAdapter[dict[str, TensorForm | None]] = TypeAdapter(
+    Annotated[dict[Name, BareHeldTensor | None], by_name()]
+)
+ROOTS = "the roots: a name, a list of names, or an object: name to seed; by default the one output that no op consumes"
+_UNTYPED = WithJsonSchema({"description": ROOTS})
+Roots = Annotated[dict[str, TensorForm | None], _roots(_SEEDS.validate_python), _UNTYPED]
+BareRoots = Annotated[dict[str, TensorForm | None], _roots(_BARE_SEEDS.validate_python), _UNTYPED]
 
 
-def _call(title: str, members: Mapping[str, Member], *, dag: bool = False, bare: bool = False) -> Record:
-    """Return the table of a call: the graph, the members of its own, and those that every call takes."""
-    return Record(
-        title,
-        {
-            "graph": Member(GraphReader(bare), "the computation", required=True),
-            **members,
-            "dag": Member(Flag(), "whether to return the DAG", default=dag, volatile=True),
-            **_COMMON,
-        },
+class Differentiated(Options):
+    """The members of a request for gradients."""
+
+    backward: Roots = member(ROOTS)
+    wrt: Names = member("names to return gradients for; by default every leaf with `requires_grad`")
+    outputs: Names = member("names to return values of; by default every output that no op consumes")
+    accumulate: Directions = member("gradients that the new ones are added to", {})
+    unreached: Annotated[Literal["null", "zeros", "error"], CHOICE] = member(
+        "what a `wrt` that no root depends on gets", "null"
     )
 
 
-def _gradients(*, bare: bool = False) -> dict[str, Member]:
-    """Return the members of a request for gradients; tensors that may be `bare` need no values."""
-    accumulated = ByName(TensorReader(held=True, bare=bare))
-    return {
-        "backward": Member(_Backward(bare), "the roots; by default the one output that no op consumes, if a scalar"),
-        "wrt": Member(Names(), "names to return gradients for; by default every leaf with `requires_grad`"),
-        "outputs": _OUTPUTS,
-        "accumulate": Member(accumulated, "gradients that the new ones are added to", {}),
-        "unreached": Member(Choice(("null", "zeros", "error")), "what a `wrt` that no root depends on gets", "null"),
-    }
+class RegistrationRequest(Closed):
+    """A graph to keep."""
+
+    words: ClassVar[str] = "a registration"
+
+    graph: Annotated[OpenGraph, AfterValidator(Graph.form)] = Field(
+        description="the computation; tensors may lack values"
+    )
 
 
-GRADIENTS = _call("a gradients request", _gradients(), dag=True)
+def request_of(name: str, members: type[Options], graph: type[Graph]) -> type[Closed]:
+    """Return the model of a request that brings its graph."""
+    read: Any = Annotated[graph, AfterValidator(Graph.form)]
+    return _model(f"{name}Request", members, {"graph": (read, Field(description="the computation"))})
 
-EXPLAIN = _call("an explain request", _gradients(bare=True), dag=True, bare=True)
 
-CHECK = _call(
-    "a check request",
-    {
-        **_gradients(),
-        "eps": Member(Real(positive=True), "the step of the differences; by default one that suits each element"),
-        "rtol": Member(Real(), "how far apart two derivatives may be, as a part of the larger one", 1e-5),
-        "atol": Member(Real(), "how far apart two derivatives may be besides", 1e-7),
-    },
-)
+def call_of(name: str, members: type[Options], graph: type[Graph]) -> type[Closed]:
+    """Return the model of a call of a registered graph, which has `tensors` in the graph's place."""
+    bare = issubclass(graph, GraphType)
+    tensors = Field(
+        default={}, validate_default=True, description="values of the graph's tensors; by default the registered ones"
+    )
+    return _model(f"{name}Call", members, {"tensors": (_sent(bare=bare), tensors)})
 
-REGISTRATION = Record(
-    "a registration",
-    {"graph": Member(GraphReader(bare=True, open=True), "the computation; tensors may lack values", required=True)},
-)
 
-FORWARD = _call("a forward request", {"outputs": _OUTPUTS})
+def _model(name: str, members: type[Options], first: dict[str, Any]) -> type[Closed]:
+    """Return a model with the first members, those of the operation alone, then those of all calls."""
+    own = [known for known in members.model_fields if known not in Options.model_fields]
+    fields = {known: members.model_fields[known] for known in [*own, *Options.model_fields]}
+    typed: dict[str, Any] = {known: (info.annotation, info) for known, info in fields.items()}
+    return create_model(
+        name, __base__=_Call, __doc__=members.__doc__, **first, **typed, words=(ClassVar[str], members.words)
+    )
 
-JVP = _call(
-    "a jvp request",
-    {
-        "tangents": Member(_DIRECTIONS, "the direction: for each name a tensor of its shape", required=True),
-        "outputs": Member(Names(), "names to return values and tangents of; by default those that no op consumes"),
-    },
-)
 
-JACOBIAN = _call(
-    "a jacobian request",
-    {
-        "outputs": Member(Names(), "names to differentiate; by default every output that no op consumes"),
-        "wrt": _WRT,
-        "mode": Member(Choice(("auto", "reverse", "forward")), "row by row, column by column, or the cheaper", "auto"),
-    },
-)
+class _Call(Closed):
+    """A call of an operation."""
 
-HESSIAN = _call("a hessian request", {"output": _OUTPUT, "wrt": _WRT})
+    words: ClassVar[str] = "a request"
 
-HVP = _call(
-    "an hvp request",
-    {
-        "vectors": Member(_DIRECTIONS, "what the Hessian is multiplied with, by input", required=True),
-        "output": _OUTPUT,
-    },
-)
+
+def _sent(*, bare: bool) -> Any:
+    """Return the type of the tensors that are sent to a registered graph.
+
+    They get the dtype that is registered, and are recorded as it says. `registered` in the validation's context has
+    the tensors of the graph. Values may be left out where the graph has some; where tensors may be `bare`, types are
+    enough.
+    """
+    read = _BARE_TENSOR.validate_python if bare else _TENSOR.validate_python
+
+    def tensor(name: str, given: Any, known: TensorForm | None, registered: Mapping[str, TensorForm]) -> TensorForm:
+        if known is None:
+            detail = f"the registered graph has no tensor {short(name)}"
+            raise fault("unknown_tensor", detail, "GET the graph to see its tensors.", given=name, known=registered)
+        form = read(given)
+        if form.dtype not in {None, known.dtype}:
+            raise invalid([_differs("dtype", form.dtype, known.dtype)], given)
+        if type(given) is dict and "requires_grad" in given and form.requires_grad != known.requires_grad:
+            raise invalid([_differs("requires_grad", form.requires_grad, known.requires_grad)], given)
+        return replace(form, dtype=known.dtype, requires_grad=known.requires_grad)
+
+    def check(value: Any, info: ValidationInfo) -> dict[str, TensorForm]:
+        if type(value) is not dict:
+            raise wrong_kind(value, "an object, name to tensor")
+        registered: Mapping[str, TensorForm] = (info.context or {}).get("registered", {})
+        missing: list[Located] = [
+            ((name,), _missing(name, form))
+            for name, form in registered.items()
+            if name not in value and form.typed and not (bare and form.shape is not None)
+        ]
+        try:
+            names = [(name, (name, given)) for name, given in value.items()]
+            found = collect(names, lambda item: tensor(item[0], item[1], registered.get(item[0]), registered))
+        except ValidationError as error:
+            raise invalid([*located(error), *missing], value) from None
+        if missing:
+            raise invalid(missing, value)
+        return dict(zip(value, found, strict=True))
+
+    schema = WithJsonSchema({"type": "object", "additionalProperties": {}})
+    return Annotated[dict[str, TensorForm], PlainValidator(check), schema]
+
+
+_TENSOR: TypeAdapter[TensorForm] = TypeAdapter(Tensor)
+_BARE_TENSOR: TypeAdapter[TensorForm] = TypeAdapter(BareTensor)
+
+
+def _differs(name: str, given: Any, known: Any) -> Located:
+    detail = f"`{name}` is {_spelled(given)}, and this tensor is registered with {_spelled(known)}"
+    code: Any = f"{name}_mismatch"
+    return (name,), fault(code, detail, f"Leave `{name}` out, or register another graph.")
+
+
+def _missing(name: str, form: TensorForm) -> PydanticCustomError:
+    detail = f"{short(name)} is registered without values, and this call gives none"
+    return fault("missing_value", detail, f"Give it: {form.dtype} of shape {spelled_shape(form)}.")
+
+
+def _spelled(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def spelled_shape(form: TensorForm) -> str:
+    """Return a registered tensor's shape as JSON has it: null for a dimension of any size."""
+    shape = form.shape if form.pattern is None else form.pattern
+    return f"[{', '.join('null' if size is None else str(size) for size in shape or ())}]"

@@ -5,14 +5,14 @@ The values have been taken out of what is read here; `app.wire.decode` turns the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from app.schemas.readers import Flag, Reading, Schema, short, wrong_kind
-from app.schemas.record import Member, Record
-from engine import hints
-from engine.errors import Path
+from pydantic import Field, PlainValidator, TypeAdapter, ValidationInfo, WithJsonSchema
+
+from app.schemas.faults import Located, collect, fault, invalid, short, wrong_kind
+from app.schemas.members import Closed, Flag, member
 from engine.types import DTYPES, DType, Shape
 
 Pattern = tuple[int | None, ...]
@@ -36,163 +36,142 @@ class TensorForm:
     pattern: Pattern | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DTypeName:
-    """A dtype by its name."""
+def _dtype(offered: tuple[str, ...]) -> Callable[[Any], DType]:
+    hint = f"Use one of {', '.join(offered)}."
 
-    offered: tuple[str, ...]
-
-    def read(self, value: Any, path: Path, reading: Reading) -> DType:
-        """Return the dtype."""
+    def check(value: Any) -> DType:
         if type(value) is not str:
-            wrong_kind(reading, path, value, "a dtype's name")
-        hint = f"Use one of {', '.join(self.offered)}."
+            raise wrong_kind(value, "a dtype's name")
         if value not in DTYPES:
-            hint = f"{hints.of_dtype(value, self.offered, reading.suggestions)} {hint}".lstrip()
-            reading.refuse(path, "unknown_dtype", f"there is no dtype {short(value)}", hint)
-        if value not in self.offered:
-            reading.refuse(path, "dtype_not_offered", f"the dtype {value} is not offered here", hint)
+            raise fault("unknown_dtype", f"there is no dtype {short(value)}", hint, given=value, known=offered)
+        if value not in offered:
+            raise fault("dtype_not_offered", f"the dtype {value} is not offered here", hint)
         return DTYPES[value]
 
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        return {"type": "string", "enum": list(self.offered)}
+    return check
 
 
 TENSOR_DTYPES = tuple(name for name, dtype in DTYPES.items() if not dtype.is_complex)
 GRAPH_DTYPES = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating)
 
+_NAMED = WithJsonSchema({"type": "string", "enum": list(TENSOR_DTYPES)})
+TensorDType = Annotated[DType, PlainValidator(_dtype(TENSOR_DTYPES)), _NAMED]
+GraphDType = Annotated[
+    DType, PlainValidator(_dtype(GRAPH_DTYPES)), WithJsonSchema({"type": "string", "enum": list(GRAPH_DTYPES)})
+]
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """A shape: a list of sizes, among them null for any size where it may be `open`."""
 
-    open: bool = False
+def _shape(*, open_: bool = False) -> Callable[[Any], Pattern]:
+    hint = f"Sizes are integers, 0 or more{', or null for any size' if open_ else ''}."
 
-    def read(self, value: Any, path: Path, reading: Reading) -> Pattern:
-        """Return the shape."""
+    def size(value: Any) -> int | None:
+        if (type(value) is not int or value < 0) and not (open_ and value is None):
+            raise fault("invalid_size", f"{short(value)} is no size of a dimension", hint)
+        return value
+
+    def check(value: Any) -> Pattern:
         if type(value) is not list:
-            wrong_kind(reading, path, value, "a list of sizes")
-        for index, size in enumerate(value):
-            if (type(size) is not int or size < 0) and not (self.open and size is None):
-                hint = f"Sizes are integers, 0 or more{', or null for any size' if self.open else ''}."
-                reading.refuse((*path, index), "invalid_size", f"{short(size)} is no size of a dimension", hint)
-        return tuple(value)
+            raise wrong_kind(value, "a list of sizes")
+        return tuple(collect(enumerate(value), size))
 
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        return {"type": "array", "items": {"type": ["integer", "null"] if self.open else "integer", "minimum": 0}}
+    return check
 
 
-@dataclass(frozen=True, slots=True)
-class _Data:
-    """A tensor's values, which have been taken out."""
+_SIZES = WithJsonSchema({"type": "array", "items": {"type": "integer"}})
+_Shape = Annotated[Any, PlainValidator(_shape()), _SIZES]
+_OpenShape = Annotated[
+    Any,
+    PlainValidator(_shape(open_=True)),
+    WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}),
+]
 
-    def read(self, value: Any, path: Path, reading: Reading) -> None:
-        """Return nothing: the values are decoded apart."""
-
-    def schema(self) -> Schema:
-        """Return the JSON schema of the values."""
-        return {"$ref": "#/components/schemas/Values"}
-
-
-_TYPE = {
-    "dtype": Member(DTypeName(TENSOR_DTYPES), "its dtype; by default the graph's"),
-    "shape": Member(_Shape(), "its shape, where `data` is flat, base64 or left out"),
-    "requires_grad": Member(Flag(), "whether its gradient is wanted", default=False),
-}
 _DATA = "its values: nested, or flat or base64 with `shape`"
-_TENSOR = Record("a tensor", {"data": Member(_Data(), _DATA, required=True), **_TYPE})
-_BARE = Record("a tensor or its type", {"data": Member(_Data(), _DATA), **_TYPE})
-_OPEN_SHAPE = Member(_Shape(open=True), "its shape; without `data`, a dimension of null has any size")
-_OPEN = Record("a tensor or its type", {**_BARE.members, "shape": _OPEN_SHAPE})
+
+
+class _Typed(Closed):
+    """A tensor or its type: where it has no `data`, its `shape` says how large it is."""
+
+    words: ClassVar[str] = "a tensor or its type"
+
+    data: Any = member(_DATA)
+    dtype: TensorDType = member("its dtype; by default the graph's")
+    shape: _Shape = member("its shape, where `data` is flat, base64 or left out")
+    requires_grad: Flag = member("whether its gradient is wanted", default=False)
+
+    def checks(self) -> list[Located]:
+        """Return what is wrong with the members together."""
+        if "data" not in self.model_fields_set:
+            hint = "Add `shape`, or `data`."
+            missing = fault("missing_member", "a tensor without `data` needs its `shape`", hint)
+            return [(("shape",), missing)] if self.shape is None else []
+        if self.shape is not None and None in self.shape:
+            hint = "Leave `data` out, or write the size."
+            wrong = fault("invalid_size", "a tensor with `data` has a size in every dimension", hint)
+            return [(("shape", self.shape.index(None)), wrong)]
+        return []
+
+    def form(self) -> TensorForm:
+        """Return what is said besides the values."""
+        typed = "data" not in self.model_fields_set
+        if self.shape is not None and None in self.shape:
+            return TensorForm(self.dtype, None, self.requires_grad, typed=typed, pattern=self.shape)
+        return TensorForm(self.dtype, self.shape, self.requires_grad, typed=typed)
+
+
+class _Valued(_Typed):
+    """A tensor with its values."""
+
+    words: ClassVar[str] = "a tensor"
+
+    data: Any = Field(description=_DATA)
+
+    def checks(self) -> list[Located]:
+        """Return nothing: it has values, and no dimension of any size."""
+        return []
+
+
+class _Open(_Typed):
+    """A tensor, or its type with null for dimensions of any size."""
+
+    shape: _OpenShape = member("its shape; without `data`, a dimension of null has any size")
 
 
 SHORTHAND = 0
 """What stands in place of a tensor that was given by its values alone, once they have been taken out."""
 
 
-@dataclass(frozen=True, slots=True)
-class TensorReader:
-    """A tensor whose values have been taken out.
+def _read(model: type[_Typed], *, held: bool = False) -> PlainValidator:
+    """Return the check of a tensor. One that is `held` constant cannot require a gradient."""
 
-    One that is `held` constant cannot require a gradient; one that may be `bare` needs no values where it has a shape,
-    and one that may be `open` not even all sizes of that.
-    """
-
-    held: bool = False
-    bare: bool = False
-    open: bool = False
-
-    def read(self, value: Any, path: Path, reading: Reading) -> TensorForm:
-        """Return what is said of the tensor besides its values."""
+    def check(value: Any, info: ValidationInfo) -> TensorForm:
         if value == SHORTHAND:
             return TensorForm(shorthand=True)
         if value is None:
-            reading.refuse(path, "null_value", "null is no tensor", "Give its values, or leave the tensor out.")
-        members = self._record.read(value, path, reading)
-        form = _form(members, typed="data" not in value)
-        if form.pattern is not None and not form.typed:
-            hint = "Leave `data` out, or write the size."
-            at = (*path, "shape", form.pattern.index(None))
-            reading.refuse(at, "invalid_size", "a tensor with `data` has a size in every dimension", hint)
-        if form.typed and form.shape is None and form.pattern is None:
-            hint = "Add `shape`, or `data`."
-            reading.refuse((*path, "shape"), "missing_member", "a tensor without `data` needs its `shape`", hint)
-        if self.held and form.requires_grad:
-            at = (*path, "requires_grad")
-            reading.refuse(at, "not_differentiable", "this tensor is held constant", "Leave `requires_grad` out.")
+            raise fault("null_value", "null is no tensor", "Give its values, or leave the tensor out.")
+        form = model.model_validate(value, context=info.context).form()
+        if held and form.requires_grad:
+            error = fault("not_differentiable", "this tensor is held constant", "Leave `requires_grad` out.")
+            raise invalid([(("requires_grad",), error)], value)
         return form
 
-    @property
-    def _record(self) -> Record:
-        return _OPEN if self.open else _BARE if self.bare else _TENSOR
-
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        name = "OpenTensor" if self.open else "TensorType" if self.bare else "Tensor"
-        return {"$ref": f"#/components/schemas/{name}"}
+    return PlainValidator(check)
 
 
-def _form(members: Mapping[str, Any], *, typed: bool) -> TensorForm:
-    shape = members["shape"]
-    if shape is not None and None in shape:
-        return TensorForm(members["dtype"], None, members["requires_grad"], typed=typed, pattern=shape)
-    return TensorForm(members["dtype"], shape, members["requires_grad"], typed=typed)
+_VALUES = "numbers, nested lists of them, or an object with `data`, `dtype`, `shape` and `requires_grad`"
+_VALUED = WithJsonSchema({"description": _VALUES})
+_TYPED = WithJsonSchema({"description": f"{_VALUES}; without `data`, `shape` and `dtype` are its type"})
 
+Tensor = Annotated[TensorForm, _read(_Valued), _VALUED]
+BareTensor = Annotated[TensorForm, _read(_Typed), _TYPED]
+"""A tensor, or its shape and dtype alone."""
 
-@dataclass(frozen=True, slots=True)
-class SeedReader:
-    """The seed of a root: a tensor held constant, or null, which stands for ones."""
+OpenTensor = Annotated[TensorForm, _read(_Open), _TYPED]
+"""A tensor, or its dtype and shape, in which null stands for any size."""
 
-    bare: bool = False
+HeldTensor = Annotated[TensorForm, _read(_Valued, held=True), _VALUED]
+"""A tensor that is held constant."""
 
-    def read(self, value: Any, path: Path, reading: Reading) -> TensorForm | None:
-        """Return what is said of the seed besides its values."""
-        return None if value is None else TensorReader(held=True, bare=self.bare).read(value, path, reading)
+BareHeldTensor = Annotated[TensorForm, _read(_Typed, held=True), _TYPED]
+"""A tensor that is held constant, or its shape and dtype alone."""
 
-    def schema(self) -> Schema:
-        """Return the JSON schema."""
-        return {"anyOf": [TensorReader(bare=self.bare).schema(), {"type": "null"}]}
-
-
-VALUES: Schema = {
-    "description": 'Numbers, lists of them, or the strings "NaN", "Infinity" and "-Infinity".',
-    "type": ["number", "boolean", "string", "array"],
-    "items": {"$ref": "#/components/schemas/Values"},
-}
-
-TENSOR: Schema = {
-    "description": "A tensor: its values alone, or an object with room for dtype, shape and requires_grad.",
-    "anyOf": [{"$ref": "#/components/schemas/Values"}, _TENSOR.schema()],
-}
-
-OPEN_TENSOR: Schema = {
-    "description": "A tensor, or its type: shape and dtype without values, null in the shape for any size.",
-    "anyOf": [{"$ref": "#/components/schemas/Values"}, _OPEN.schema()],
-}
-
-TENSOR_TYPE: Schema = {
-    "description": "A tensor, or its type: shape and dtype without values.",
-    "anyOf": [{"$ref": "#/components/schemas/Values"}, _BARE.schema()],
-}
+TENSOR: TypeAdapter[TensorForm] = TypeAdapter(Tensor)

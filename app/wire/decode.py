@@ -16,7 +16,7 @@ import numpy as np
 import pybase64
 
 from app.errors import InvalidRequest
-from app.schemas.readers import WORDS, short
+from app.schemas.faults import WORDS, short
 from app.schemas.tensor import TensorForm
 from app.wire.cut import Packed
 from app.wire.numbers import Array, Numbers

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from app.errors import BadBody, BodyTooLarge
-from app.schemas.readers import short
+from app.schemas.faults import short
 from app.schemas.tensor import SHORTHAND
 from engine.errors import Fault, Path
 

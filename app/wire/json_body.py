@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from app.errors import BadBody, InvalidRequest
-from app.schemas.readers import MAX_FAULTS
+from app.schemas.faults import MAX_FAULTS
 from app.wire.cut import Long, cut
 from app.wire.document import (
     MAX_CONTAINERS,

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import msgpack
 
 from app.errors import BadBody, InvalidRequest
-from app.schemas.readers import MAX_FAULTS
+from app.schemas.faults import MAX_FAULTS
 from app.wire.document import (
     MAX_CONTAINERS,
     Document,

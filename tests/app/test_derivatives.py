@@ -11,7 +11,7 @@ import pytest
 
 from app.errors import TimedOut
 from app.evaluate import Call, Evaluator
-from app.routes import example_graphs as graphs
+from app.operations import example_graphs as graphs
 from app.routes.examples import EXAMPLES
 from app.settings import Settings
 from engine.errors import DeadlineExceeded

@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import InvalidRequest
 from app.evaluate import Call, Evaluator
-from app.routes import example_graphs as graphs
+from app.operations import example_graphs as graphs
 from app.settings import Settings
 from tests.app.graphs import op, request, sum_of_exp, wanted
 

@@ -13,7 +13,7 @@ import pytest
 from rapidfuzz.process import extract
 
 from app.errors import InvalidRequest
-from app.schemas.readers import MAX_FAULTS
+from app.schemas.faults import MAX_FAULTS
 from engine import suggestions
 from tests.app.graphs import op, request, tensor, wanted
 from tests.app.test_called import Service

@@ -1,0 +1,63 @@
+"""The API's description (OpenAPI): what routes give FastAPI, and the schemas, which pydantic makes of the models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from app.schemas.replies import Problem
+
+Schema = dict[str, Any]
+Model = type[BaseModel]
+
+
+def ref(model: Model) -> Schema:
+    """Return the reference to a model's schema."""
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+class _Untitled(GenerateJsonSchema):
+    """Schemas in which models alone have titles: generators make a type of each title."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        return False
+
+
+def components(models: Iterable[Model]) -> dict[str, Schema]:
+    """Return the schemas of models, with those that they lead to."""
+    wanted = [(model, "validation") for model in models]
+    template = "#/components/schemas/{model}"
+    _, document = models_json_schema(wanted, schema_generator=_Untitled, ref_template=template)  # type: ignore[arg-type]
+    schemas: dict[str, Schema] = document["$defs"]
+    return schemas
+
+
+def content(schema: Schema) -> dict[str, Any]:
+    """Return the description of a JSON reply."""
+    return {"description": "The reply.", "content": {"application/json": {"schema": schema}}}
+
+
+def replies(model: Model) -> dict[str, Any]:
+    """Return the description of a reply that is JSON or MessagePack, as the client accepts it."""
+    return {"description": f"The reply. {_PACKED}", "content": {media: {"schema": ref(model)} for media in _MEDIA}}
+
+
+def bodies(model: Model, examples: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of a request's body that is JSON or MessagePack. The examples are those of JSON."""
+    media: dict[str, dict[str, Any]] = {name: {"schema": ref(model)} for name in _MEDIA}
+    media["application/json"]["examples"] = dict(examples)
+    return {"description": _PACKED, "required": True, "content": media}
+
+
+_MEDIA = ("application/json", "application/msgpack")
+_PACKED = "In MessagePack the same members stand, and a tensor's `data` are its raw little-endian bytes."
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the descriptions of problem documents with these statuses."""
+    media = {"application/problem+json": {"schema": ref(Problem)}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": media} for status in statuses}
