@@ -338,7 +338,7 @@ def test_a_graph_that_another_process_deletes_is_gone_within_a_second(
         found.exchange(post("/v1/graphs", REGISTER), LEAVE)
         for _ in range(
             2
-        ):  # the first call fetches the graph; a second one behind it could arrive before it is answered
+        ):  # the first call fetches the graph
             assert found.exchange(SHORT["registered"], LEAVE).count(b"HTTP/1.1 200 OK") == 2
         assert found.taken == [200]
         other = Store(Settings(store=tmp_path / "graphs.sqlite"))
