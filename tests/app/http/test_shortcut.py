@@ -336,9 +336,7 @@ def test_a_graph_that_another_process_deletes_is_gone_within_a_second(
     monkeypatch.setattr("app.store.time", clock)
     with listening(made(store=tmp_path / "graphs.sqlite")) as found:
         found.exchange(post("/v1/graphs", REGISTER), LEAVE)
-        for _ in range(
-            2
-        ):  # the first call fetches the graph
+        for _ in range(2):  # the first call fetches the graph
             assert found.exchange(SHORT["registered"], LEAVE).count(b"HTTP/1.1 200 OK") == 2
         assert found.taken == [200]
         other = Store(Settings(store=tmp_path / "graphs.sqlite"))
