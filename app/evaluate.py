@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from hashlib import blake2b
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from app.cache import Cache
 from app.errors import Busy, InvalidRequest, TimedOut
@@ -26,6 +26,7 @@ from app.wire.codec import JSON, Codec
 from app.wire.document import Document
 from app.wire.reply import Piece, Size
 from engine.errors import DeadlineExceeded, Fault, GraphError, ValueFault
+from engine.finite import not_finite
 from engine.program import Program
 
 T = TypeVar("T")
@@ -142,7 +143,7 @@ class Evaluator:
         members = self._bounded(asking, document, deadline, lambda: plan.members(complete, options, deadline))
         ran = time.perf_counter()
         if asked.warns:
-            members["warnings"] = plan.warnings
+            members["warnings"] = _warnings(plan, members, complete, document.options)
         if options["dag"]:
             members["dag"] = plan.dag
         body = call.put(call.writes.pieces(members, options["encoding"]))
@@ -231,6 +232,17 @@ class Evaluator:
             raise InvalidRequest([asking.placed(error.fault, document)]) from None
         except DeadlineExceeded:
             raise TimedOut("The computation did not end in time; nothing of it is kept.") from None
+
+
+def _warnings(plan: Plan, members: Mapping[str, Any], arrays: Mapping[Source, Array], given: Any) -> list[str]:
+    """Return the warnings of a plan and of its run. `given` are the options that the request names."""
+    unseeded = [_UNSEEDED] if plan.seeded and "seed" not in given else []
+    return [*plan.warnings, *unseeded, *not_finite(members, arrays.values())]
+
+
+_UNSEEDED = (
+    "Random ops draw from `seed`, which is left out: every call draws the same numbers. Give another seed in each call."
+)
 
 
 def _check(deadline: float | None) -> None:

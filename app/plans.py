@@ -40,6 +40,11 @@ class Plan(Protocol):
         ...
 
     @property
+    def seeded(self) -> bool:
+        """Whether random ops draw from the option `seed`."""
+        ...
+
+    @property
     def seconds(self) -> float:
         """How long a run is likely to take."""
         ...
@@ -97,6 +102,11 @@ class Computation:
         """What the engine noticed."""
         return self.compiled.warnings
 
+    @property
+    def seeded(self) -> bool:
+        """Whether random ops draw from the seed."""
+        return self.compiled.seeded
+
     @cached_property
     def seconds(self) -> float:
         """What the steps and their costs say, counted once."""
@@ -134,6 +144,11 @@ class Comparison:
         return self.check.warnings
 
     @property
+    def seeded(self) -> bool:
+        """Whether random ops of the gradients draw from the seed."""
+        return self.check.gradients.seeded
+
+    @property
     def seconds(self) -> float:
         """Long: the function runs twice for each element of each input."""
         return _LONG_S
@@ -168,6 +183,7 @@ class Explanation:
     shown: Mapping[str, Kept]
     seconds: float = 0.0
     results = Results()
+    seeded: bool = False
 
     def weight(self, ops: int) -> int:
         """Return a bound on the bytes that it keeps."""

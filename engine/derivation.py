@@ -230,9 +230,10 @@ class Derivation:
         return once if once.peak_bytes <= again.peak_bytes else again
 
     def _warnings(self) -> tuple[str, ...]:
+        noticed = self.traced.notices()
         if not self.request.differentiates:
-            return ()
-        return traps(self.traced, self.traced.builder.nodes[: self._typed])
+            return noticed
+        return noticed + traps(self.traced, self.traced.builder.nodes[: self._typed])
 
     def compiled(self, groups: tuple[str, ...], roots: tuple[str, ...] = ()) -> Compiled:
         """Return what was asked for."""

@@ -137,8 +137,9 @@ class Builder:
     """Makes nodes: types them, holds them against the limits, and merges equal ones.
 
     `default_dtype` is what floating results of integers and numbers have (PyTorch's default dtype). `origin` is the
-    user's op that is being built, or None; new nodes remember it. `constants` has those that are known by their number
-    and dtype. After `deadline`, a moment of `time.monotonic()`, building ends with DeadlineExceeded.
+    user's op that is being built, or None; new nodes remember it. `notices` are warnings, each with its op.
+    `constants` has those that are known by their number and dtype. After `deadline`, a moment of `time.monotonic()`,
+    building ends with DeadlineExceeded.
     """
 
     __slots__ = (
@@ -150,6 +151,7 @@ class Builder:
         "constants",
         "default_dtype",
         "nodes",
+        "notices",
         "origin",
     )
 
@@ -157,6 +159,7 @@ class Builder:
         self.nodes: list[Node] = []
         self.default_dtype = default_dtype
         self.origin: int | None = None
+        self.notices: list[tuple[int | None, str]] = []
         self.constants: dict[Any, Tensor] = {}
         self._known: dict[Any, Node] = {}
         self._sizes: dict[Shape, int] = {}
@@ -184,6 +187,10 @@ class Builder:
         if node is None:
             node = self._known[key] = self._new(primitive, inputs, params, types)
         return node
+
+    def notice(self, text: str) -> None:
+        """Add a warning about the op that is being built."""
+        self.notices.append((self.origin, text))
 
     def next_stream(self) -> int:
         """Return a number that no earlier random node has: random draws are never merged."""

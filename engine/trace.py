@@ -36,6 +36,11 @@ class TracedCall:
     names: tuple[str | None, ...]
     results: tuple[Tensor, ...]
 
+    @property
+    def described(self) -> str:
+        """The op's name and the names of its outputs."""
+        return f"{self.op.name} {', '.join(repr(name) for name in self.names if name is not None)}".rstrip()
+
 
 @dataclass(slots=True)
 class Trace:
@@ -56,6 +61,13 @@ class Trace:
         for result in results:
             if result.numel > self.limits.elements:
                 check_elements(result.shape, self.limits.elements)
+
+    def notices(self) -> tuple[str, ...]:
+        """Return the warnings of ops about their arguments, with the op's name and its outputs' names."""
+        calls = {call.index: call for call in self.calls}
+        listed = self.builder.notices[:MOST_FAULTS]
+        texts = [f"{calls[index].described}: {text}" for index, text in listed if index in calls]
+        return tuple(dict.fromkeys(texts))
 
     def unconsumed(self) -> list[str]:
         """Return the names of the outputs that no op consumes, in order."""

@@ -65,14 +65,10 @@ def traps(traced: Trace, nodes: Sequence[Node]) -> tuple[str, ...]:
     if not choices:
         return ()
     signs = _signs(nodes)
-    names = {call.index: f"{call.op.name} {_quoted(call.names)}".rstrip() for call in traced.calls}
+    names = {call.index: call.described for call in traced.calls}
     found = (pair for choice in choices[:MOST] for pair in _trapped(choice, signs))
     pairs = dict.fromkeys((choice.origin, node.origin) for choice, node in found)
     return tuple(_warning(names[choice], names[at]) for choice, at in pairs if choice is not None and at is not None)
-
-
-def _quoted(names: Sequence[str | None]) -> str:
-    return ", ".join(repr(name) for name in names if name is not None)
 
 
 def _warning(choice: str, at: str) -> str:

@@ -12,7 +12,7 @@ from engine.op import elementwise, op
 from engine.operands import arithmetic
 from engine.ops.arguments import require_floating
 from engine.ops.exponential import exp, log
-from engine.ops.loss import reduced
+from engine.ops.loss import notice_broadcast, reduced
 from engine.ops.precision import in_single
 from engine.ops.reduction import sum
 from engine.samples import real, sample, unit
@@ -54,6 +54,7 @@ def kl_div(
     """
     require_floating(input)
     require_floating(target, "target")
+    notice_broadcast(input, target)
     loss = exp(target) * (target - input) if log_target else _x_log_x(target) - target * input
     if reduction != "batchmean":
         return reduced(loss, reduction)

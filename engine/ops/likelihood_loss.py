@@ -12,7 +12,7 @@ from engine.op import op
 from engine.ops.arguments import require_floating
 from engine.ops.choice import where
 from engine.ops.exponential import exp, log
-from engine.ops.loss import Reduction, reduced
+from engine.ops.loss import Reduction, notice_broadcast, reduced
 from engine.ops.movement import reshaped
 from engine.ops.power import square
 from engine.ops.similarity import raised
@@ -41,6 +41,7 @@ def poisson_nll_loss(
     With `full` Stirling's approximation of log(target!) is added where the target is above 1. Source:
     torch.nn.functional.poisson_nll_loss.
     """
+    notice_broadcast(input, target)
     loss = exp(input) - target * input if log_input else input - target * log(input + eps)
     if full:
         stirling = target * log(target) - target + 0.5 * log(2 * math.pi * target)

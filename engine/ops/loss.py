@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor
+from engine.graph import Tensor, builder
 from engine.op import elementwise, op
 from engine.operands import arithmetic, promoted
 from engine.ops.activation import hardtanh
@@ -50,7 +50,17 @@ def require_same_shape(input: Tensor, target: Tensor) -> None:
     require_shape(target, input.shape, "target", "as input's shape is that")
 
 
+def notice_broadcast(input: Tensor, target: Tensor) -> None:
+    """Warn where input and target have different shapes: [n, 1] and [n] broadcast to [n, n], which is rarely meant."""
+    if input.shape != target.shape:
+        builder().notice(
+            f"input has shape {list(input.shape)} and target {list(target.shape)}: they broadcast. Give "
+            f"both the same shape, with reshape, squeeze or expand_as."
+        )
+
+
 def _difference(input: Tensor, target: Tensor) -> Tensor:
+    notice_broadcast(input, target)
     if not promoted((input, target)).is_differentiable:
         require_floating(input)
     return input - target

