@@ -27,17 +27,6 @@ Array = np.ndarray[Any, Any]
 TINY = 1e-20
 """The complex step, as a part of that of a difference: its square is nothing beside any number."""
 
-ANALYTIC = frozenset(
-    [
-        *("_add", "_sub", "mul", "_div", "neg", "reciprocal", "square", "sqrt"),
-        *("exp", "expm1", "log", "log1p", "sin", "cos", "tanh"),
-        *("_sum", "_matmul", "_cumsum", "_diagonal", "_tril", "_triu", "_gather", "_windows"),
-        *("_correlation", "_correlation_images", "_correlation_weights"),
-        *("_expand", "_reshape", "_permute", "_slice", "_cat", "_split", "_flip", "_roll", "_pad"),
-    ]
-)
-"""Primitives whose kernel is the same function of complex numbers."""
-
 
 class NotAnalyticError(Exception):
     """A kernel does not take complex arrays, or a value at which it is not analytic."""
@@ -102,7 +91,7 @@ def complex_step(plan: Plan, moved: Source, room: int) -> ComplexStep | None:
     depending = {tensor.node for tensor in function.inputs if tensor.node.params["source"] == moved}
     for node in function.nodes:
         if any(tensor.node in depending for tensor in node.inputs):
-            if node.primitive.name not in ANALYTIC:
+            if not node.primitive.analytic:
                 return None
             depending.add(node)
     step = ComplexStep(function, frozenset(depending), _dead(function))

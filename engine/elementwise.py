@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from engine.graph import NO_PARAMS, Tensor, builder
 from engine.lowering import Kernel
 from engine.operands import CONSTANT, KEEPING, Promotion, as_tensor, constant
-from engine.primitive import Primitive
+from engine.primitive import Declared, Primitive
+from engine.traits import arrays, in_place, per_result
 from engine.types import DType, Number, Shape, broadcast_shapes
 
 Shortcut = Callable[..., Tensor | None]
 """From a node's inputs to a tensor that has the values of its result, or None."""
+
+
+OPERATIONS: Mapping[np.ufunc, int] = {
+    **dict.fromkeys((np.add, np.subtract, np.multiply, np.negative, np.absolute, np.square), 1),
+    **dict.fromkeys((np.maximum, np.minimum, np.logical_and, np.logical_or, np.logical_not), 1),
+    **dict.fromkeys((np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal), 1),
+    **dict.fromkeys((np.divide, np.reciprocal, np.sqrt), 4),
+    **dict.fromkeys((np.exp, np.expm1, np.log, np.log1p, np.sin, np.cos, np.tanh), 10),
+    np.arcsinh: 20,
+    np.floor_divide: 30,
+}
+"""Operations that a ufunc takes for each element of its result."""
 
 
 class Elementwise(Primitive):
@@ -25,9 +38,27 @@ class Elementwise(Primitive):
 
     kind = "elementwise"
 
-    def __init__(self, function: Callable[..., Any], ufunc: Kernel, promotion: Promotion, **options: Any) -> None:
-        super().__init__(function, **options)
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        ufunc: Kernel,
+        promotion: Promotion,
+        weight: int | None = None,
+        spare: int | None = None,
+        **declared: Unpack[Declared],
+    ) -> None:
+        """Make a primitive that takes `weight` operations an element, and `spare` arrays besides the result.
+
+        A bare ufunc has its weight in `OPERATIONS`, and spares none.
+        """
+        super().__init__(function, **declared)
         self.run = ufunc
+        if isinstance(ufunc, np.ufunc):
+            weight, self.memory = OPERATIONS.get(ufunc) if weight is None else weight, in_place
+        elif spare is not None:
+            self.memory = arrays(spare)
+        if weight is not None:
+            self.cost = per_result(weight)
         self.promotion = promotion
         self.commutes = ufunc in (np.add, np.multiply)
         self.short: Shortcut | None = None
@@ -143,6 +174,6 @@ def _scalar(tensor: Tensor) -> Tensor:
 def is_one(tensor: Tensor) -> bool:
     """Whether a tensor is the constant 1, in whatever shape."""
     node = tensor.node
-    while node.primitive.name in ("_expand", "_reshape"):
+    while node.primitive.broadcasts or node.primitive.may_copy:
         node = node.inputs[0].node
     return node.primitive is CONSTANT and bool(node.params["value"] == 1)

@@ -43,7 +43,7 @@ class Estimate:
     @property
     def seconds(self) -> float:
         """How long it is likely to take on one core. Constants were fitted to the benchmarks' graphs."""
-        loops = self.cost.flops - self.single - self.double
+        loops = self.cost.effort - self.single - self.double
         work = loops * FLOP_S + self.single * SINGLE_S + self.double * DOUBLE_S
         moved = self.cost.bytes_read + self.cost.bytes_written
         return self.runs * RUN_S + self.steps * STEP_S + work + moved * BYTE_S

@@ -14,7 +14,7 @@ from typing import Any
 from engine.autodiff.batching import batched
 from engine.compile import derived
 from engine.compiled import Compiled, Sweep
-from engine.cost import Cost, size, step_cost, stored
+from engine.cost import Cost, step_cost, stored
 from engine.derivation import Derivation
 from engine.estimate import runs
 from engine.graph import Node, Tensor, building
@@ -23,6 +23,7 @@ from engine.plan import Plan
 from engine.program import Limits, Program
 from engine.requests import Request
 from engine.steps import Step, Unit
+from engine.traits import size
 from engine.types import numel
 
 PASSES = ("forward", "backward")
@@ -105,9 +106,14 @@ def _step(step: Step, unit: Unit, held: int, plan: Plan, names: _Names) -> dict[
         "reads": [_slot(slot, tensor) for slot, tensor in zip(args, unit.inputs, strict=True)],
         "writes": [_slot(slot, tensor) for slot, tensor in zip(results, unit.outputs, strict=True)],
         "frees": [*dead, *(slot for slot in results if slot in args)],
-        **asdict(step_cost(unit.nodes, unit.inputs, unit.outputs)),
+        **_figures(step_cost(unit.nodes, unit.inputs, unit.outputs)),
         "held_bytes": held,
     }
+
+
+def _figures(cost: Cost) -> dict[str, int]:
+    """Return the figures that are shown: all but the effort, which only the prediction of time needs."""
+    return {name: figure for name, figure in asdict(cost).items() if name != "effort"}
 
 
 def _slot(slot: int, tensor: Tensor) -> dict[str, Any]:
@@ -130,8 +136,8 @@ def _totals(compiled: Compiled) -> dict[str, Any]:
             peaks[name] = max(peaks[name], held)
     total = reduce(add, costs.values())
     return {
-        **{name: {**asdict(cost), "peak_bytes": peaks[name]} for name, cost in costs.items()},
-        "total": {**asdict(total), "peak_bytes": compiled.peak_bytes},
+        **{name: {**_figures(cost), "peak_bytes": peaks[name]} for name, cost in costs.items()},
+        "total": {**_figures(total), "peak_bytes": compiled.peak_bytes},
     }
 
 

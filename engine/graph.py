@@ -8,17 +8,18 @@ nodes in the order in which they were made, which is a topological order; every 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import DeadlineExceeded, OpError
+from engine.relation import Relation
+from engine.signs import Sign, Singular
 from engine.types import DType, Number, Shape, float64
 
 if TYPE_CHECKING:
-    from engine.primitive import Primitive
     from engine.program import Limits
 
 OPERATORS: dict[str, Callable[..., Tensor]] = {}
@@ -95,13 +96,90 @@ class Tensor:
         return OPERATORS["ge"](self, other)
 
 
+class Traits:
+    """The properties of a primitive that passes over the graph read; `engine.primitive.Primitive` fills them in.
+
+    Names: `kind` is elementwise, linear, multilinear or general; `tensors` are the inputs' names, `params` those of the
+    parameters.
+
+    Flags: the result shares the first input's memory (`view`, unless it `may_copy`), repeats the input (`broadcasts`),
+    adds elements up (`sums`), has the input's elements at their places (`pointwise`); a node has several results
+    (`several`), any number of inputs (`variadic`), two exchangeable operands (`commutes`); parameters that compare
+    equal are the same (`exact`).
+
+    Work: `cost` is the operations of a node as textbooks count them. `effort` is its time, in operations of loops in
+    cache, where the kernel takes longer than for those. `memory` is a bound on the bytes that the kernel allocates
+    besides the results. `blas` and `lapack` say which library does the operations.
+
+    Derivatives: `rules` and `joint` are the gradient rules. `trailing` is the number of trailing dimensions that the
+    primitive works on, where no parameter says so: all dimensions before are a batch. `relation` is the sparsity
+    relation of a result and an input, or None where it is not known. `analytic` says that the kernel computes the same
+    function of complex numbers.
+
+    Values: `singular` is the operand at which the slope is not finite, `sign` the sign of the results. `chooses` says
+    that the first operand selects between the two others.
+
+    Layout: `channels_first` says that the primitive wants the batch last; `batch_last` returns the parameters of a node
+    whose first of the last `rank` dimensions is moved to the end.
+    """
+
+    name: str
+    kind: str
+    function: Callable[..., Any]
+    tensors: tuple[str, ...]
+    params: tuple[str, ...]
+    differentiable: bool
+    view: bool
+    may_copy: bool
+    broadcasts: bool
+    sums: bool
+    pointwise: bool
+    several: bool
+    variadic: bool
+    commutes: bool
+    exact: bool
+    run: Callable[..., Any] | None
+    lower: Callable[[Node], Any] | None
+    cost: Callable[[Node], int] | None
+    effort: Callable[[Node], int] | None
+    memory: Callable[[Node], int] | None
+    blas: bool
+    lapack: bool
+    rules: dict[int, Callable[..., Any]]
+    joint: Callable[..., Any] | None
+    trailing: int | None
+    relation: Callable[[Node, int, int], Relation | None] | None
+    analytic: bool | None
+    singular: Singular | None
+    sign: Callable[[Node, list[Sign]], Sign] | None
+    chooses: bool
+    channels_first: bool
+    batch_last: Callable[[Node, int], dict[str, Any]] | None
+
+    def __call__(self, *inputs: Tensor, **params: Any) -> Any:
+        """Add a node and return its result, or the tuple of its results."""
+        raise NotImplementedError
+
+    def core(self, params: Mapping[str, Any]) -> int | None:
+        """Return how many trailing dimensions the parameters name, before which all are a batch; None without any."""
+        raise NotImplementedError
+
+    def types(self, inputs: tuple[Tensor, ...], params: Mapping[str, Any]) -> tuple[tuple[DType, Shape], ...]:
+        """Return the dtype and shape of each result of a node on these inputs."""
+        raise NotImplementedError
+
+    def bind(self, params: Mapping[str, Any]) -> Callable[..., Any]:
+        """Return the kernel with its parameters, to be called with arrays. Raises NotImplementedError without one."""
+        raise NotImplementedError
+
+
 class Node:
     """A primitive applied to tensors. `index` is its place in the order, `origin` the user's op that it came from."""
 
     __slots__ = ("index", "inputs", "origin", "outputs", "params", "primitive")
 
     def __init__(
-        self, index: int, primitive: Primitive, inputs: tuple[Tensor, ...], params: dict[str, Any], origin: int | None
+        self, index: int, primitive: Traits, inputs: tuple[Tensor, ...], params: dict[str, Any], origin: int | None
     ) -> None:
         self.index, self.primitive, self.inputs, self.params = index, primitive, inputs, params
         self.origin = origin
@@ -169,7 +247,7 @@ class Builder:
 
     def apply(
         self,
-        primitive: Primitive,
+        primitive: Traits,
         inputs: tuple[Tensor, ...],
         params: dict[str, Any],
         types: tuple[tuple[DType, Shape], ...],
@@ -199,7 +277,7 @@ class Builder:
 
     def _new(
         self,
-        primitive: Primitive,
+        primitive: Traits,
         inputs: tuple[Tensor, ...],
         params: dict[str, Any],
         types: tuple[tuple[DType, Shape], ...],

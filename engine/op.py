@@ -10,12 +10,13 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, Unpack
 
 from engine.elementwise import Elementwise
 from engine.graph import OPERATORS
 from engine.lowering import Kernel
 from engine.operands import Promotion, floating
+from engine.primitive import Declared
 from engine.samples import Sample, positive, real
 from engine.samples import sample as call
 from engine.signature import Signature
@@ -97,18 +98,23 @@ def elementwise(
     promotion: Promotion = floating,
     *,
     name: str | None = None,
-    differentiable: bool = True,
     grad_fn: GradFn | None = None,
     samples: Sequence[Sample] = (),
+    weight: int | None = None,
+    spare: int | None = None,
+    **declared: Unpack[Declared],
 ) -> Callable[[Callable[..., Any]], Elementwise]:
     """Make an elementwise primitive of a function that has a signature, a docstring and no body.
+
+    It takes `weight` operations for each element, and `spare` arrays besides the result: both are known of a bare
+    ufunc, and must be declared for any other kernel.
 
     It is a public op too unless its name starts with an underscore; its samples are then, unless they are given,
     tensors of equal and of broadcasting shapes.
     """
 
     def decorate(function: Callable[..., Any]) -> Elementwise:
-        made = Elementwise(function, ufunc, promotion, differentiable=differentiable)
+        made = Elementwise(function, ufunc, promotion, weight, spare, **declared)
         if not made.name.startswith("_"):
             drawn = samples or _SAMPLES[len(made.tensors)]
             _register(function, made, _Declaration(name, grad_fn, drawn))

@@ -13,6 +13,7 @@ import numpy as np
 from engine.errors import OpError
 from engine.graph import Tensor, Type, builder
 from engine.primitive import linear, primitive
+from engine.traits import in_place, moves
 from engine.types import DType, Number, Shape, bool_, result_type
 
 Promotion = Callable[[Sequence[Tensor | Number]], tuple[tuple[DType, ...], DType]]
@@ -21,7 +22,7 @@ Promotion = Callable[[Sequence[Tensor | Number]], tuple[tuple[DType, ...], DType
 # Leaves, constants and conversion
 
 
-@primitive(differentiable=False)
+@primitive(differentiable=False, cost=moves, memory=in_place)
 def _leaf(*, source: tuple[str, str], dtype: DType, shape: Shape) -> Type:
     """A tensor whose values are given when the graph runs."""
     return Type(dtype, shape)
@@ -40,7 +41,7 @@ def source_of(tensor: Tensor) -> tuple[str, str]:
     return source
 
 
-@primitive(differentiable=False)
+@primitive(differentiable=False, cost=moves, memory=in_place)
 def _constant(*, value: Number, dtype: DType) -> Type:
     return Type(dtype, ())
 
@@ -73,7 +74,7 @@ def _cast(value: Number, dtype: DType) -> Number:
     return value if isinstance(value, complex) else float(value)
 
 
-@linear(pointwise=True)
+@linear(pointwise=True, cost=moves, memory=in_place)
 def convert(input: Tensor, *, dtype: DType) -> Type:
     """The same values in another dtype."""
     return Type(dtype, input.shape)

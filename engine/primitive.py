@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
-from engine.graph import NO_PARAMS, Node, Tensor, builder
+from engine.graph import NO_PARAMS, Node, Tensor, Traits, builder
 from engine.lowering import Kernel, Lowered
+from engine.relation import Relation
+from engine.signs import Sign, Singular
+from engine.traits import in_place, moves
 from engine.types import DType, Shape
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,39 +32,60 @@ _EXACT = ("int", "bool", "str", "DType", "Shape", "Dims")
 """Annotations of parameters whose values are the same where they compare equal: not so 0.0 and -0.0, or 1 and 1.0."""
 
 
-class Primitive:
+PRIMITIVES: list[Primitive] = []
+"""Every primitive, in the order of its definition. Filled when `engine.ops` is imported, constant from then on."""
+
+
+class Declared(TypedDict, total=False):
+    """The traits that a primitive's decorator takes; `engine.graph.Traits` describes each."""
+
+    differentiable: bool
+    view: bool
+    may_copy: bool
+    broadcasts: bool
+    sums: bool
+    pointwise: bool
+    cost: Callable[[Node], int]
+    effort: Callable[[Node], int]
+    memory: Callable[[Node], int]
+    blas: bool
+    lapack: bool
+    trailing: int
+    relation: Callable[[Node, int, int], Relation | None]
+    analytic: bool
+    singular: Singular
+    sign: Callable[[Node, list[Sign]], Sign]
+    chooses: bool
+    channels_first: bool
+    batch_last: Callable[[Node, int], dict[str, Any]]
+
+
+class Primitive(Traits):
     """A node's operation.
 
     `rules` maps an input's position to its vjp rule; `joint` is a rule that returns all cotangents at once. A rule is
     called as `rule(grad, out, *inputs, **params)`; for a primitive of several results `grad` and `out` are tuples,
     and an absent cotangent is None.
 
-    Flags say what passes over the graph need to know: the result shares the first input's memory (`view`, unless it
-    `may_copy`), is the input at every index (`broadcasts`), adds elements up (`sums`), has the input's elements where
-    they were (`pointwise`); there is a tuple of results (`several`); any number of inputs can be given (`variadic`);
-    values of parameters that compare equal are the same (`exact`).
+    A view that never copies takes no operations and no memory, so that neither need be declared. All other primitives
+    declare both; `require_traits` raises for those that do not.
     """
 
     kind = "general"
     commutes = False
-    """Whether its two operands may be exchanged without changing a bit of the result."""
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        *,
-        differentiable: bool = True,
-        view: bool = False,
-        may_copy: bool = False,
-        broadcasts: bool = False,
-        sums: bool = False,
-        pointwise: bool = False,
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], **declared: Unpack[Declared]) -> None:
         self.name = function.__name__.rstrip("_")
         self.function = function
         self.__doc__ = function.__doc__
-        self.differentiable, self.view, self.may_copy, self.broadcasts = differentiable, view, may_copy, broadcasts
-        self.sums, self.pointwise = sums, pointwise
+        self._read_signature(function)
+        self.rules, self.joint = {}, None
+        self.run, self.lower = None, None
+        self._declare(declared)
+        PRIMITIVES.append(self)
+
+    def _read_signature(self, function: Callable[..., Any]) -> None:
+        """Take what the type rule's signature says: several results, any number of inputs, names, exact parameters."""
         self.several = "tuple" in str(function.__annotations__.get("return", ""))
         parameters = inspect.signature(function).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -69,11 +93,34 @@ class Primitive:
         self.params = tuple(p.name for p in keywords)
         self.exact = all(p.annotation in _EXACT for p in keywords)
         self.tensors = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
-        self.rules: dict[int, Rule] = {}
-        self.joint: Rule | None = None
-        self.run: Kernel | None = None
-        self.lower: Lowering | None = None
-        self.needs: Callable[[Node], int] | None = None
+
+    def _declare(self, given: Declared) -> None:
+        """Take the declared traits; flags are false, and all others None, unless they are given."""
+        self.differentiable = given.get("differentiable", True)
+        self.view, self.may_copy = given.get("view", False), given.get("may_copy", False)
+        self.broadcasts, self.sums = given.get("broadcasts", False), given.get("sums", False)
+        self.pointwise = given.get("pointwise", False)
+        free = self.view and not self.may_copy
+        self.cost = given.get("cost", moves if free else None)
+        self.memory = given.get("memory", in_place if free else None)
+        self.effort = given.get("effort")
+        self.blas, self.lapack = given.get("blas", False), given.get("lapack", False)
+        self.trailing, self.relation = given.get("trailing"), given.get("relation")
+        self.analytic = given.get("analytic")
+        self.singular, self.sign, self.chooses = given.get("singular"), given.get("sign"), given.get("chooses", False)
+        self.channels_first, self.batch_last = given.get("channels_first", False), given.get("batch_last")
+
+    def missing(self) -> list[str]:
+        """Return the names of the traits that the primitive must declare, and does not."""
+        traits = ["cost", "memory"] + ["analytic"] * (self.kind == "elementwise" and self.differentiable)
+        absent = [name for name in traits if getattr(self, name) is None]
+        return absent + ["trailing"] * self._has_unknown_pattern()
+
+    def _has_unknown_pattern(self) -> bool:
+        """Whether the primitive has derivatives, and nothing says which elements they are between."""
+        named = self.pointwise or self.relation is not None or self.trailing is not None
+        named = named or not {"dim", "dims", "kernel"}.isdisjoint(self.params)
+        return self.kind in ("general", "multilinear") and self.differentiable and not named
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
@@ -103,8 +150,8 @@ class Primitive:
         return function
 
     def workspace(self, function: Callable[[Node], int]) -> Callable[[Node], int]:
-        """Register what bounds the bytes that the kernel takes besides a node's results, while it runs."""
-        self.needs = function
+        """Register the bound on the bytes that the kernel takes besides a node's results, while it runs: `memory`."""
+        self.memory = function
         return function
 
     @overload
@@ -159,16 +206,23 @@ class Multilinear(Primitive):
     kind = "multilinear"
 
 
-def primitive(**flags: bool) -> Callable[[Callable[..., Any]], Primitive]:
+def primitive(**declared: Unpack[Declared]) -> Callable[[Callable[..., Any]], Primitive]:
     """Make a primitive of its type rule: a function from tensors and parameters to a `Type` or several."""
-    return lambda function: Primitive(function, **flags)
+    return lambda function: Primitive(function, **declared)
 
 
-def linear(**flags: bool) -> Callable[[Callable[..., Any]], Linear]:
-    """Make a primitive that is jointly linear in its floating inputs. `flags` are those of `Primitive`."""
-    return lambda function: Linear(function, **flags)
+def linear(**declared: Unpack[Declared]) -> Callable[[Callable[..., Any]], Linear]:
+    """Make a primitive that is jointly linear in its floating inputs."""
+    return lambda function: Linear(function, **declared)
 
 
-def multilinear() -> Callable[[Callable[..., Any]], Multilinear]:
+def multilinear(**declared: Unpack[Declared]) -> Callable[[Callable[..., Any]], Multilinear]:
     """Make a primitive that is linear in each of its floating inputs."""
-    return Multilinear
+    return lambda function: Multilinear(function, **declared)
+
+
+def require_traits() -> None:
+    """Raise TypeError if a primitive declares less than it must: the message names both."""
+    for primitive in PRIMITIVES:
+        for trait in primitive.missing():
+            raise TypeError(f"primitive {primitive.name} of {primitive.function.__module__} declares no {trait}")

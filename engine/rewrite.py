@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.function import Function
-from engine.graph import Node, Tensor
-from engine.primitive import Primitive
+from engine.graph import Node, Tensor, Traits
 from engine.types import numel
 
 
@@ -42,7 +41,7 @@ class Rewrite:
         self._copy(node, reader.index)
 
     def add(
-        self, primitive: Primitive, inputs: Sequence[Tensor], params: Mapping[str, Any], *, at: Node
+        self, primitive: Traits, inputs: Sequence[Tensor], params: Mapping[str, Any], *, at: Node
     ) -> tuple[Tensor, ...]:
         """Add a node on tensors of the new function, and return its results, of the types that its rule gives.
 

@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from engine.cost import Cost, flops, size, stored_size
+from engine.cost import Cost, effort, flops, stored_size
 from engine.graph import Node, Tensor
 from engine.lowering import Kernel
+from engine.traits import size
 
 Called = tuple[Kernel, tuple[Any, ...], Mapping[str, Any]]
 """What steps call, with what stands behind the arrays."""
@@ -153,13 +154,14 @@ def held_by(units: Sequence[Unit], ends: Ends, given: Sequence[Tensor]) -> tuple
 
 def cost_of(units: Sequence[Unit]) -> Cost:
     """Return what units cost together: each is a step, so that what stays inside of it is not read or written."""
-    work = read = written = 0
+    work = time = read = written = 0
     for unit in units:
         for node in unit.nodes:
             work += flops(node)
+            time += effort(node)
         if not unit.view:
             for tensor in unit.inputs:
                 read += stored_size(tensor)
             for tensor in unit.outputs:
                 written += tensor.numel * tensor.dtype.itemsize
-    return Cost(work, read, written)
+    return Cost(work, read, written, time)

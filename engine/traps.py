@@ -6,12 +6,11 @@ own slope, which is not finite there, times 0 is NaN. What mends it is to choose
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterator, Mapping, Sequence
 
 from engine.graph import Node, Tensor
 from engine.operands import CONSTANT
+from engine.signs import Sign, Singular
 from engine.trace import Trace
 from engine.types import bool_
 
@@ -22,46 +21,12 @@ MOST = 200
 """Choices that are looked at: a graph with more has been warned of enough."""
 
 
-class Sign(IntEnum):
-    """What is known of all elements of a tensor."""
-
-    ANY = 0
-    NOT_NEGATIVE = 1
-    POSITIVE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Singular:
-    """An operand of a primitive at which its slope can be infinite or NaN, unless its sign is at least `safe`."""
-
-    operand: int = 0
-    safe: Sign = Sign.POSITIVE
-
-
-SINGULAR: Mapping[str, Singular] = {
-    "_div": Singular(1),
-    "_pow": Singular(),
-    "_power": Singular(),
-    "acos": Singular(),
-    "acosh": Singular(),
-    "asin": Singular(),
-    "atanh": Singular(),
-    "log": Singular(),
-    "log10": Singular(),
-    "log1p": Singular(safe=Sign.NOT_NEGATIVE),
-    "log2": Singular(),
-    "reciprocal": Singular(),
-    "rsqrt": Singular(),
-    "sqrt": Singular(),
-}
-
-
 def traps(traced: Trace, nodes: Sequence[Node]) -> tuple[str, ...]:
     """Return a warning for each choice between branches whose gradient can be NaN at elements that are not chosen.
 
     `nodes` are those of the forward pass, in order.
     """
-    choices = [node for node in nodes if node.primitive.name == "_where" and node.outputs[0].requires_grad]
+    choices = [node for node in nodes if node.primitive.chooses and node.outputs[0].requires_grad]
     if not choices:
         return ()
     signs = _signs(nodes)
@@ -87,7 +52,7 @@ def _trapped(choice: Node, signs: Mapping[Tensor, Sign]) -> Iterator[tuple[Node,
         elsewhere = {tensor.node for tensor in (*_back(other), *_back(condition))}
         for tensor in _back(branch):
             node = tensor.node
-            singular = SINGULAR.get(node.primitive.name)
+            singular = node.primitive.singular
             if singular is None or node.origin == choice.origin or node in elsewhere or not tensor.requires_grad:
                 continue
             operand = node.inputs[singular.operand]
@@ -119,7 +84,7 @@ def _back(tensor: Tensor) -> list[Tensor]:
 
 def _is_elementwise(node: Node) -> bool:
     primitive = node.primitive
-    return (primitive.kind == "elementwise" and primitive.name != "_where") or primitive.view or primitive.pointwise
+    return (primitive.kind == "elementwise" and not primitive.chooses) or primitive.view or primitive.pointwise
 
 
 def _compared(condition: Tensor) -> list[Tensor]:
@@ -149,78 +114,11 @@ def _signs(nodes: Sequence[Node]) -> dict[Tensor, Sign]:
 
 
 def _sign(node: Node, given: list[Sign]) -> Sign:
-    name = node.primitive.name
     if node.primitive is CONSTANT:
         value = node.params["value"]
         return Sign.POSITIVE if value > 0 else Sign.NOT_NEGATIVE if value == 0 else Sign.ANY
-    if name in _RULES:
-        return _RULES[name](node, given)
+    if node.primitive.sign is not None:
+        return node.primitive.sign(node, given)
     if given and (node.primitive.view or node.primitive.pointwise):
         return given[0]
     return Sign.ANY
-
-
-def _known(sign: Sign) -> Callable[[Node, list[Sign]], Sign]:
-    return lambda node, given: sign
-
-
-def _least(node: Node, given: list[Sign]) -> Sign:
-    return min(given)
-
-
-def _most(node: Node, given: list[Sign]) -> Sign:
-    return max(given)
-
-
-def _added(node: Node, given: list[Sign]) -> Sign:
-    return max(given) if min(given) else Sign.ANY
-
-
-def _multiplied(node: Node, given: list[Sign]) -> Sign:
-    return max(min(given), Sign.NOT_NEGATIVE) if node.inputs[0] is node.inputs[1] else min(given)
-
-
-def _quotient(node: Node, given: list[Sign]) -> Sign:
-    return given[0] if given[1] is Sign.POSITIVE else min(given)
-
-
-def _magnitude(node: Node, given: list[Sign]) -> Sign:
-    return max(given[0], Sign.NOT_NEGATIVE)
-
-
-def _powered(node: Node, given: list[Sign]) -> Sign:
-    return _magnitude(node, given) if node.params["exponent"] % 2 == 0 else given[0]
-
-
-def _chosen(node: Node, given: list[Sign]) -> Sign:
-    return min(given[1:])
-
-
-_RULES: Mapping[str, Callable[[Node, list[Sign]], Sign]] = {
-    "_add": _added,
-    "_clamp_max": _least,
-    "_clamp_min": _most,
-    "_div": _quotient,
-    "_normal_cdf": _known(Sign.POSITIVE),
-    "_power": _powered,
-    "_relu": _known(Sign.NOT_NEGATIVE),
-    "_softmax": _known(Sign.POSITIVE),
-    "_softplus": _known(Sign.POSITIVE),
-    "_sum": _least,
-    "_vector_norm": _known(Sign.NOT_NEGATIVE),
-    "_where": _chosen,
-    "abs": _magnitude,
-    "cosh": _known(Sign.POSITIVE),
-    "exp": _known(Sign.POSITIVE),
-    "expm1": _least,
-    "log1p": _least,
-    "maximum": _most,
-    "minimum": _least,
-    "mul": _multiplied,
-    "reciprocal": _least,
-    "rsqrt": _least,
-    "sigmoid": _known(Sign.POSITIVE),
-    "sqrt": _magnitude,
-    "square": _magnitude,
-    "tanh": _least,
-}

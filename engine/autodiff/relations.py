@@ -6,67 +6,20 @@ for each row; what is not known has a single hub, through which everything depen
 more pairs than the derivative has nonzeros, never fewer.
 
 What a primitive's kind says is enough for most: linear ones are run on numbers that name the elements. The rest is said
-by their parameters (`dim`, `dims`, `kernel`) or by the table of the dimensions that they work on.
+by their parameters (`dim`, `dims`, `kernel`), by the number of trailing dimensions that they declare, or by a relation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 
 from engine.graph import Node, Tensor
-from engine.ops.columns import Slide, windows_of
-from engine.types import Shape, numel
+from engine.relation import EACH, PROBE, Array, Relation, Side, numbered, through, without
+from engine.types import Shape
 
-Array = np.ndarray[Any, Any]
-
-PROBE = 2**22
-"""Elements up to which a linear primitive that does more than move is run on all unit vectors: about 20 ms."""
-
-TRAILING = {
-    "binary_loss._probabilities": 0,
-    "classification._picked": 1,
-    "classification._placed": 0,
-    "determinants._cofactors": 2,
-    "determinants._det": 2,
-    "determinants._second_derivative": 2,
-    "determinants._slogdet": 2,
-    "embedding._scale_gradient": 0,
-    "linalg._cholesky": 2,
-    "linalg._inv": 2,
-    "linalg._solve": 2,
-    "linalg._solve_triangular": 2,
-    "likelihood_loss._variances": 0,
-    "svd._svd": 2,
-    "svd._svdvals": 2,
-}
-"""How many trailing dimensions a primitive works on, where no parameter says so; those before are a batch."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Side:
-    """Pairs of an element and a hub. Without `elements`, all of them in turn; without both, each is its own hub."""
-
-    hubs: Array | None = None
-    elements: Array | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Relation:
-    """How result `result` of a node depends on input `position`: from the input's elements to hubs to the result's."""
-
-    position: int
-    result: int
-    source: Side
-    target: Side
-    hubs: int
-
-
-_EACH = Side()
 Pairs = list[tuple[int, int]]
 """Inputs and results that have derivatives, by position."""
 
@@ -75,21 +28,21 @@ def relations(node: Node, moving: Sequence[int]) -> list[Relation]:
     """Return how the node's differentiable results depend on its inputs at the positions `moving`."""
     pairs = [(i, r) for i in moving for r, result in enumerate(node.outputs) if result.dtype.is_differentiable]
     if node.primitive.pointwise:
-        return [Relation(i, r, _EACH, _EACH, node.inputs[i].numel) for i, r in pairs]
+        return [Relation(i, r, EACH, EACH, node.inputs[i].numel) for i, r in pairs]
     by_kind = _KINDS.get(node.primitive.kind, _by_dimensions)
-    return list(by_kind(node, pairs))
+    declared = node.primitive.relation
+    if declared is None:
+        return list(by_kind(node, pairs))
+    found = {pair: declared(node, *pair) for pair in pairs}
+    unknown = [pair for pair in pairs if found[pair] is None]
+    return [*filter(None, found.values()), *by_kind(node, unknown)]
 
 
 def _elementwise(node: Node, pairs: Pairs) -> Iterator[Relation]:
     for position, result in pairs:
         input, shape = node.inputs[position], node.outputs[result].shape
-        target = _EACH if input.shape == shape else Side(_numbered(input.shape, shape))
-        yield Relation(position, result, _EACH, target, input.numel)
-
-
-def _numbered(shape: Shape, broadcast: Shape) -> Array:
-    """Return for each element of a broadcast tensor the number of the element that it was."""
-    return np.broadcast_to(np.arange(numel(shape)).reshape(shape), broadcast).ravel()
+        target = EACH if input.shape == shape else Side(numbered(input.shape, shape))
+        yield Relation(position, result, EACH, target, input.numel)
 
 
 def _linear(node: Node, pairs: Pairs) -> Iterator[Relation]:
@@ -100,8 +53,7 @@ def _linear(node: Node, pairs: Pairs) -> Iterator[Relation]:
         return _by_coefficients(node, pairs)
     starts = _starts(node.inputs)
     return (
-        Relation(i, r, _EACH, _within(moved[r], starts[i], node.inputs[i].numel), node.inputs[i].numel)
-        for i, r in pairs
+        Relation(i, r, EACH, _within(moved[r], starts[i], node.inputs[i].numel), node.inputs[i].numel) for i, r in pairs
     )
 
 
@@ -157,60 +109,7 @@ def _by_coefficients(node: Node, pairs: Pairs) -> Iterator[Relation]:
     for i, r in pairs:
         first = starts[i] - 1
         elements, hubs = np.nonzero(coefficients[r][first : first + node.inputs[i].numel])
-        yield Relation(i, r, Side(hubs, elements), _EACH, node.outputs[r].numel)
-
-
-def _multilinear(node: Node, pairs: Pairs) -> Iterator[Relation]:
-    """(*batch, n, k) @ (*batch, k, m): a row of the result depends on the row of one, a column on that of the other."""
-    if node.primitive.name in _CHANNELS:
-        yield from (_convolution(node, position, result) for position, result in pairs)
-        return
-    if node.primitive.name != "_matmul":
-        yield from _by_dimensions(node, pairs)
-        return
-    for position, result in pairs:
-        input, out = node.inputs[position].shape, node.outputs[result].shape
-        kept = _without(input, (-1,) if position == 0 else (-2,))
-        yield _through(position, result, (kept, input), (kept, out))
-
-
-_CHANNELS = {"_correlation": (None, 0), "_correlation_images": (None, 1), "_correlation_weights": (1, 0)}
-"""Convolution and its transposes: for each input, along which channels of the weights a result depends on it.
-
-0 are those of results, 1 those of images; None is where images and results depend on each other by windows.
-"""
-
-
-def _convolution(node: Node, position: int, result: int) -> Relation:
-    """Let images and results depend on each other window by window, and the weights on channels of either."""
-    by, dims = _CHANNELS[node.primitive.name][position], len(node.params["stride"])
-    if by is None:
-        return _by_windows(node, position, result)
-    inner = range(-dims - 2, 0)
-    weights = node.outputs[0] if node.primitive.name == "_correlation_weights" else node.inputs[1]
-    sides = []
-    for tensor in (node.inputs[position], node.outputs[result]):
-        channel = -dims - 2 + (by if tensor is weights else 0)
-        sides.append((_without(tensor.shape, [dim for dim in inner if dim != channel]), tensor.shape))
-    return _through(position, result, sides[0], sides[1])
-
-
-def _by_windows(node: Node, position: int, result: int) -> Relation:
-    """Let each window of images and all channels of its results depend on each other."""
-    input, out, weights = node.inputs[position], node.outputs[result], node.inputs[1].shape
-    images, results = (input, out) if node.primitive.name == "_correlation" else (out, input)
-    dims = len(node.params["stride"])
-    lead, kernel = weights[: -dims - 2], weights[-dims:]
-    hubs = (*lead, 1, *results.shape[-dims - 1 :])
-    if numel(hubs) * numel(weights[-dims - 1 :]) > PROBE:
-        return next(iter(_by_dimensions(node, [(position, result)])))
-    slide = Slide(kernel, node.params["stride"], node.params["dilation"])
-    elements = windows_of(np.arange(images.numel).reshape(images.shape), hubs[-dims - 1 : -1], slide)
-    number = np.arange(numel(hubs)).reshape(*lead, 1, *(1,) * dims, *hubs[-dims - 1 :])
-    window = Side(np.broadcast_to(number, elements.shape).ravel(), elements.ravel())
-    whole = Side(_numbered(hubs, results.shape))
-    source, target = (window, whole) if images is input else (whole, window)
-    return Relation(position, result, source, target, numel(hubs))
+        yield Relation(i, r, Side(hubs, elements), EACH, node.outputs[r].numel)
 
 
 def _by_dimensions(node: Node, pairs: Pairs) -> Iterator[Relation]:
@@ -218,18 +117,7 @@ def _by_dimensions(node: Node, pairs: Pairs) -> Iterator[Relation]:
     for position, result in pairs:
         input, out = node.inputs[position].shape, node.outputs[result].shape
         hubs = _along(node, input, out) or _batch(node, input, out) or ((1,) * len(input), (1,) * len(out))
-        yield _through(position, result, (hubs[0], input), (hubs[1], out))
-
-
-def _through(position: int, result: int, source: tuple[Shape, Shape], target: tuple[Shape, Shape]) -> Relation:
-    """Return the relation through hubs of a shape that broadcasts to the input's, and one that does to the result's."""
-    own, others = (Side(None if hubs == shape else _numbered(hubs, shape)) for hubs, shape in (source, target))
-    return Relation(position, result, own, others, numel(source[0]))
-
-
-def _without(shape: Shape, dims: Sequence[int]) -> Shape:
-    """Return the shape with size 1 at negative `dims`."""
-    return tuple(1 if dim in dims else size for dim, size in enumerate(shape, -len(shape)))
+        yield through(position, result, (hubs[0], input), (hubs[1], out))
 
 
 def _along(node: Node, input: Shape, out: Shape) -> tuple[Shape, Shape] | None:
@@ -238,9 +126,9 @@ def _along(node: Node, input: Shape, out: Shape) -> tuple[Shape, Shape] | None:
     dims = params["dims"] if "dims" in params else (params["dim"],) if "dim" in params else None
     if dims is None:
         return None
-    hubs = _without(input, dims)
+    hubs = without(input, dims)
     if len(out) == len(input):
-        return (hubs, hubs) if _without(out, dims) == hubs else None
+        return (hubs, hubs) if without(out, dims) == hubs else None
     reduced = tuple(size for dim, size in enumerate(input, -len(input)) if dim not in dims)
     return (hubs, out) if out == reduced else None
 
@@ -265,13 +153,10 @@ def _trailing(node: Node) -> int | None:
     known = primitive.core(params)
     if known is None and "kernel" in params:
         return len(params["kernel"])
-    if known is None:
-        return TRAILING.get(f"{primitive.function.__module__.rpartition('.')[2]}.{primitive.name}")
-    return known
+    return primitive.trailing if known is None else known
 
 
 _KINDS: dict[str, Callable[[Node, Pairs], Iterator[Relation]]] = {
     "elementwise": _elementwise,
     "linear": _linear,
-    "multilinear": _multilinear,
 }

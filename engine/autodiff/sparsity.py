@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.autodiff.relations import Relation, Side, relations
+from engine.autodiff.relations import relations
 from engine.function import ancestors
 from engine.graph import Node, Tensor
+from engine.relation import Relation, Side
 
 Array = np.ndarray[Any, Any]
 Bits = dict[Tensor, Array]

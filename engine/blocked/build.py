@@ -11,10 +11,9 @@ from engine.blocked.kernel import Blocked, Instruction
 from engine.blocked.memory import Allocation, held, totals, written_over
 from engine.cores import CORES
 from engine.cost import flops
-from engine.graph import Node, Tensor
+from engine.graph import Node, Tensor, Traits
 from engine.lowering import Kernel, writes_into
 from engine.optimize.fuse import Cluster, sliced
-from engine.primitive import Primitive
 from engine.types import Shape, numel
 
 WORTH_THREADS = 2**22
@@ -32,7 +31,7 @@ _ALIGNED = 2**6
 """Rows of many small ones come in multiples of this, so that blocks begin where vectors and lines of a cache do."""
 
 
-def blocked(cluster: Cluster, needed: Sequence[Tensor], kernel_of: Callable[[Primitive], Kernel]) -> Blocked:
+def blocked(cluster: Cluster, needed: Sequence[Tensor], kernel_of: Callable[[Traits], Kernel]) -> Blocked:
     """Return the kernel of a cluster that gives the results that are `needed` outside of it.
 
     `kernel_of` returns the kernel that runs a node of a primitive.

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.cost import size, workspace
+from engine.cost import workspace
 from engine.graph import Node, Tensor
 from engine.lowering import writes_into
 from engine.optimize.fuse import Cluster
+from engine.traits import size
 from engine.types import numel
 
 Kind = tuple[tuple[int, ...], Any]

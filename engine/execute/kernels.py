@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from engine.execute.products import product, small_product
-from engine.graph import Node
+from engine.graph import Node, Traits
 from engine.lowering import InSingle, Kernel, Writing
 from engine.ops.matmul import PRODUCT
-from engine.primitive import Lowering, Primitive
+from engine.primitive import Lowering
 from engine.types import float16, float32, float64
 
-KERNELS: Mapping[Primitive, Kernel] = {PRODUCT: InSingle(product)}
+KERNELS: Mapping[Traits, Kernel] = {PRODUCT: InSingle(product)}
 """Kernels that this executor has in place of those of primitives."""
 
-LOWERINGS: Mapping[Primitive, Lowering] = {PRODUCT: small_product}
+LOWERINGS: Mapping[Traits, Lowering] = {PRODUCT: small_product}
 """What gives a node of these primitives a cheaper kernel, or None where its types allow none."""
 
 SCALAR: Mapping[Any, Kernel] = {
@@ -36,7 +36,7 @@ SCALAR: Mapping[Any, Kernel] = {
 """Python's operators that do to NumPy's scalars what ufuncs do."""
 
 
-def kernel_of(primitive: Primitive) -> Kernel:
+def kernel_of(primitive: Traits) -> Kernel:
     """Return the kernel of a primitive. Raises NotImplementedError where there is none."""
     kernel = KERNELS.get(primitive, primitive.run)
     if kernel is None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.blocked import Blocked, blocked
 from engine.cores import with_threads_of_blas
-from engine.cost import DECOMPOSITIONS, flops, products, size, workspace
+from engine.cost import flops, products, workspace
 from engine.execute.kernels import kernel_of, lowered
 from engine.execute.products import two_products
 from engine.function import Function
@@ -25,6 +25,7 @@ from engine.optimize.pairs import Group, Pair, paired
 from engine.optimize.placement import side_by_side
 from engine.plan import Plan
 from engine.steps import Unit, code_of, cost_of, ends_of, held_by, origins_of
+from engine.traits import size
 
 FOLDED = 64
 """Elements up to which what constants determine is worked out with the plan and kept in it."""
@@ -129,7 +130,7 @@ def _node_unit(node: Node) -> Unit:
     primitive = node.primitive
     view = primitive.view and not primitive.may_copy
     kernel, extra, params = lowered(node)
-    if primitive.name in DECOMPOSITIONS and flops(node) >= WORTH_THREADS_OF_BLAS:
+    if primitive.lapack and flops(node) >= WORTH_THREADS_OF_BLAS:
         kernel = with_threads_of_blas(kernel)
     return Unit(kernel, extra, params, node.inputs, node.outputs, primitive.several, view, workspace(node), (node,))
 

@@ -25,6 +25,7 @@ from engine.ops import (
     expansion,
     exponential,
     extrema,
+    hyperbolic,
     indexing,
     joining,
     likelihood_loss,
@@ -55,6 +56,7 @@ from engine.ops import (
     trigonometric,
     unfolding,
 )
+from engine.primitive import require_traits
 
 __all__ = [
     "activation",
@@ -81,6 +83,7 @@ __all__ = [
     "expansion",
     "exponential",
     "extrema",
+    "hyperbolic",
     "indexing",
     "joining",
     "likelihood_loss",
@@ -111,3 +114,5 @@ __all__ = [
     "trigonometric",
     "unfolding",
 ]
+
+require_traits()

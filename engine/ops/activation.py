@@ -18,6 +18,8 @@ from engine.ops.comparison import logical_and, logical_or
 from engine.ops.exponential import exp
 from engine.ops.movement import reshaped
 from engine.samples import real, sample
+from engine.signs import Sign
+from engine.traits import known
 from engine.types import Number
 
 _ANY = (sample(real(2, 3)), sample(real()), sample(real(0, 3)))
@@ -31,7 +33,7 @@ def _run_relu(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     return found
 
 
-@elementwise(Writing(_run_relu), arithmetic)
+@elementwise(Writing(_run_relu), arithmetic, weight=1, spare=2, analytic=False, sign=known(Sign.NOT_NEGATIVE))
 def _relu(input: Tensor) -> Tensor: ...
 
 
@@ -54,7 +56,7 @@ def _run_leaky(x: np.ndarray, *, slope: float) -> np.ndarray:
     return np.where(x > 0, x, x * slope)
 
 
-@elementwise(_run_leaky, arithmetic)
+@elementwise(_run_leaky, arithmetic, weight=4, spare=2, analytic=False)
 def _leaky_relu(input: Tensor, *, slope: float) -> Tensor: ...
 
 
@@ -105,7 +107,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     return where(input <= threshold, value, input)
 
 
-@elementwise(lambda x, low, high: np.minimum(np.maximum(x, low), high), arithmetic)
+@elementwise(lambda x, low, high: np.minimum(np.maximum(x, low), high), arithmetic, weight=2, spare=2, analytic=False)
 def _hardtanh(input: Tensor, low: Number, high: Number) -> Tensor: ...
 
 
@@ -143,7 +145,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     return _bounded(input, 0, 6)
 
 
-@elementwise(lambda x: np.minimum(np.maximum(x + 3, 0), 6) / 6, arithmetic)
+@elementwise(lambda x: np.minimum(np.maximum(x + 3, 0), 6) / 6, arithmetic, weight=8, spare=2, analytic=False)
 def _hardsigmoid(input: Tensor) -> Tensor: ...
 
 
@@ -160,7 +162,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return _hardsigmoid(input)
 
 
-@elementwise(lambda x: x * np.minimum(np.maximum(x + 3, 0), 6) / 6, arithmetic)
+@elementwise(lambda x: x * np.minimum(np.maximum(x + 3, 0), 6) / 6, arithmetic, weight=9, spare=2, analytic=False)
 def _hardswish(input: Tensor) -> Tensor: ...
 
 
@@ -199,7 +201,7 @@ def _run_elu(x: np.ndarray, *, alpha: float, scale: float, rate: float, slope_ra
     return np.maximum(x, 0) * scale + negative  # one of the two is 0; a choice would take twice as long
 
 
-@elementwise(_run_elu, arithmetic)
+@elementwise(_run_elu, arithmetic, weight=20, spare=2, analytic=False)
 def _elu(input: Tensor, *, alpha: float, scale: float, rate: float, slope_rate: float) -> Tensor:
     """`scale * input` where it is positive, `scale * alpha * (exp(rate * input) - 1)` elsewhere."""
 

@@ -20,6 +20,7 @@ from engine.ops.spatial import spatial_op
 from engine.ops.windows import Sizes, with_batch
 from engine.primitive import primitive
 from engine.samples import real, sample
+from engine.traits import arrays, per_result
 from engine.types import DType, Shape, int64
 
 OutputSize = int | tuple[int | None, ...]
@@ -31,7 +32,7 @@ def _bounds(size: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
     return number * size // parts, -(-(number + 1) * size // parts)
 
 
-@primitive(differentiable=False)
+@primitive(differentiable=False, cost=per_result(1), effort=per_result(8), memory=arrays(4))
 def _part_index(*, size: int, parts: int, length: int) -> Type:
     """The indices of all parts, one behind the other; `size` where a part is shorter than the longest."""
     return Type(int64, (parts * length,))
@@ -44,7 +45,7 @@ def _(*, size: int, parts: int, length: int) -> np.ndarray:
     return np.where(index < stop[:, None], index, size).reshape(-1)
 
 
-@primitive(differentiable=False)
+@primitive(differentiable=False, cost=per_result(1), effort=per_result(20), memory=arrays(4))
 def _part_sizes(*, size: int, parts: int, dtype: DType) -> Type:
     """How many elements each part has."""
     return Type(dtype, (parts,))

@@ -8,10 +8,12 @@ import numpy as np
 
 from engine.elementwise import is_one
 from engine.errors import OpError
-from engine.graph import Tensor
+from engine.graph import Node, Tensor
 from engine.op import elementwise, op
 from engine.operands import arithmetic, as_tensor, constant, numeric, promoted
 from engine.samples import positive, real, sample
+from engine.signs import Sign, Singular
+from engine.traits import magnitude
 from engine.types import Number, bool_
 
 _ORDERED = (sample(real(2, 3), real(2, 3)), sample(real(2, 1), real(3)), sample(real(3), 0.5))
@@ -25,8 +27,23 @@ def zeros_like(tensor: Tensor) -> Tensor:
     return constant(0, tensor.dtype)
 
 
-@elementwise(np.add, arithmetic)
+def _sign_of_sum(node: Node, given: list[Sign]) -> Sign:
+    return max(given) if min(given) else Sign.ANY
+
+
+def _sign_of_product(node: Node, given: list[Sign]) -> Sign:
+    return max(min(given), Sign.NOT_NEGATIVE) if node.inputs[0] is node.inputs[1] else min(given)
+
+
+def _sign_of_quotient(node: Node, given: list[Sign]) -> Sign:
+    return given[0] if given[1] is Sign.POSITIVE else min(given)
+
+
+@elementwise(np.add, arithmetic, analytic=True, sign=_sign_of_sum)
 def _add(input: Operand, other: Operand) -> Tensor: ...
+
+
+ADD = _add
 
 
 @_add.shortcut
@@ -59,7 +76,7 @@ def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
     return _add(input, other if alpha == 1 else _scaled(other, alpha, (input, other)))
 
 
-@elementwise(np.subtract, arithmetic)
+@elementwise(np.subtract, arithmetic, analytic=True)
 def _sub(input: Operand, other: Operand) -> Tensor: ...
 
 
@@ -101,7 +118,7 @@ def _scaled(other: Operand, alpha: Number, operands: tuple[Operand, Operand]) ->
     return mul(as_tensor(other, dtype), alpha)
 
 
-@elementwise(np.multiply, arithmetic)
+@elementwise(np.multiply, arithmetic, analytic=True, sign=_sign_of_product)
 def mul(input: Operand, other: Operand) -> Tensor:
     """Product. Source: torch.mul."""
 
@@ -128,7 +145,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
     return grad * input
 
 
-@elementwise(np.divide)
+@elementwise(np.divide, analytic=True, singular=Singular(1), sign=_sign_of_quotient)
 def _div(input: Operand, other: Operand) -> Tensor: ...
 
 
@@ -147,7 +164,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
     return -grad * (out / other)
 
 
-@elementwise(np.floor_divide, numeric)
+@elementwise(np.floor_divide, numeric, analytic=False)
 def _floor_div(input: Operand, other: Operand) -> Tensor: ...
 
 
@@ -163,7 +180,7 @@ def _truncated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return quotient + ((quotient < 0) & (quotient * b != a)).astype(quotient.dtype)
 
 
-@elementwise(_truncated, numeric)
+@elementwise(_truncated, numeric, weight=10, spare=2, analytic=False)
 def _trunc_div(input: Operand, other: Operand) -> Tensor: ...
 
 
@@ -189,7 +206,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: Literal["floor", "trun
     return rounded[rounding_mode](input, other)
 
 
-@elementwise(np.negative, numeric, differentiable=True)
+@elementwise(np.negative, numeric, differentiable=True, analytic=True)
 def neg(input: Tensor) -> Tensor:
     """Minus the input. Source: torch.neg."""
 
@@ -204,7 +221,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return -grad
 
 
-@elementwise(np.absolute, arithmetic)
+@elementwise(np.absolute, arithmetic, analytic=False, sign=magnitude)
 def abs(input: Tensor) -> Tensor:
     """Absolute value; its derivative at 0 is 0. Source: torch.abs."""
 
@@ -220,7 +237,7 @@ def _run_sign(input: np.ndarray) -> np.ndarray:
     return input if input.dtype.kind == "b" else np.sign(input)
 
 
-@elementwise(_run_sign, arithmetic)
+@elementwise(_run_sign, arithmetic, weight=2, spare=2, analytic=False)
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1. Source: torch.sign."""
 

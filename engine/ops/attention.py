@@ -18,10 +18,11 @@ from engine.ops.random import dropped, require_probability
 from engine.ops.softmax import softmax_of_scores
 from engine.primitive import primitive
 from engine.samples import boolean, real, sample
+from engine.traits import arrays, per_result
 from engine.types import Shape, bool_, broadcast_shapes, float16, numel
 
 
-@primitive(differentiable=False)
+@primitive(differentiable=False, cost=per_result(1), memory=arrays(1))
 def _lower_triangle(*, rows: int, columns: int) -> Type:
     """True on and below the diagonal that starts at the upper left."""
     return Type(bool_, (rows, columns))

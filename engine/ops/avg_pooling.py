@@ -16,12 +16,13 @@ from engine.ops.pools import Numbers, Pool, pool
 from engine.ops.windows import Sizes, cuts, resized, window_counts
 from engine.primitive import linear, primitive
 from engine.samples import real, sample
+from engine.traits import arrays, inputs, per_place, per_result, per_window, results, with_dims
 from engine.types import DType, int64
 
 # Primitives
 
 
-@linear()
+@linear(cost=per_window(1, results), effort=per_place(2, results), memory=arrays(2), batch_last=with_dims)
 def _window_sum(input: Tensor, *, dims: Sizes, kernel: Sizes, stride: Sizes) -> Type:
     """The sum of each window along `dims`."""
     counts = window_counts(tuple(input.shape[dim] for dim in dims), kernel, stride, (1,) * len(dims))
@@ -46,7 +47,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Sizes, kernel: Sizes, s
     return made
 
 
-@linear()
+@linear(cost=per_window(1, inputs), effort=per_place(2, inputs), memory=arrays(2), batch_last=with_dims)
 def _window_spread(input: Tensor, *, sizes: Sizes, dims: Sizes, kernel: Sizes, stride: Sizes) -> Type:
     """An element put everywhere into its window along `dims`, and summed."""
     return Type(input.dtype, resized(input.shape, dims, sizes))
@@ -70,7 +71,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, sizes: Sizes, dims: Sizes, ke
     return made
 
 
-@primitive(differentiable=False)
+@primitive(differentiable=False, cost=per_result(2), effort=per_result(10), memory=arrays(5))
 def _counted(*, count: int, kernel: int, stride: int, first: int, low: int, high: int, dtype: DType) -> Type:
     """How many places in [low, high) each window has along a dimension, the first of which starts at `first`."""
     return Type(dtype, (count,))

@@ -17,9 +17,10 @@ from engine.ops.smooth_activation import logsigmoid
 from engine.ops.special import sigmoid
 from engine.primitive import primitive
 from engine.samples import fixed, positive, real, sample, unit
+from engine.traits import arrays, per_input
 
 
-@primitive(view=True)
+@primitive(view=True, cost=per_input(4), memory=arrays(2), trailing=0)
 def _probabilities(input: Tensor, *, argument: str) -> Type:
     """The input itself. Its kernel raises OpError where a value is outside [0, 1]."""
     return Type(input.dtype, input.shape)
@@ -51,7 +52,7 @@ def _run_binary_cross_entropy(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (y - 1) * np.maximum(np.log1p(-p), _LEAST_LOG) - y * np.maximum(np.log(p), _LEAST_LOG)
 
 
-@elementwise(in_single(_run_binary_cross_entropy), arithmetic)
+@elementwise(in_single(_run_binary_cross_entropy), arithmetic, weight=30, spare=2, analytic=False)
 def _binary_cross_entropy(input: Tensor, target: Tensor) -> Tensor: ...
 
 
@@ -93,7 +94,7 @@ def _run_logit_loss(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return linear
 
 
-@elementwise(in_single(_run_logit_loss), arithmetic)
+@elementwise(in_single(_run_logit_loss), arithmetic, weight=30, spare=2, analytic=False)
 def _logit_loss(input: Tensor, target: Tensor) -> Tensor:
     """`-target * log(sigmoid(input)) - (1 - target) * log(sigmoid(-input))`, exact for small and large logits."""
 
@@ -117,7 +118,7 @@ def _run_logit_residual(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return residual
 
 
-@elementwise(in_single(_run_logit_residual), arithmetic)
+@elementwise(in_single(_run_logit_residual), arithmetic, weight=20, spare=4, analytic=False)
 def _logit_residual(input: Tensor, target: Tensor) -> Tensor:
     """`sigmoid(input) - target` without cancellation."""
 

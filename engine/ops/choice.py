@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor
+from engine.graph import Node, Tensor
 from engine.lowering import Writing
 from engine.op import elementwise, op
 from engine.operands import arithmetic, promoted
@@ -15,12 +15,14 @@ from engine.ops.arithmetic import Operand
 from engine.ops.comparison import logical_or, ne
 from engine.ops.masks import chosen
 from engine.samples import boolean, real, sample
+from engine.signs import Sign
+from engine.traits import least, most
 from engine.types import DType, bool_
 
 _ORDERED = (sample(real(2, 3), real(2, 3)), sample(real(2, 1), real(3)), sample(real(3), 0.5))
 
 
-@elementwise(np.maximum, arithmetic, samples=_ORDERED)
+@elementwise(np.maximum, arithmetic, samples=_ORDERED, analytic=False, sign=most)
 def maximum(input: Operand, other: Operand) -> Tensor:
     """The larger of two; half the gradient goes to each where they are equal. Source: torch.maximum."""
 
@@ -35,7 +37,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
     return _share(grad, other >= input, other > input, input, other)
 
 
-@elementwise(np.minimum, arithmetic, samples=_ORDERED)
+@elementwise(np.minimum, arithmetic, samples=_ORDERED, analytic=False, sign=least)
 def minimum(input: Operand, other: Operand) -> Tensor:
     """The smaller of two; half the gradient goes to each where they are equal. Source: torch.minimum."""
 
@@ -64,7 +66,11 @@ def _choice(operands: Sequence[Operand]) -> tuple[tuple[DType, ...], DType]:
     return (bool_, dtype, dtype), dtype
 
 
-@elementwise(Writing(chosen), _choice)
+def _sign_of_branches(node: Node, given: list[Sign]) -> Sign:
+    return min(given[1:])
+
+
+@elementwise(Writing(chosen), _choice, weight=2, spare=2, analytic=False, chooses=True, sign=_sign_of_branches)
 def _where(condition: Tensor, input: Operand, other: Operand) -> Tensor: ...
 
 
@@ -91,7 +97,7 @@ def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
     return _where(condition, input, other)
 
 
-@elementwise(np.maximum, arithmetic)
+@elementwise(np.maximum, arithmetic, analytic=False, sign=most)
 def _clamp_min(input: Operand, bound: Operand) -> Tensor: ...
 
 
@@ -105,7 +111,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, bound: Tensor) -> Tensor:
     return where(input < bound, grad, 0.0)
 
 
-@elementwise(np.minimum, arithmetic)
+@elementwise(np.minimum, arithmetic, analytic=False, sign=least)
 def _clamp_max(input: Operand, bound: Operand) -> Tensor: ...
 
 

@@ -22,6 +22,7 @@ from engine.ops.reduction import sum, summed
 from engine.ops.softmax import log_softmax_along
 from engine.primitive import linear
 from engine.samples import fixed, integers, positive, real, sample, unit
+from engine.traits import arrays, moves, per_input, per_result
 from engine.types import DType, Number, int64
 
 # Primitives
@@ -45,12 +46,12 @@ def _checked(target: np.ndarray, *, classes: int, ignore_index: int) -> np.ndarr
     return np.where(ignored, 0, target)
 
 
-@elementwise(_checked, _indices, differentiable=False)
+@elementwise(_checked, _indices, differentiable=False, weight=8, spare=2)
 def _class_index(target: Tensor, *, classes: int, ignore_index: int) -> Tensor:
     """The classes themselves, 0 for the ignored one. Its kernel raises OpError on others."""
 
 
-@linear()
+@linear(cost=moves, effort=per_result(8), memory=arrays(2), trailing=1)
 def _picked(input: Tensor, index: Tensor) -> Type:
     """One element of each row: (*, classes) at indices (*) -> (*)."""
     return Type(input.dtype, input.shape[:-1])
@@ -68,7 +69,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, index: Tensor) -> Tensor:
     return _placed(grad, index, classes=input.shape[-1])
 
 
-@linear()
+@linear(cost=moves, effort=per_input(8), memory=arrays(2), trailing=0)
 def _placed(input: Tensor, index: Tensor, *, classes: int) -> Type:
     """Rows that are zero but for one element: (*) at indices (*) -> (*, classes)."""
     return Type(input.dtype, (*input.shape, classes))

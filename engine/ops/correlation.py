@@ -17,9 +17,10 @@ import numpy as np
 
 from engine.graph import Node, Tensor, Type
 from engine.lowering import InSingle
-from engine.ops.columns import Slide, correlated, most_bytes, spread, weighed
+from engine.ops.columns import Slide, correlated, most_bytes, spread, weighed, windows_of
 from engine.ops.windows import Sizes, window_counts
 from engine.primitive import multilinear
+from engine.relation import PROBE, Relation, Side, numbered, through, without
 from engine.types import numel
 
 Array = np.ndarray[Any, Any]
@@ -28,10 +29,76 @@ _SMALL_BATCH = 32
 """Images up to which NumPy's copy, which goes through the last dimension, takes up to six times as long as one each."""
 
 
+# Traits
+
+
+def _roles(node: Node) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a node's images, weights and results: two of them it reads, and the third it gives."""
+    given = dict(zip(node.primitive.tensors, node.inputs, strict=True))
+    made = node.outputs[0]
+    return given.get("images", made), given.get("weights", made), given.get("results", made)
+
+
+def _operations(node: Node) -> int:
+    """2 c, for each place of a window and each result: those of the sum that defines a convolution."""
+    _, weights, results = _roles(node)
+    return 2 * results.numel * prod(weights.shape[-len(node.params["stride"]) - 1 :])
+
+
+def _workspace(node: Node) -> int:
+    """Bound copies of the operands, sums on the way to weights, and columns with what they are multiplied to."""
+    dims = len(node.params["stride"])
+    images, weights, results = _roles(node)
+    batch, (channels, *kernel) = numel(weights.shape[: -dims - 2]), weights.shape[-dims - 1 :]
+    slide = Slide(tuple(kernel), node.params["stride"], node.params["dilation"])
+    itemsize = max(images.dtype.itemsize, 4)
+    work = results.numel * channels * prod(kernel)
+    counts, n = results.shape[-dims - 1 : -1], results.shape[-1]
+    columns = most_bytes(batch, channels, counts, n, itemsize, slide, work)
+    copies = sum(tensor.numel for tensor in (images, weights, results)) * (
+        1 if itemsize == images.dtype.itemsize else 3
+    )
+    return itemsize * (copies + 3 * weights.numel) + 2 * columns
+
+
+def _relation(node: Node, position: int, result: int) -> Relation | None:
+    """Relate images and results window by window, and the weights to a channel of either: of images or of results."""
+    given = node.primitive.tensors
+    (made,) = {"images", "weights", "results"}.difference(given)
+    roles = (given[position], made)
+    if "weights" not in roles:
+        return _by_windows(node, position, result)
+    dims = len(node.params["stride"])
+    by = 1 if "images" in roles else 0
+    sides = []
+    for role, tensor in zip(roles, (node.inputs[position], node.outputs[result]), strict=True):
+        channel = -dims - 2 + (by if role == "weights" else 0)
+        kept = without(tensor.shape, [dim for dim in range(-dims - 2, 0) if dim != channel])
+        sides.append((kept, tensor.shape))
+    return through(position, result, sides[0], sides[1])
+
+
+def _by_windows(node: Node, position: int, result: int) -> Relation | None:
+    """Relate each window of images to all channels of its results; None where the windows have too many elements."""
+    images, weights, results = _roles(node)
+    dims = len(node.params["stride"])
+    lead, kernel = weights.shape[: -dims - 2], weights.shape[-dims:]
+    hubs = (*lead, 1, *results.shape[-dims - 1 :])
+    if numel(hubs) * numel(weights.shape[-dims - 1 :]) > PROBE:
+        return None
+    slide = Slide(kernel, node.params["stride"], node.params["dilation"])
+    elements = windows_of(np.arange(images.numel).reshape(images.shape), hubs[-dims - 1 : -1], slide)
+    number = np.arange(numel(hubs)).reshape(*lead, 1, *(1,) * dims, *hubs[-dims - 1 :])
+    window = Side(np.broadcast_to(number, elements.shape).ravel(), elements.ravel())
+    whole = Side(numbered(hubs, results.shape))
+    source, target = (window, whole) if node.primitive.tensors[position] == "images" else (whole, window)
+    return Relation(position, result, source, target, numel(hubs))
+
+
 # Types
 
 
-@multilinear()
+@multilinear(cost=_operations, memory=_workspace, relation=_relation, analytic=True, blas=True, channels_first=True)
 def _correlation(images: Tensor, weights: Tensor, *, stride: Sizes, dilation: Sizes) -> Type:
     """(*, c, *sizes, n), weights (*, o, c, *kernel) -> (*, o, *counts, n)."""
     dims = len(stride)
@@ -39,14 +106,14 @@ def _correlation(images: Tensor, weights: Tensor, *, stride: Sizes, dilation: Si
     return Type(images.dtype, (*weights.shape[: -dims - 1], *counts, images.shape[-1]))
 
 
-@multilinear()
+@multilinear(cost=_operations, memory=_workspace, relation=_relation, analytic=True, blas=True, channels_first=True)
 def _correlation_images(results: Tensor, weights: Tensor, *, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Type:
     """(*, o, *counts, n), weights (*, o, c, *kernel) -> images (*, c, *sizes, n)."""
     dims = len(stride)
     return Type(results.dtype, (*weights.shape[: -dims - 2], weights.shape[-dims - 1], *sizes, results.shape[-1]))
 
 
-@multilinear()
+@multilinear(cost=_operations, memory=_workspace, relation=_relation, analytic=True, blas=True, channels_first=True)
 def _correlation_weights(images: Tensor, results: Tensor, *, window: Sizes, stride: Sizes, dilation: Sizes) -> Type:
     """(*, c, *sizes, n), results (*, o, *counts, n) -> weights (*, o, c, *window)."""
     dims = len(stride)
@@ -112,32 +179,6 @@ def _(images: Array, results: Array, *, window: Sizes, stride: Sizes, dilation: 
     lead = results.ndim - len(stride) - 2
     made = weighed(_merged(images, lead), _merged(results, lead), Slide(window, stride, dilation))
     return made.reshape(*results.shape[:lead], *made.shape[1:])
-
-
-@_correlation.workspace
-@_correlation_images.workspace
-@_correlation_weights.workspace
-def _(node: Node) -> int:
-    """Bound copies of the operands, sums on the way to weights, and columns with what they are multiplied to."""
-    dims = len(node.params["stride"])
-    images, weights, results = _roles(node)
-    batch, (channels, *kernel) = numel(weights.shape[: -dims - 2]), weights.shape[-dims - 1 :]
-    slide = Slide(tuple(kernel), node.params["stride"], node.params["dilation"])
-    itemsize = max(images.dtype.itemsize, 4)
-    work = results.numel * channels * prod(kernel)
-    counts, n = results.shape[-dims - 1 : -1], results.shape[-1]
-    columns = most_bytes(batch, channels, counts, n, itemsize, slide, work)
-    copies = sum(tensor.numel for tensor in (images, weights, results)) * (
-        1 if itemsize == images.dtype.itemsize else 3
-    )
-    return itemsize * (copies + 3 * weights.numel) + 2 * columns
-
-
-def _roles(node: Node) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a node's images, weights and results: two of them it reads, and the third it gives."""
-    given = dict(zip(node.primitive.tensors, node.inputs, strict=True))
-    made = node.outputs[0]
-    return given.get("images", made), given.get("weights", made), given.get("results", made)
 
 
 # Gradients

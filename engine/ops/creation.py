@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type, builder
+from engine.graph import Node, Tensor, Type, builder
 from engine.op import op
 from engine.operands import as_tensor, constant, convert
 from engine.ops.choice import where
@@ -17,6 +17,7 @@ from engine.ops.movement import expanded
 from engine.primitive import primitive
 from engine.samples import integers, real, sample
 from engine.signature import offered_dtype
+from engine.traits import per_result
 from engine.types import DType, Number, Shape, bool_, float64, int64, number_dtype
 
 Real = bool | int | float
@@ -111,7 +112,12 @@ def eye(n: int, m: int | None = None, *, dtype: DType | None = None) -> Tensor:
 # Ranges
 
 
-@primitive(differentiable=False)
+def _workspace_of_arange(node: Node) -> int:
+    """Three arrays of 8 bytes for each number, before all of them have their dtype."""
+    return 24 * node.outputs[0].shape[-1]
+
+
+@primitive(differentiable=False, cost=per_result(2), effort=per_result(4), memory=_workspace_of_arange)
 def _arange(*, start: Real, step: Real, shape: Shape, dtype: DType) -> Type:
     return Type(dtype, shape)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import lapack
 
-from engine.graph import Tensor, Type
+from engine.graph import Node, Tensor, Type
 from engine.op import op
 from engine.operands import as_tensor
 from engine.ops.arguments import require_floating
@@ -20,6 +20,7 @@ from engine.ops.reduction import reduction_dtype
 from engine.ops.summation import reduced_shape
 from engine.primitive import linear, primitive
 from engine.samples import integers, real, sample
+from engine.traits import CALL, arrays, moves, per_input
 from engine.types import DType, wrap_dim
 
 # Primitives: each result has the input's shape; `reverse` runs from the last element to the first.
@@ -34,7 +35,7 @@ def _directed(array: np.ndarray, dim: int, reverse: bool) -> np.ndarray:
     return np.flip(array, dim) if reverse else array
 
 
-@linear()
+@linear(cost=per_input(1), effort=per_input(15), memory=arrays(2), analytic=True)
 def _cumsum(input: Tensor, *, dim: int, reverse: bool) -> Type:
     return Type(input.dtype, input.shape)
 
@@ -51,7 +52,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int, reverse: bool) -> T
     return _cumsum(grad, dim=dim, reverse=not reverse)
 
 
-@linear()
+@linear(cost=moves, memory=arrays(2))
 def _shifted(input: Tensor, *, dim: int, reverse: bool) -> Type:
     """Every element at the place after its own (before it, in reverse), and a zero first."""
     return Type(input.dtype, input.shape)
@@ -69,7 +70,13 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int, reverse: bool) -> T
     return _shifted(grad, dim=dim, reverse=not reverse)
 
 
-@primitive()
+def _effort_of_recurrence(node: Node) -> int:
+    """An addition after the other, and calls for each step or, where those are fewer, for each sequence."""
+    numel, steps = node.inputs[1].numel, node.inputs[1].shape[node.params["dim"]]
+    return 15 * numel + 4 * CALL * min(steps, numel // max(steps, 1))
+
+
+@primitive(cost=per_input(2), effort=_effort_of_recurrence, memory=arrays(2))
 def _recurrence(decay: Tensor, input: Tensor, *, dim: int, reverse: bool) -> Type:
     """y[k] = input[k] + decay[k] * y[k - 1], where y[-1] is 0."""
     return Type(input.dtype, input.shape)
@@ -105,7 +112,7 @@ def _(grad: Tensor, out: Tensor, decay: Tensor, input: Tensor, *, dim: int, reve
     return back * _shifted(out, dim=dim, reverse=reverse), back
 
 
-@primitive()
+@primitive(cost=per_input(1), effort=per_input(15), memory=arrays(2))
 def _cumprod(input: Tensor, *, dim: int, reverse: bool, exclusive: bool) -> Type:
     """Products of the elements up to each, without it if `exclusive`."""
     return Type(input.dtype, input.shape)
@@ -135,7 +142,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int, reverse: bool, excl
     return before * _recurrence(later, grad, dim=dim, reverse=not reverse)
 
 
-@primitive()
+@primitive(cost=per_input(1), effort=per_input(2), memory=arrays(2))
 def _prod(input: Tensor, *, dim: int, keepdim: bool) -> Type:
     return Type(input.dtype, reduced_shape(input.shape, (dim,), keepdim))
 
@@ -154,7 +161,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int, keepdim: bool) -> T
     return reshaped(grad, reduced_shape(input.shape, (dim,), keepdim=True)) * (before * after)
 
 
-@primitive()
+@primitive(cost=per_input(22), effort=per_input(300), memory=arrays(2))
 def _logcumsumexp(input: Tensor, *, dim: int) -> Type:
     return Type(input.dtype, input.shape)
 

@@ -25,11 +25,12 @@ from engine.ops.movement import matrix_transpose, reshaped
 from engine.ops.reduction import sum, summed
 from engine.primitive import primitive
 from engine.samples import integers, real, sample, spd
+from engine.traits import DIRECT, ITERATIVE, arrays, decomposition, per_matrix
 
 # Determinant and cofactors
 
 
-@primitive()
+@primitive(cost=decomposition(2 / 3), effort=per_matrix(2 / 3, DIRECT), memory=arrays(2), trailing=2, lapack=True)
 def _det(input: Tensor) -> Type:
     return Type(input.dtype, input.shape[:-2])
 
@@ -79,7 +80,7 @@ def _others(factors: np.ndarray) -> np.ndarray:
     return before * after
 
 
-@primitive()
+@primitive(cost=decomposition(14), effort=per_matrix(14, ITERATIVE), memory=arrays(2), trailing=2, lapack=True)
 def _cofactors(input: Tensor) -> Type:
     """The gradient of the determinant: det(A) A^-T where A is invertible."""
     return Type(input.dtype, input.shape)
@@ -99,7 +100,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return _second_derivative(input, grad)
 
 
-@primitive()
+@primitive(cost=decomposition(20), effort=per_matrix(20, ITERATIVE), memory=arrays(2), trailing=2, lapack=True)
 def _second_derivative(input: Tensor, direction: Tensor) -> Type:
     """The second derivative of the determinant, which is symmetric, applied to a direction."""
     return Type(input.dtype, input.shape)
@@ -180,7 +181,7 @@ def det_(input: Tensor) -> Tensor:
 # Logarithms of determinants
 
 
-@primitive()
+@primitive(cost=decomposition(2 / 3), effort=per_matrix(2 / 3, DIRECT), memory=arrays(2), trailing=2, lapack=True)
 def _slogdet(input: Tensor) -> tuple[Type, Type]:
     return Type(input.dtype, input.shape[:-2]), Type(input.dtype, input.shape[:-2])
 

@@ -9,12 +9,13 @@ from engine.graph import Tensor, Type
 from engine.op import op
 from engine.primitive import linear
 from engine.samples import real, sample
+from engine.traits import arrays, moves, per_result
 from engine.types import Shape, wrap_dim
 
 # Triangles
 
 
-@linear()
+@linear(cost=moves, effort=per_result(2), memory=arrays(2), analytic=True)
 def _tril(input: Tensor, *, diagonal: int) -> Type:
     return Type(input.dtype, input.shape)
 
@@ -29,7 +30,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, diagonal: int) -> Tensor:
     return _tril(grad, diagonal=diagonal)
 
 
-@linear()
+@linear(cost=moves, effort=per_result(2), memory=arrays(2), analytic=True)
 def _triu(input: Tensor, *, diagonal: int) -> Type:
     return Type(input.dtype, input.shape)
 
@@ -93,7 +94,7 @@ def _length(rows: int, columns: int, offset: int) -> int:
     return max(min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns), 0)
 
 
-@linear(view=True)
+@linear(view=True, analytic=True)
 def _diagonal(input: Tensor, *, offset: int, dim1: int, dim2: int) -> Type:
     kept = [size for dim, size in enumerate(input.shape, -input.ndim) if dim not in (dim1, dim2)]
     return Type(input.dtype, (*kept, _length(input.shape[dim1], input.shape[dim2], offset)))
@@ -109,7 +110,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, offset: int, dim1: int, dim2:
     return _place_diagonal(grad, shape=input.shape, offset=offset, dim1=dim1, dim2=dim2)
 
 
-@linear()
+@linear(cost=moves, memory=arrays(2))
 def _place_diagonal(input: Tensor, *, shape: Shape, offset: int, dim1: int, dim2: int) -> Type:
     """Zeros of `shape` with the input, `(*others, length)`, as a diagonal: the transpose of `_diagonal`."""
     return Type(input.dtype, shape)

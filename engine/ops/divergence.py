@@ -22,7 +22,7 @@ def _run_x_log_x(x: np.ndarray) -> np.ndarray:
     return np.asarray(special.xlogy(x, x))
 
 
-@elementwise(in_single(_run_x_log_x), arithmetic)
+@elementwise(in_single(_run_x_log_x), arithmetic, weight=20, spare=2, analytic=False)
 def _x_log_x(input: Tensor) -> Tensor: ...
 
 

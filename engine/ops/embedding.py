@@ -16,10 +16,11 @@ from engine.ops.movement import reshaped
 from engine.ops.power import reciprocal
 from engine.primitive import primitive
 from engine.samples import integers, real, sample
+from engine.traits import arrays, per_result
 from engine.types import int64
 
 
-@primitive(differentiable=False)
+@primitive(differentiable=False, cost=per_result(1), effort=per_result(4), memory=arrays(2))
 def _one_hot(input: Tensor, *, classes: int) -> Type:
     return Type(int64, (*input.shape, classes))
 
@@ -56,7 +57,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     return made
 
 
-@primitive(view=True)
+@primitive(view=True, trailing=0)
 def _scale_gradient(input: Tensor, scale: Tensor) -> Type:
     """The input; its gradient is multiplied by the scale, which is no derivative but what PyTorch trains with."""
     return Type(input.dtype, input.shape)

@@ -12,12 +12,13 @@ from itertools import pairwise
 import numpy as np
 
 from engine.cores import CORES, shared
-from engine.graph import Tensor, Type
+from engine.graph import Node, Tensor, Type
 from engine.ops.matmul import of_rank, product
 from engine.ops.movement import expanded, matrix_transpose
 from engine.ops.reduction import summed
 from engine.ops.softmax import softmax_of_visible
 from engine.primitive import primitive
+from engine.traits import arrays
 from engine.types import Shape, broadcast_shapes, numel
 
 Index = tuple[int | slice, ...]
@@ -36,7 +37,23 @@ _WORTH_CORES = 2**21
 # From queries, keys and values to what is attended
 
 
-@primitive()
+_SOFTMAX = 20
+"""Operations for each score, besides products."""
+
+
+def _operations(node: Node) -> int:
+    """Two products and a softmax over scores (*batch, L, S), of which query has E and value V features."""
+    query, _, value = node.inputs[:3]
+    return node.outputs[1].numel * (2 * (query.shape[-1] + value.shape[-1]) + _SOFTMAX)
+
+
+def _operations_of_gradients(node: Node) -> int:
+    """Four products, and the gradient of softmax."""
+    _, _, weights, query, _, value = node.inputs
+    return 4 * weights.numel * (query.shape[-1] + value.shape[-1]) + 2 * (weights.numel + value.numel)
+
+
+@primitive(cost=_operations, memory=arrays(2), trailing=2, blas=True)
 def _attention(*tensors: Tensor, scale: float) -> tuple[Type, Type]:
     """`softmax(query @ key.T * scale + mask) @ value`, and the softmax.
 
@@ -106,7 +123,7 @@ def _by_scores(weights: Tensor, slopes: Tensor) -> Tensor:
 # Back again
 
 
-@primitive()
+@primitive(cost=_operations_of_gradients, memory=arrays(3), trailing=2, blas=True)
 def _attention_gradients(
     grad: Tensor, result: Tensor, weights: Tensor, query: Tensor, key: Tensor, value: Tensor, *, scale: float
 ) -> tuple[Type, Type, Type]:

@@ -16,6 +16,7 @@ from engine.ops.movement import expanded, reshaped, same
 from engine.ops.slicing import last
 from engine.primitive import linear
 from engine.samples import real, sample
+from engine.traits import arrays, moves, per_operand
 from engine.types import Shape, wrap_dim
 
 Tensors = tuple[Tensor, ...]
@@ -29,7 +30,7 @@ def _resized(shape: Shape, dim: int, size: int) -> Shape:
     return (*shape[:axis], size, *shape[axis + 1 :])
 
 
-@linear()
+@linear(cost=moves, effort=per_operand, memory=arrays(2), analytic=True)
 def _cat(*tensors: Tensor, dim: int) -> Type:
     first = tensors[0]
     return Type(first.dtype, _resized(first.shape, dim, sum(tensor.shape[dim] for tensor in tensors)))
@@ -45,7 +46,7 @@ def _(grad: Tensor, out: Tensor, *tensors: Tensor, dim: int) -> Tensors:
     return parted(grad, dim, tuple(tensor.shape[dim] for tensor in tensors))
 
 
-@linear(view=True)
+@linear(view=True, cost=moves, effort=per_operand, analytic=True)
 def _split(input: Tensor, *, dim: int, sizes: tuple[int, ...]) -> tuple[Type, ...]:
     return tuple(Type(input.dtype, _resized(input.shape, dim, size)) for size in sizes)
 

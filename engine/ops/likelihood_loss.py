@@ -18,6 +18,7 @@ from engine.ops.power import square
 from engine.ops.similarity import raised
 from engine.primitive import primitive
 from engine.samples import positive, real, sample
+from engine.traits import arrays, per_input
 
 
 @op(
@@ -49,7 +50,7 @@ def poisson_nll_loss(
     return reduced(loss, reduction)
 
 
-@primitive(view=True)
+@primitive(view=True, cost=per_input(2), memory=arrays(1), trailing=0)
 def _variances(input: Tensor) -> Type:
     """The input itself. Its kernel raises OpError where a value is negative."""
     return Type(input.dtype, input.shape)

@@ -114,7 +114,7 @@ def _run_huber(x: np.ndarray, *, delta: float) -> np.ndarray:
     return near * (size - near * 0.5)
 
 
-@elementwise(_run_huber, arithmetic)
+@elementwise(_run_huber, arithmetic, weight=8, spare=4, analytic=False)
 def _huber(input: Tensor, *, delta: float) -> Tensor:
     """`input**2 / 2` where `abs(input)` is below `delta`, `delta * (abs(input) - delta / 2)` elsewhere."""
 

@@ -16,13 +16,26 @@ from engine.ops.arguments import require_number, require_one_dtype
 from engine.ops.arithmetic import mul
 from engine.ops.movement import is_matrix_transpose, matrix_transpose, reshaped
 from engine.primitive import multilinear
+from engine.relation import Relation, through, without
 from engine.samples import integers, real, sample
 from engine.types import broadcast_shapes, float16, float32, numel
 
 # The primitive
 
 
-@multilinear()
+def _operations(node: Node) -> int:
+    """(*batch, n, k) @ (*batch, k, m): 2 n m k for each matrix."""
+    return 2 * node.outputs[0].numel * node.inputs[0].shape[-1]
+
+
+def _relation(node: Node, position: int, result: int) -> Relation:
+    """A row of the result depends on the row of one operand, a column on that of the other."""
+    input, out = node.inputs[position].shape, node.outputs[result].shape
+    kept = without(input, (-1,) if position == 0 else (-2,))
+    return through(position, result, (kept, input), (kept, out))
+
+
+@multilinear(cost=_operations, relation=_relation, analytic=True, blas=True)
 def _matmul(input: Tensor, other: Tensor) -> Type:
     """(*batch, n, k) @ (*batch, k, m) -> (*batch, n, m): equal ranks, batch dimensions broadcast."""
     batch = broadcast_shapes([input.shape[:-2], other.shape[:-2]])

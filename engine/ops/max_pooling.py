@@ -18,6 +18,7 @@ from engine.ops.spatial import spatial_op
 from engine.ops.windows import Sizes, cuts, resized, window_counts
 from engine.primitive import linear, primitive
 from engine.samples import real, sample
+from engine.traits import arrays, inputs, per_place, per_result, per_window, results, with_dims
 from engine.types import DType, int64, uint8
 
 # Primitives
@@ -28,7 +29,7 @@ def _offset_dtype(kernel: Sizes) -> DType:
     return uint8 if math.prod(kernel) <= 256 else int64
 
 
-@primitive()
+@primitive(cost=per_window(1, results), effort=per_place(6, results), memory=arrays(4), batch_last=with_dims)
 def _window_max(input: Tensor, *, dims: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Type, Type]:
     """The largest element of each window along `dims`, and its place in the window."""
     counts = window_counts(tuple(input.shape[dim] for dim in dims), kernel, stride, dilation)
@@ -90,7 +91,7 @@ def _put(
     return made
 
 
-@linear()
+@linear(cost=per_window(1, results), effort=per_place(4, results), memory=arrays(2), batch_last=with_dims)
 def _window_take(input: Tensor, offset: Tensor, *, dims: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Type:
     """One element of each window along `dims`, at its place in the window."""
     return Type(input.dtype, offset.shape)
@@ -122,7 +123,7 @@ def _(
     return _put(grad, offset, input, dims, kernel, stride, dilation)
 
 
-@linear()
+@linear(cost=per_window(1, inputs), effort=per_place(4, inputs), memory=arrays(3), batch_last=with_dims)
 def _window_put(
     input: Tensor, offset: Tensor, *, sizes: Sizes, dims: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes
 ) -> Type:
@@ -171,7 +172,7 @@ def _(
     return made
 
 
-@primitive(differentiable=False)
+@primitive(differentiable=False, cost=per_result(4), effort=per_result(40), memory=arrays(8))
 def _window_index(
     offset: Tensor, *, sizes: Sizes, kernel: Sizes, first: Sizes, stride: Sizes, per: Sizes, dilation: Sizes
 ) -> Type:

@@ -16,6 +16,7 @@ from engine.op import alias, op
 from engine.operands import CONSTANT
 from engine.primitive import linear
 from engine.samples import real, sample
+from engine.traits import in_place, moves
 from engine.types import Shape, numel, wrap_dim, wrap_dims
 
 Dims = tuple[int, ...]
@@ -24,7 +25,7 @@ Dims = tuple[int, ...]
 # Primitives
 
 
-@linear(view=True, may_copy=True, pointwise=True)
+@linear(view=True, may_copy=True, pointwise=True, cost=moves, memory=in_place, analytic=True)
 def _reshape(input: Tensor, *, shape: Shape) -> Type:
     return Type(input.dtype, shape)
 
@@ -49,7 +50,7 @@ def reshaped(input: Tensor, shape: Shape) -> Tensor:
     return input if input.shape == shape else _reshape(input, shape=shape)
 
 
-@linear(view=True)
+@linear(view=True, analytic=True)
 def _permute(input: Tensor, *, dims: Dims) -> Type:
     leading = input.shape[: input.ndim - len(dims)]
     return Type(input.dtype, leading + tuple(input.shape[dim] for dim in dims))
@@ -84,7 +85,7 @@ def permuted(input: Tensor, dims: Dims) -> Tensor:
 PERMUTE = _permute
 
 
-@linear(view=True, broadcasts=True)
+@linear(view=True, broadcasts=True, analytic=True)
 def _expand(input: Tensor, *, shape: Shape) -> Type:
     return Type(input.dtype, shape)
 

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor
+from engine.graph import Node, Tensor
 from engine.op import elementwise, op
 from engine.operands import as_tensor, numeric, promoted
 from engine.ops.arithmetic import Operand, zeros_like
 from engine.samples import positive, real, sample
+from engine.signs import Sign, Singular
+from engine.traits import least, magnitude
 from engine.types import DType, Number, bool_, int64
 
 _POSITIVE = (sample(positive(2, 3)), sample(positive()), sample(positive(0, 3)))
@@ -53,7 +55,7 @@ def _run_pow(input: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     return np.where(exponent < 0, inverse, positive).astype(positive.dtype)
 
 
-@elementwise(_run_pow, numeric)
+@elementwise(_run_pow, numeric, weight=60, spare=4, analytic=False, singular=Singular())
 def _pow(input: Operand, exponent: Operand) -> Tensor: ...
 
 
@@ -91,7 +93,7 @@ def _run_derivative(input: np.ndarray, exponent: np.ndarray, *, orders: tuple[in
     return total
 
 
-@elementwise(_run_derivative, numeric)
+@elementwise(_run_derivative, numeric, weight=120, spare=12, analytic=False)
 def _derivative(input: Tensor, exponent: Tensor, *, orders: tuple[int, int]) -> Tensor:
     """The derivative of a power, of some order by the input and some by the exponent."""
 
@@ -144,7 +146,11 @@ def _run_power(input: np.ndarray, *, exponent: Number) -> np.ndarray:
     return _float_power(input, known) if input.dtype.kind == "f" else np.power(input, known)
 
 
-@elementwise(_run_power, numeric)
+def _sign_of_power(node: Node, given: list[Sign]) -> Sign:
+    return magnitude(node, given) if node.params["exponent"] % 2 == 0 else given[0]
+
+
+@elementwise(_run_power, numeric, weight=20, spare=2, analytic=False, singular=Singular(), sign=_sign_of_power)
 def _power(input: Tensor, *, exponent: Number) -> Tensor:
     """A power with a known exponent."""
 
@@ -163,7 +169,7 @@ def _whole(operands: Sequence[Operand]) -> tuple[tuple[DType, ...], DType]:
     return (dtype,), dtype
 
 
-@elementwise(np.square, _whole, grad_fn="PowBackward0")
+@elementwise(np.square, _whole, grad_fn="PowBackward0", analytic=True, sign=magnitude)
 def square(input: Tensor) -> Tensor:
     """Square. Source: torch.square."""
 
@@ -173,7 +179,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return grad * (input * 2)
 
 
-@elementwise(np.sqrt, samples=_POSITIVE)
+@elementwise(np.sqrt, samples=_POSITIVE, analytic=True, singular=Singular(), sign=magnitude)
 def sqrt(input: Tensor) -> Tensor:
     """Square root. Source: torch.sqrt."""
 
@@ -183,7 +189,15 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return grad / (out * 2)
 
 
-@elementwise(lambda x: np.reciprocal(np.sqrt(x)), samples=_POSITIVE)
+@elementwise(
+    lambda x: np.reciprocal(np.sqrt(x)),
+    samples=_POSITIVE,
+    weight=8,
+    spare=2,
+    analytic=False,
+    singular=Singular(),
+    sign=least,
+)
 def rsqrt(input: Tensor) -> Tensor:
     """One over the square root. Source: torch.rsqrt."""
 
@@ -193,7 +207,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return grad * (out * out * out * -0.5)
 
 
-@elementwise(np.reciprocal, samples=_POSITIVE)
+@elementwise(np.reciprocal, samples=_POSITIVE, analytic=True, singular=Singular(), sign=least)
 def reciprocal(input: Tensor) -> Tensor:
     """One over the input. Source: torch.reciprocal."""
 

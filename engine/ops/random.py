@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type, builder
+from engine.graph import Node, Tensor, Type, builder
 from engine.op import camel, elementwise, op
 from engine.operands import arithmetic, as_tensor, promoted
 from engine.ops.arguments import refuse_inplace, require_floating, require_sizes
@@ -21,6 +21,7 @@ from engine.ops.seed import random_seed
 from engine.primitive import primitive
 from engine.samples import fixed, real, sample, unit
 from engine.signature import offered_dtype
+from engine.traits import CALL, per_result, size
 from engine.types import DType, Shape, broadcast_shapes, float64
 
 # Draws
@@ -39,7 +40,17 @@ def _drawn(draw: Draw, seed: np.ndarray, stream: int, shape: Shape) -> np.ndarra
     return np.stack(rows) if rows else np.zeros(shape)
 
 
-@primitive(differentiable=False)
+def _drawing(weight: int) -> Callable[[Node], int]:
+    """Return the rule of `weight` operations for each number, and those of making a generator for each seed."""
+    return lambda node: weight * node.outputs[0].numel + 20 * CALL * node.inputs[0].numel
+
+
+def _workspace_of_draws(node: Node) -> int:
+    """The draws of each seed, before they are stacked."""
+    return size(node.outputs[0]) if node.inputs[0].ndim else 0
+
+
+@primitive(differentiable=False, cost=per_result(1), effort=_drawing(60), memory=_workspace_of_draws)
 def _uniform(seed: Tensor, *, shape: Shape, stream: int) -> Type:
     """Uniform in [0, 1)."""
     return Type(float64, shape)
@@ -50,7 +61,7 @@ def _(seed: np.ndarray, *, shape: Shape, stream: int) -> np.ndarray:
     return _drawn(lambda generator, size: generator.random(size), seed, stream, shape)
 
 
-@primitive(differentiable=False)
+@primitive(differentiable=False, cost=per_result(1), effort=_drawing(160), memory=_workspace_of_draws)
 def _standard_normal(seed: Tensor, *, shape: Shape, stream: int) -> Type:
     """Normal of mean 0 and variance 1."""
     return Type(float64, shape)
@@ -235,7 +246,7 @@ def _run_bernoulli(p: np.ndarray, draw: np.ndarray) -> np.ndarray:
     return (draw < p).astype(p.dtype)
 
 
-@elementwise(_run_bernoulli, arithmetic)
+@elementwise(_run_bernoulli, arithmetic, weight=5, spare=2, analytic=False)
 def _bernoulli(input: Tensor, draw: Tensor) -> Tensor: ...
 
 
@@ -263,7 +274,7 @@ def _run_normal(mean: np.ndarray, std: np.ndarray, draw: np.ndarray) -> np.ndarr
     return mean + std * draw
 
 
-@elementwise(_run_normal, arithmetic)
+@elementwise(_run_normal, arithmetic, weight=4, spare=2, analytic=False)
 def _normal(mean: Tensor, std: Tensor, draw: Tensor) -> Tensor: ...
 
 

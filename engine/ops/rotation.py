@@ -10,12 +10,13 @@ from engine.op import op
 from engine.ops.movement import reshaped
 from engine.primitive import linear
 from engine.samples import real, sample
+from engine.traits import arrays, moves
 from engine.types import wrap_dim, wrap_dims
 
 Dims = tuple[int, ...]
 
 
-@linear(view=True)
+@linear(view=True, analytic=True)
 def _flip(input: Tensor, *, dims: Dims) -> Type:
     return Type(input.dtype, input.shape)
 
@@ -60,7 +61,7 @@ def _require_rank(input: Tensor, rank: int, name: str) -> None:
         )
 
 
-@linear()
+@linear(cost=moves, memory=arrays(2), analytic=True)
 def _roll(input: Tensor, *, shifts: Dims, dims: Dims) -> Type:
     return Type(input.dtype, input.shape)
 

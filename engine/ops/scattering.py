@@ -18,10 +18,11 @@ from engine.ops.movement import reshaped, same
 from engine.ops.slicing import cropped
 from engine.primitive import linear
 from engine.samples import boolean, integers, real, sample
+from engine.traits import arrays, moves, per_element
 from engine.types import Number, bool_
 
 
-@linear()
+@linear(cost=moves, effort=per_element(20), memory=arrays(3))
 def _scatter(input: Tensor, index: Tensor, src: Tensor, *, dim: int) -> Type:
     """The input with elements replaced along `dim`, each at its index; of equal indices the last one wins."""
     return Type(input.dtype, input.shape)

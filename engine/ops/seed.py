@@ -7,6 +7,7 @@ import numpy as np
 from engine.graph import Tensor, Type
 from engine.operands import leaf
 from engine.primitive import primitive
+from engine.traits import arrays, per_result
 from engine.types import Shape, int64
 
 _STRIDE = np.int64(-7046029254386353131)
@@ -18,7 +19,7 @@ def random_seed() -> Tensor:
     return leaf(("seed", ""), int64, ())
 
 
-@primitive(differentiable=False)
+@primitive(differentiable=False, cost=per_result(2), memory=arrays(2))
 def _forked(seed: Tensor, *, shape: Shape) -> Type:
     return Type(int64, shape)
 

@@ -15,7 +15,7 @@ from engine.samples import real, sample
 from engine.types import broadcast_shapes, wrap_dim
 
 
-@elementwise(lambda x, *, bound: np.maximum(x, x.dtype.type(bound)), arithmetic)
+@elementwise(lambda x, *, bound: np.maximum(x, x.dtype.type(bound)), arithmetic, weight=1, spare=2, analytic=False)
 def _raise_to(input: Tensor, *, bound: float) -> Tensor: ...
 
 

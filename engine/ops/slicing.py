@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import EllipsisType
+from typing import Any
 
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
+from engine.graph import Node, Tensor, Type
 from engine.op import op
 from engine.operands import as_tensor, constant
 from engine.ops.choice import where
@@ -22,6 +23,7 @@ from engine.ops.indexing import taken
 from engine.ops.movement import reshaped, same
 from engine.primitive import linear
 from engine.samples import integers, real, sample
+from engine.traits import arrays, in_place, moves, per_operand, turned
 from engine.types import Number, Shape, int64, wrap_dim
 
 Cuts = tuple[tuple[int, int, int], ...]
@@ -35,7 +37,14 @@ def _with_last(shape: Shape, sizes: list[int]) -> Shape:
     return (*shape[: len(shape) - len(sizes)], *sizes)
 
 
-@linear(view=True)
+def _cuts_with_batch_last(node: Node, rank: int) -> dict[str, Any]:
+    """Return the parameters of a node that cuts its last dimensions, with the first of `rank` moved to the end."""
+    cuts, sizes = node.params["cuts"], node.inputs[0].shape
+    whole = tuple((0, size, 1) for size in sizes[len(sizes) - max(rank, len(cuts)) : len(sizes) - len(cuts)])
+    return {"cuts": turned(whole + cuts, rank)}
+
+
+@linear(view=True, analytic=True, batch_last=_cuts_with_batch_last)
 def _slice(input: Tensor, *, cuts: Cuts) -> Type:
     return Type(input.dtype, _with_last(input.shape, [len(range(*cut)) for cut in cuts]))
 
@@ -64,7 +73,13 @@ def _spread(size: int, between: int) -> int:
     return size + max(size - 1, 0) * between
 
 
-@linear()
+def _widths_with_batch_last(node: Node, rank: int) -> dict[str, Any]:
+    """Return the parameters of a node that pads its last dimensions, with the first of `rank` moved to the end."""
+    widths = node.params["widths"]
+    return {"widths": turned(((0, 0, 0),) * (rank - len(widths)) + widths, rank)}
+
+
+@linear(cost=moves, memory=arrays(2), analytic=True, batch_last=_widths_with_batch_last)
 def _pad(input: Tensor, value: Tensor, *, widths: Widths) -> Type:
     """The value is a 0-d input and no parameter, because a linear primitive maps zeros to zeros."""
     sizes = zip(input.shape[-len(widths) :], widths, strict=True)
@@ -106,7 +121,7 @@ def padded(input: Tensor, widths: Widths, value: Number = 0) -> Tensor:
     return _pad(input, constant(value, input.dtype), widths=widths)
 
 
-@linear()
+@linear(cost=moves, effort=per_operand, memory=in_place)
 def _beside(*pieces: Tensor, axis: int, size: int, starts: tuple[int, ...]) -> Type:
     """Pieces at places along a negative `axis` of that size, in their order, and zeros elsewhere.
 

@@ -25,6 +25,8 @@ from engine.ops.slicing import narrowed
 from engine.ops.special import sigmoid
 from engine.ops.trigonometric import tanh
 from engine.samples import real, sample
+from engine.signs import Sign
+from engine.traits import known
 from engine.types import wrap_dim
 
 _WIDE = (sample(real(2, 3, low=-8, high=8)), sample(real()), sample(real(0, 3)))
@@ -33,7 +35,7 @@ _WIDE = (sample(real(2, 3, low=-8, high=8)), sample(real()), sample(real(0, 3)))
 # Sigmoids
 
 
-@elementwise(in_single(lambda x: x * logistic(x)), arithmetic)
+@elementwise(in_single(lambda x: x * logistic(x)), arithmetic, weight=20, spare=2, analytic=False)
 def _silu(input: Tensor) -> Tensor: ...
 
 
@@ -57,7 +59,7 @@ def _run_softplus(x: np.ndarray, *, beta: float, threshold: float) -> np.ndarray
     return np.where(scaled > threshold, x, soft if beta == 1 else soft / beta)
 
 
-@elementwise(in_single(_run_softplus), arithmetic)
+@elementwise(in_single(_run_softplus), arithmetic, weight=30, spare=4, analytic=False, sign=known(Sign.POSITIVE))
 def _softplus(input: Tensor, *, beta: float, threshold: float) -> Tensor: ...
 
 
@@ -79,7 +81,9 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     return _softplus(input, beta=beta, threshold=threshold)
 
 
-@elementwise(in_single(lambda x: np.minimum(x, 0) - softplus_of_minus_abs(x)), arithmetic)
+@elementwise(
+    in_single(lambda x: np.minimum(x, 0) - softplus_of_minus_abs(x)), arithmetic, weight=30, spare=2, analytic=False
+)
 def _logsigmoid(input: Tensor) -> Tensor: ...
 
 
@@ -142,7 +146,7 @@ def tanhshrink(input: Tensor) -> Tensor:
 # The normal distribution
 
 
-@elementwise(in_single(normal_cdf), floating)
+@elementwise(in_single(normal_cdf), floating, weight=40, spare=16, analytic=False, sign=known(Sign.POSITIVE))
 def _normal_cdf(input: Tensor) -> Tensor: ...
 
 
@@ -159,7 +163,7 @@ def _run_tanh_gelu(x: np.ndarray) -> np.ndarray:
     return x * logistic(x * (x * x * _TANH_CUBIC + _TANH_LINEAR))  # (1 + tanh(u)) / 2 = sigmoid(2 u)
 
 
-@elementwise(in_single(_run_tanh_gelu), arithmetic)
+@elementwise(in_single(_run_tanh_gelu), arithmetic, weight=30, spare=2, analytic=False)
 def _tanh_gelu(input: Tensor) -> Tensor: ...
 
 

@@ -11,9 +11,11 @@ from engine.op import elementwise
 from engine.ops.exponential import exp
 from engine.ops.power import square
 from engine.ops.precision import in_single, logistic
+from engine.signs import Sign
+from engine.traits import known
 
 
-@elementwise(in_single(logistic))
+@elementwise(in_single(logistic), weight=15, spare=3, analytic=False, sign=known(Sign.POSITIVE))
 def sigmoid(input: Tensor) -> Tensor:
     """`1 / (1 + exp(-input))`. Source: torch.sigmoid."""
 
@@ -23,7 +25,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return grad * ((1 - out) * out)
 
 
-@elementwise(in_single(special.erf))
+@elementwise(in_single(special.erf), weight=40, spare=2, analytic=False)
 def erf(input: Tensor) -> Tensor:
     """Error function. Source: torch.erf."""
 

@@ -22,6 +22,7 @@ from engine.ops.movement import expanded, matrix_transpose, reshaped
 from engine.ops.slicing import sliced
 from engine.primitive import primitive
 from engine.samples import real, sample, spd
+from engine.traits import ITERATIVE, arrays, decomposition, per_matrix
 
 
 def _diverged(name: str) -> OpError:
@@ -43,7 +44,7 @@ def _columns(input: Tensor) -> Tensor:
     return reshaped(input, (*input.shape, 1))
 
 
-@primitive()
+@primitive(cost=decomposition(8 / 3), effort=per_matrix(8 / 3, ITERATIVE), memory=arrays(2), trailing=2, lapack=True)
 def _svdvals(input: Tensor) -> Type:
     return Type(input.dtype, (*input.shape[:-2], min(input.shape[-2:])))
 
@@ -62,7 +63,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return product(left * _rows(grad), right)
 
 
-@primitive()
+@primitive(cost=decomposition(20), effort=per_matrix(20, ITERATIVE), memory=arrays(2), trailing=2, lapack=True)
 def _svd(input: Tensor, *, full: bool) -> tuple[Type, Type, Type]:
     """U, S and V^T; U and V are square with `full`, else have k columns."""
     *batch, n, m = input.shape

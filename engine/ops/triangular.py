@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import blas, lapack
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
+from engine.graph import Node, Tensor, Type
 from engine.op import op
 from engine.ops.arguments import require_one_dtype
 from engine.ops.diagonals import lower
@@ -18,12 +18,19 @@ from engine.ops.matmul import of_rank, product
 from engine.ops.movement import matrix_transpose
 from engine.primitive import primitive
 from engine.samples import real, sample, spd
+from engine.traits import CALL, DIRECT, arrays, decomposition, per_matrix, substitution
 from engine.types import broadcast_shapes, numel
 
 # Triangular systems
 
 
-@primitive()
+def _effort_of_substitution(node: Node) -> int:
+    """n n k operations for each matrix, and calls for each matrix or, where those are fewer, for each row."""
+    size = node.inputs[0].shape[-1]
+    return substitution(node) + 4 * CALL * min(numel(node.outputs[0].shape[:-2]), size)
+
+
+@primitive(cost=substitution, effort=_effort_of_substitution, memory=arrays(2), trailing=2, lapack=True)
 def _solve_triangular(matrix: Tensor, right: Tensor, *, upper: bool, unit: bool) -> Type:
     """X of matrix @ X = right by substitution. Equal ranks; batch dimensions broadcast."""
     batch = broadcast_shapes([matrix.shape[:-2], right.shape[:-2]])
@@ -101,7 +108,7 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
 # Cholesky factors
 
 
-@primitive()
+@primitive(cost=decomposition(1 / 3), effort=per_matrix(1 / 3, DIRECT), memory=arrays(2), trailing=2, lapack=True)
 def _cholesky(input: Tensor) -> Type:
     """The lower factor of the symmetric part."""
     return Type(input.dtype, input.shape)

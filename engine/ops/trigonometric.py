@@ -6,9 +6,10 @@ import numpy as np
 
 from engine.graph import Tensor
 from engine.op import elementwise
+from engine.traits import least
 
 
-@elementwise(np.sin)
+@elementwise(np.sin, analytic=True)
 def sin(input: Tensor) -> Tensor:
     """Sine of radians. Source: torch.sin."""
 
@@ -18,7 +19,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return grad * cos(input)
 
 
-@elementwise(np.cos)
+@elementwise(np.cos, analytic=True)
 def cos(input: Tensor) -> Tensor:
     """Cosine of radians. Source: torch.cos."""
 
@@ -28,7 +29,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return -grad * sin(input)
 
 
-@elementwise(np.tanh)
+@elementwise(np.tanh, analytic=True, sign=least)
 def tanh(input: Tensor) -> Tensor:
     """Hyperbolic tangent. Source: torch.tanh."""
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
+from engine.graph import Node, Tensor, Type
 from engine.ops.movement import reshaped
 from engine.primitive import linear
+from engine.traits import CALL, arrays
 from engine.types import Shape
 
 Sizes = tuple[int, ...]
@@ -60,7 +62,7 @@ def cuts(dims: Sizes, counts: Sizes, kernel: Sizes, stride: Sizes, dilation: Siz
     return [(..., *along(dims, where[1:], slice(None))) for _, where in places(counts, kernel, stride, dilation)]
 
 
-@linear(view=True)
+@linear(view=True, analytic=True)
 def _windows(input: Tensor, *, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Type:
     """(*, *sizes) -> (*, *counts, *kernel)."""
     count = len(kernel)
@@ -90,7 +92,18 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, kernel: Sizes, stride: Sizes,
     return folded(grad, input.shape[-len(kernel) :], stride, dilation)
 
 
-@linear()
+def _additions(node: Node) -> int:
+    """One for each element of each window."""
+    return node.inputs[0].numel
+
+
+def _effort(node: Node) -> int:
+    """Two operations for each element of each window, and two calls for each place in a window."""
+    places = prod(node.inputs[0].shape[-len(node.params["sizes"]) :])
+    return 2 * (node.inputs[0].numel + CALL * places)
+
+
+@linear(cost=_additions, effort=_effort, memory=arrays(2))
 def _fold(input: Tensor, *, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Type:
     """(*, *counts, *kernel) -> (*, *sizes)."""
     return Type(input.dtype, (*input.shape[: -2 * len(sizes)], *sizes))

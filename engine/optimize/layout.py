@@ -7,58 +7,18 @@ that read it, until it meets the next convolution's and both are left out. Every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.function import Function
 from engine.graph import Node, Tensor
 from engine.ops.movement import _permute, _reshape
 from engine.rewrite import Rewrite
-
-CONVOLUTIONS = frozenset({"_correlation", "_correlation_images", "_correlation_weights"})
-"""Primitives that want the batch last."""
-
-Params = Mapping[str, Any]
-
-
-def _with_dims(node: Node, rank: int) -> Params:
-    """Return the parameters of a node that names its dimensions."""
-    dims = [dim - 1 if dim > -rank else -1 if dim == -rank else dim for dim in node.params["dims"]]
-    return {**node.params, "dims": tuple(dims)}
-
-
-def _with_widths(node: Node, rank: int) -> Params:
-    """Return the parameters of a node that pads its last dimensions."""
-    widths = node.params["widths"]
-    return {"widths": _turned(((0, 0, 0),) * (rank - len(widths)) + widths, rank)}
-
-
-def _with_cuts(node: Node, rank: int) -> Params:
-    """Return the parameters of a node that cuts its last dimensions."""
-    cuts, sizes = node.params["cuts"], node.inputs[0].shape
-    whole = tuple((0, size, 1) for size in sizes[len(sizes) - max(rank, len(cuts)) : len(sizes) - len(cuts)])
-    return {"cuts": _turned(whole + cuts, rank)}
-
-
-def _unchanged(node: Node, rank: int) -> Params:
-    return node.params
-
-
-TRAVELS: Mapping[str, Callable[[Node, int], Params]] = {
-    "_pad": _with_widths,
-    "_slice": _with_cuts,
-    "_window_max": _with_dims,
-    "_window_put": _with_dims,
-    "_window_spread": _with_dims,
-    "_window_sum": _with_dims,
-    "_window_take": _with_dims,
-}
-"""By primitive that is not elementwise: its parameters where the first of the last `rank` dimensions is the last."""
+from engine.traits import turned
 
 
 def with_batch_last(function: Function) -> Function:
     """Return the function with the permutations between convolutions left out."""
-    if not any(node.primitive.name in CONVOLUTIONS for node in function.nodes):
+    if not any(node.primitive.channels_first for node in function.nodes):
         return function
     layout = _Layout(Rewrite(function))
     for node in function.nodes:
@@ -101,7 +61,7 @@ class _Layout:
         rank = self._rank(node)
         if not rank or any(tensor.ndim < rank for tensor in node.outputs):
             return False
-        rule = _unchanged if node.primitive.kind == "elementwise" else TRAVELS.get(node.primitive.name)
+        rule = _unchanged if node.primitive.kind == "elementwise" else node.primitive.batch_last
         if rule is not _unchanged and any(_is_led(tensor, node, rank) for tensor in node.inputs):
             return False
         saved = sum(tensor.numel if tensor in self.last else -_cost(tensor, rank) for tensor in node.inputs)
@@ -126,7 +86,7 @@ class _Layout:
         if known is not None:
             return known
         if tensor.ndim < rank:
-            shape = _turned((*(1,) * (rank - tensor.ndim), *tensor.shape), rank)
+            shape = turned((*(1,) * (rank - tensor.ndim), *tensor.shape), rank)
             (made,) = self.rewrite.add(_reshape, (given,), {"shape": shape}, at=reader)
         else:
             (made,) = self.rewrite.add(_permute, (given,), {"dims": (*range(1 - rank, 0), -rank)}, at=reader)
@@ -134,10 +94,9 @@ class _Layout:
         return made
 
 
-def _turned(sizes: tuple[Any, ...], rank: int) -> tuple[Any, ...]:
-    """Return the sizes with the first of the last `rank` behind the others."""
-    first = len(sizes) - rank
-    return (*sizes[:first], *sizes[first + 1 :], sizes[first])
+def _unchanged(node: Node, rank: int) -> dict[str, Any]:
+    """Return the parameters of an elementwise node, which name no dimensions."""
+    return node.params
 
 
 def _to_last(node: Node) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from engine.cores import CORES
 from engine.cost import flops
 from engine.graph import Node, Tensor
+from engine.ops.matmul import PRODUCT
 from engine.optimize.fuse import Cluster, looks
 from engine.types import float32, float64
 
@@ -59,7 +60,7 @@ def _pair(one: Node | Cluster, other: Node | Cluster) -> Pair:
 
 
 def _is_large_product(node: Node) -> bool:
-    plain = node.primitive.name == "_matmul" and all(tensor.ndim == 2 for tensor in node.inputs)
+    plain = node.primitive is PRODUCT and all(tensor.ndim == 2 for tensor in node.inputs)
     return plain and node.outputs[0].dtype in (float32, float64) and flops(node) >= LEAST
 
 

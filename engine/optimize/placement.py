@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from engine.function import Function
 from engine.graph import Node, Tensor
 from engine.operands import CONSTANT
+from engine.ops.arithmetic import ADD
 from engine.ops.slicing import BESIDE, PAD
 from engine.rewrite import Rewrite
 
@@ -73,7 +74,7 @@ def _place(node: Node) -> Place | None:
 def _is_zero(tensor: Tensor) -> bool:
     """Whether a tensor is the constant 0, in whatever shape; -0 is another: added to -0 it leaves the sign."""
     node = tensor.node
-    while node.primitive.name in ("_expand", "_reshape"):
+    while node.primitive.broadcasts or node.primitive.may_copy:
         node = node.inputs[0].node
     return node.primitive is CONSTANT and repr(node.params["value"]) == "0.0"
 
@@ -82,7 +83,7 @@ def _sums(order: Sequence[Node], places: Collection[Tensor]) -> dict[Node, None]
     """Return the additions of padded pieces, and of such additions, in their order."""
     found: dict[Node, None] = {}
     for node in order:
-        if node.primitive.name == "_add" and all(t.node in found or t in places for t in node.inputs):
+        if node.primitive is ADD and all(t.node in found or t in places for t in node.inputs):
             first, second = node.inputs
             if first.shape == second.shape:
                 found[node] = None

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
+from app.evaluate import Call
 from app.main import create_app
 from app.routes.examples import EXAMPLES
 from app.settings import Settings
@@ -29,3 +31,28 @@ def test_the_loop_and_a_worker_agree(bodies: list[tuple[str, Any]]) -> None:
         there = ["elsewhere" in reply.headers["server-timing"] for reply in replies if reply.status_code == 200]
         assert set(there) <= {inline_ms == 0}
     assert answers[0] == answers[1]
+
+
+def pooling(kernel: int) -> dict[str, Any]:
+    """A number that becomes an image of 512 x 512, pooled in windows at each place of it."""
+    ops = [
+        {"op": "expand", "inputs": ["x", [1, 1, 512, 512]], "output": "image"},
+        {"op": "max_pool2d", "inputs": ["image", kernel, 1], "output": "y"},
+        {"op": "sum", "inputs": ["y"], "output": "total"},
+    ]
+    return {"graph": {"tensors": {"x": [[[[1.0]]]]}, "ops": ops}, "outputs": ["total"]}
+
+
+@pytest.mark.parametrize("kernel", [12, 100])
+def test_pooling_of_large_windows_is_no_work_for_the_loop(kernel: int) -> None:
+    with client_of(create_app(Settings(concurrency=1))) as client:
+        assert client.services.placement.at_once(Call("forward", orjson.dumps(pooling(kernel)))) is None
+
+
+def test_the_service_answers_while_large_windows_are_pooled() -> None:
+    with client_of(create_app(Settings(concurrency=1))) as client:
+        requests = [("POST", "/v1/forward", {"json": pooling(24)}), ("GET", "/health/live", {})]
+        pooled, live = client.together(requests)
+    assert (pooled.status_code, live.status_code) == (200, 200)
+    assert pooled.json()["outputs"]["total"]["data"] == (512 - 23) ** 2
+    assert "elsewhere" in pooled.headers["server-timing"]

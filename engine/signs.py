@@ -1,0 +1,22 @@
+"""Signs of tensors, and operands at which a slope is not finite: the vocabulary of NaN-gradient warnings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Sign(IntEnum):
+    """A lower bound that holds for all elements of a tensor."""
+
+    ANY = 0
+    NOT_NEGATIVE = 1
+    POSITIVE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Singular:
+    """An operand of a primitive at which its slope can be infinite or NaN, unless its sign is at least `safe`."""
+
+    operand: int = 0
+    safe: Sign = Sign.POSITIVE
