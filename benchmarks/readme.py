@@ -1,25 +1,59 @@
-"""The README's table of ratios, made of what RESULTS.md says. A full run writes both; a test holds them together."""
+"""The README's table: every peer that RESULTS.md has a figure of, and how many times gradd is faster or slower.
+
+A full run of the benchmarks writes both pages; a test holds the table to RESULTS.md.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-HEAD = ("| Work | Ratio to |", "|---|---|")
+HEAD = ("| Work | gradd | Faster than | Slower than |", "|---|---|---|---|")
 _TABLE = re.compile(re.escape(HEAD[0]) + r"\n(?:\|.*\n)+")
-_VERDICT = re.compile(r"^\| (.+?) \| ([\d.]+) \| [\d.]+ to [\d.]+ \| at \w+ [\d.]+ of (.+?) \| ", re.MULTILINE)
+_UNITS = {" µs": 1e-6, " ms": 1e-3, " s": 1.0}
 
 
 def table(results: str, sections: Sequence[str]) -> str:
-    """Return the table of the ratios in these sections of the page of results, a line for each kind of work."""
-    ratios: dict[str, list[str]] = {}
-    for part in results.split("\n## ")[1:]:
-        if part.splitlines()[0] in sections:
-            for work, measured, peer in _VERDICT.findall(part):
-                ratios.setdefault(work, []).append(f"{peer}: {measured}")
-    return "\n".join([*HEAD, *[f"| {work} | {'; '.join(found)} |" for work, found in ratios.items()], ""])
+    """Return the table of the work in these sections of RESULTS.md that was measured with a peer."""
+    parts = [part for part in results.split("\n## ")[1:] if part.splitlines()[0] in sections]
+    return "\n".join([*HEAD, *[line for part in parts for line in _lines(part)], ""])
 
 
 def updated(readme: str, results: str, sections: Sequence[str]) -> str:
     """Return the README with its table as the results have it."""
     return _TABLE.sub(lambda _: table(results, sections), readme)
+
+
+def _lines(part: str) -> Iterator[str]:
+    """Yield a line for each row of the part's first table, which has the medians: gradd's, then a column a peer."""
+    rows = [row.strip("| ").split(" | ") for row in part.splitlines() if row.startswith("|")]
+    peers = rows[0][2:]
+    for row in rows[2:]:
+        if row[0] == "work":
+            return
+        work, own, *others = [cell.strip() for cell in row]
+        measured = [(peer, _ratio(own, other)) for peer, other in zip(peers, others, strict=False) if other]
+        if measured:
+            faster = ", ".join(f"{peer}: {_times(ratio)}" for peer, ratio in measured if ratio >= 1)
+            slower = ", ".join(f"{peer}: {_times(1 / ratio)}" for peer, ratio in measured if ratio < 1)
+            yield f"| {work} | {own} | {faster} | {slower} |"
+
+
+def _ratio(own: str, other: str) -> float:
+    """Return how many times as fast gradd is as a peer, from two times or two rates."""
+    if own.endswith("/s"):
+        return _number(own.removesuffix("/s")) / _number(other.removesuffix("/s"))
+    return _seconds(other) / _seconds(own)
+
+
+def _seconds(text: str) -> float:
+    unit = next(unit for unit in _UNITS if text.endswith(unit))
+    return _number(text.removesuffix(unit)) * _UNITS[unit]
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f} times" if ratio < 2 else f"{ratio:.1f} times" if ratio < 10 else f"{ratio:,.0f} times"

@@ -33,6 +33,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     r"make bench( ARGS=|$)": (".ci/run", "make bench ARGS="),
     r"make \.venv/\.examples$": ("Makefile", "examples: .venv/.dev .venv/.examples"),
     r"docker compose up$": (CONTAINERS, '"compose", "up"'),
+    r"GRADD_PORT=\d+ docker compose up$": (CONTAINERS, '"up", "--detach", "--no-build", GRADD_PORT=str(port)'),
+    r"pipx install \.$": (STARTUP, '"pipx", "install", str(clone)'),
     r"docker build ": (CONTAINERS, '"build", "--tag", "gradd", "."'),
     r"docker run ": (CONTAINERS, '"run", "--rm", "--read-only", "--tmpfs", "/tmp", "--publish"'),
     r"bash examples/tutorial/tutorial\.sh": (TUTORIAL, '"bash", str(TUTORIAL / "tutorial.sh")'),
@@ -42,11 +44,14 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     r"rustc --edition 2021 .*examples/tutorial/tutorial\.rs": (TUTORIAL, '"rustc", "--edition", "2021"'),
     r"\.venv/bin/python -m examples\.digits ": (DIGITS, '"-m", "examples.digits"'),
     r"gradd serve\b": (STARTUP, '".venv/bin/gradd", "serve"'),
+    r"gradd --version$": (CLI, '"--version"'),
     **{rf"gradd {command}\b": (CLI, f'"{command}"') for command in ("run", "ops", "openapi")},
 }
 """What a command begins with, the file that runs it, and how it stands there."""
 
-_INLINE = re.compile(r"`((?:GRADD_\w+=\S+ )?(?:make|docker|git|bash|node|java|rustc|curl|gradd|\.venv/bin/\w+) [^`]+)`")
+_INLINE = re.compile(
+    r"`((?:GRADD_\w+=\S+ )?(?:make|docker|git|pipx|bash|node|java|rustc|curl|gradd|\.venv/bin/\w+) [^`]+)`"
+)
 
 
 def command_lines(block: Block) -> Iterator[str]:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,16 @@ def test_the_printed_curl_line_works_when_pasted(first_run: tuple[str, Path], tm
 def test_a_second_run_installs_nothing(first_run: tuple[str, Path], clone: Path) -> None:
     plan = subprocess.run(["make", "--dry-run", "run"], cwd=clone, capture_output=True, text=True, check=True).stdout
     assert "pip" not in plan
+
+
+def test_pipx_installs_the_command(clone: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "tools")], check=True)
+    python = str(tmp_path / "tools" / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "pipx"], check=True)
+    places = {"PIPX_HOME": str(tmp_path / "home"), "PIPX_BIN_DIR": str(tmp_path / "bin")}
+    subprocess.run([python, "-m", "pipx", "install", str(clone)], env={**os.environ, **places}, check=True)
+    done = subprocess.run([tmp_path / "bin" / "gradd", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("gradd ")
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
