@@ -83,9 +83,13 @@ def _connected(_dialect: object, _record: object, arguments: list[Any], options:
         "statement_timeout": _STATEMENT_S,
         "idle_in_transaction_session_timeout": _STATEMENT_S,  # a client that is cut off keeps no lock
     }
-    for name, seconds in bounds.items():
-        connection.execute(f"SET {name} = '{seconds}s'")
-    connection.commit()
+    try:
+        for name, seconds in bounds.items():
+            connection.execute(f"SET {name} = '{seconds}s'")
+        connection.commit()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -40,6 +40,7 @@ def test_tables_of_a_later_release_are_refused(cluster: Cluster, store: Store) -
     later = Store(Settings(store=store.location))
     with pytest.raises(UnusableStore, match="has the format 2, and this release reads 1"):
         later.check()
+    later.close()
 
 
 def test_other_tables_do_not_matter(cluster: Cluster, store: Store) -> None:
@@ -94,6 +95,8 @@ def test_a_call_ends_at_its_deadline_although_the_server_says_nothing(cluster: C
         while client.get(path).status_code == 504:
             pass
         assert client.get(path).status_code in {200, 404}  # the deletion may have happened after its deadline
+        for pool in (client.services.pool, client.services.lookups):
+            pool._executor.shutdown()  # their connections are closed before the store is
 
 
 def test_workers_read_it_too(cluster: Cluster) -> None:

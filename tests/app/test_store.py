@@ -29,9 +29,11 @@ Open = Callable[..., Store]
 def writing(location: str) -> Iterator[Connection]:
     """Write to the store's database, as another process does."""
     database = Database(location)
-    with database.writing() as connection:
-        yield connection
-    database.close()
+    try:
+        with database.writing() as connection:
+            yield connection
+    finally:
+        database.close()
 
 
 @pytest.fixture
