@@ -17,6 +17,9 @@ from typing import Any
 import httpx
 import numpy as np
 
+PATIENCE_S = 240
+"""Seconds that tests wait for a server at most, below pytest's own limit: an answer is awaited, however busy it is."""
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 # https://docs.pytorch.org/tutorials/beginner/basics/autogradqs_tutorial.html, with fixed numbers for its random ones.
@@ -61,7 +64,7 @@ def check_tutorial_gradients(graph: dict[str, Any], gradients: dict[str, Any]) -
 
 def post_tutorial(base_url: str) -> None:
     """Post the tutorial's graph to a running server and check what it answers."""
-    reply = httpx.post(f"{base_url}/v1/gradients", json={"graph": TUTORIAL_GRAPH}, trust_env=False, timeout=30)
+    reply = httpx.post(f"{base_url}/v1/gradients", json={"graph": TUTORIAL_GRAPH}, trust_env=False, timeout=PATIENCE_S)
     assert reply.status_code == 200, reply.text
     check_tutorial_gradients(TUTORIAL_GRAPH, reply.json()["gradients"])
 
@@ -81,7 +84,7 @@ def wait_until_live(base_url: str, *, seconds: float, alive: Callable[[], bool] 
     while time.monotonic() < end:
         assert alive(), f"the server ended before it answered at {base_url}"
         try:
-            reply = httpx.get(f"{base_url}/health/live", trust_env=False, timeout=5)
+            reply = httpx.get(f"{base_url}/health/live", trust_env=False, timeout=PATIENCE_S)
             if reply.status_code == 200:
                 return
             problem = f"status {reply.status_code}"
@@ -112,7 +115,7 @@ def server(log: Path) -> Iterator[str]:
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     with process([sys.executable, "-m", "app", "serve", "--port", str(port)], cwd=CHECKOUT, log=log) as running:
-        wait_until_live(base_url, seconds=60, alive=lambda: running.poll() is None)
+        wait_until_live(base_url, seconds=PATIENCE_S, alive=lambda: running.poll() is None)
         yield base_url
         running.send_signal(signal.SIGTERM)
-        running.wait(timeout=30)
+        running.wait(timeout=PATIENCE_S)

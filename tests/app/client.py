@@ -100,9 +100,8 @@ class Client:
         """Let the application's loop run until the condition holds; for what nobody asks it for."""
 
         async def wait() -> None:
-            async with asyncio.timeout(60):
-                while not condition():  # noqa: ASYNC110  # what it waits for has no event
-                    await asyncio.sleep(0.01)
+            while not condition():  # noqa: ASYNC110  # what it waits for has no event
+                await asyncio.sleep(0.01)
 
         self._runner.run(wait())
 

@@ -89,8 +89,7 @@ class Listening:
         for part in parts:
             writer.write(part)
             await asyncio.sleep(pause)
-        async with asyncio.timeout(20):
-            await reading
+        await reading
         writer.close()
         return bytes(received)
 

@@ -14,6 +14,7 @@ from app.operations import OPERATIONS
 from app.routes.examples import EXAMPLES, TUTORIAL
 from tests.app.client import Client
 from tests.app.malformed import RIGHT
+from tests.serving import PATIENCE_S
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_a_store_that_is_another_program_s_file_is_refused_at_the_start(tmp_path
     file.write_text("These are no graphs. " * 100)
     command = [sys.executable, "-m", "app", "serve", "--port", "0"]
     environment = {**os.environ, "GRADD_STORE": str(file)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"The store {file} cannot be opened: file is not a database.\n"
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import threading
-import time
 
 import pytest
 
 from app.errors import ClientGone, TimedOut
 from app.pool import Pool
+from tests.serving import PATIENCE_S
 
 
 async def never() -> None:
@@ -17,9 +17,9 @@ async def never() -> None:
 def test_it_returns_and_raises_what_the_work_does() -> None:
     async def main() -> None:
         pool = Pool(1)
-        assert await pool.run(lambda: 7, timeout_s=5, gone=never) == 7
+        assert await pool.run(lambda: 7, timeout_s=PATIENCE_S, gone=never) == 7
         with pytest.raises(ZeroDivisionError):
-            await pool.run(lambda: 1 // 0, timeout_s=5, gone=never)
+            await pool.run(lambda: 1 // 0, timeout_s=PATIENCE_S, gone=never)
         pool.close()
 
     asyncio.run(main())
@@ -27,20 +27,20 @@ def test_it_returns_and_raises_what_the_work_does() -> None:
 
 def test_no_more_runs_at_a_time_than_there_are_slots() -> None:
     running = most = 0
-    lock = threading.Lock()
+    lock, both = threading.Lock(), threading.Barrier(2)
 
     def work() -> None:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.01)
+        both.wait()
         with lock:
             running -= 1
 
     async def main() -> None:
         pool = Pool(2)
-        await asyncio.gather(*(pool.run(work, timeout_s=5, gone=never) for _ in range(8)))
+        await asyncio.gather(*(pool.run(work, timeout_s=PATIENCE_S, gone=never) for _ in range(8)))
         pool.close()
 
     asyncio.run(main())
@@ -59,7 +59,7 @@ def test_the_deadline_ends_the_waiting_and_what_has_not_begun() -> None:
             with pytest.raises(TimedOut):
                 await waiting
         release.set()
-        await pool.run(lambda: begun.append(3), timeout_s=5, gone=never)
+        await pool.run(lambda: begun.append(3), timeout_s=PATIENCE_S, gone=never)
         pool.close()
 
     asyncio.run(main())
@@ -75,7 +75,7 @@ def test_a_client_that_left_is_not_waited_for() -> None:
     async def main() -> None:
         pool = Pool(1)
         with pytest.raises(ClientGone):
-            await pool.run(release.wait, timeout_s=5, gone=leaves)
+            await pool.run(release.wait, timeout_s=PATIENCE_S, gone=leaves)
         release.set()
         pool.close()
 

@@ -22,6 +22,7 @@ from app.settings import Settings
 from app.wire.codec import CODECS, JSON, MSGPACK, Codec
 from tests.app.graphs import op, request
 from tests.app.test_server import everything, serving
+from tests.serving import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no such memory")
 
@@ -106,7 +107,7 @@ def test_a_reply_that_finds_no_room_is_joined_elsewhere() -> None:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with serving(concurrency=2, body_timeout_ms=2000, max_body_bytes=2**24) as (_, words):
+    with serving(concurrency=2, max_body_bytes=2**24) as (_, words):
         yield words[1]
 
 
@@ -129,7 +130,7 @@ def test_replies_are_those_of_their_own_requests(url: str, media_type: str, enco
     """One after the other on the same segment, large ones before small ones, each byte is as it is without one."""
     codec, evaluator = CODECS[media_type], Evaluator(Settings())
     headers = {"content-type": media_type, "accept": media_type, "accept-encoding": "identity"}
-    with httpx.Client(trust_env=False, timeout=30) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE_S) as client:
         for seed, size in enumerate((200_000, 70_000, 100_000, 40_000, 50_000)):
             body = squares(size, codec, encoding, seed)
             assert len(body) > LARGE
@@ -144,7 +145,7 @@ def test_replies_at_the_same_time_are_not_mixed_up(url: str) -> None:
 
     def ask(index: int) -> None:
         for _ in range(3):
-            found[index] = httpx.post(url, content=bodies[index], trust_env=False, timeout=60).content
+            found[index] = httpx.post(url, content=bodies[index], trust_env=False, timeout=PATIENCE_S).content
 
     threads = [threading.Thread(target=ask, args=(index,)) for index in range(len(bodies))]
     for thread in threads:
@@ -158,13 +159,13 @@ def test_replies_at_the_same_time_are_not_mixed_up(url: str) -> None:
 def test_a_problem_is_answered(url: str) -> None:
     body = squares(50_000, JSON, "json").replace(b'"exp"', b'"nope"')
     for _ in range(2):
-        reply = httpx.post(url, content=body, trust_env=False, timeout=30)
+        reply = httpx.post(url, content=body, trust_env=False, timeout=PATIENCE_S)
         assert (reply.status_code, reply.json()["code"]) == (422, "invalid_request")
 
 
 def connected(url: str) -> socket.socket:
     parts = urlsplit(url)
-    return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20)
+    return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=PATIENCE_S)
 
 
 def head(size: int, *lines: str, path: str = "/v1/gradients") -> bytes:
@@ -208,8 +209,8 @@ def test_a_body_beyond_the_limit_is_refused_before_it_comes(url: str) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_large_body_that_stops_half_way_is_not_waited_for(url: str) -> None:
-    with connected(url) as connection:
+def test_a_large_body_that_stops_half_way_is_not_waited_for() -> None:
+    with serving(concurrency=1, body_timeout_ms=400) as (_, words), connected(words[1]) as connection:
         connection.sendall(head(LARGE) + b"x")
         received = everything(connection)
     assert received.startswith(b"HTTP/1.1 408 ")
@@ -225,10 +226,10 @@ def test_clients_that_leave_half_way_leave_nothing() -> None:
                 connection.sendall(head(len(body)) + body[: len(body) // 2])
                 time.sleep(0.05)
             time.sleep(0.05)
-        assert httpx.post(words[1], content=body, trust_env=False, timeout=30).status_code == 200
+        assert httpx.post(words[1], content=body, trust_env=False, timeout=PATIENCE_S).status_code == 200
         assert len(segments_of(process.pid) - before) == 1
         process.terminate()
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=PATIENCE_S)
     lines = [json.loads(line) for line in errors.splitlines()]
     assert [line.get("code") for line in lines if line["event"] == "request"] == ["client_gone"] * 4 + [None]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.serving import server
+from tests.serving import PATIENCE_S, server
 
 
 @pytest.fixture(scope="session")
@@ -18,5 +18,5 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def http(base_url: str) -> Iterator[httpx.Client]:
     """A client of it."""
-    with httpx.Client(base_url=base_url, timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=base_url, timeout=PATIENCE_S, trust_env=False) as client:
         yield client

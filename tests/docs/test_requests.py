@@ -17,6 +17,7 @@ import pytest
 from tests.docs.commands import HERE, command_lines
 from tests.docs.markdown import PAGES, Block, blocks
 from tests.docs.shown import difference, read
+from tests.serving import PATIENCE_S
 
 SHOWN_URL = "http://127.0.0.1:8000"
 
@@ -83,7 +84,7 @@ def test_a_command_prints_what_is_shown(example: Example, base_url: str, tmp_pat
         pytest.skip("curl is not installed")
     script = example.asks.text.replace(SHOWN_URL, base_url).replace(".venv/bin/", f"{Path(sys.executable).parent}/")
     done = subprocess.run(
-        ["bash", "-ec", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-ec", script], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     check(example, Answer(done.stdout))
@@ -92,7 +93,9 @@ def test_a_command_prints_what_is_shown(example: Example, base_url: str, tmp_pat
 @pytest.mark.parametrize("example", PROGRAMS, ids=lambda example: str(example.asks))
 def test_a_program_prints_what_is_shown(example: Example, base_url: str) -> None:
     program = example.asks.text.replace(SHOWN_URL, base_url)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     check(example, Answer(done.stdout))
 

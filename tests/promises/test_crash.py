@@ -19,10 +19,11 @@ def test_a_crash_fails_one_request(faulty: Faulty, fault: str) -> None:
 
 @pytest.mark.parametrize("ended", ["abort", "hang", "leaving"])
 def test_memory_that_a_lost_worker_may_write_to_is_not_lent_again(faulty: Faulty, ended: str) -> None:
-    with faulty(timeout_ms=300) as client:
+    with faulty() as client:
         segments = client.services.segments
         seed = SEEDS["hang" if ended == "leaving" else ended]
-        status, _ = client.lent("/v1/gradients", sum_of_exp(seed=seed), leaving=ended == "leaving")
+        timeout = {"timeout_ms": 1000} if ended == "hang" else {}
+        status, _ = client.lent("/v1/gradients", sum_of_exp(seed=seed, **timeout), leaving=ended == "leaving")
         assert status == {"abort": 503, "hang": 504, "leaving": 499}[ended]
         assert not segments._free
         status, reply = client.lent("/v1/gradients", sum_of_exp())

@@ -15,8 +15,9 @@ from app.routes.registered_examples import GRAPHS
 from app.settings import Settings
 from app.store import Kept, Store
 from tests.app.test_server import HEAVY, everything, send_heavy, serving
+from tests.serving import PATIENCE_S
 
-SECONDS = 30
+SECONDS = PATIENCE_S
 
 
 def descendants(root: int) -> set[int]:

@@ -242,11 +242,11 @@ def test_where_no_place_is_free_calls_are_turned_away(found: Listening) -> None:
 
 
 def test_a_connection_closes_when_it_was_not_used_for_long() -> None:
-    with listening(made(idle_timeout_s=1)) as found:
+    with listening(made(idle_timeout_s=3)) as found:
         began = time.monotonic()
         reply = found.exchange(SHORT["with its DAG"], SHORT["with its DAG"], pause=0.7)
         assert reply.count(b"HTTP/1.1 200 OK") == 2
-        assert 1.6 < time.monotonic() - began < 10
+        assert time.monotonic() - began > 3.6
 
 
 class Sent(asyncio.Transport):
