@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -184,6 +185,18 @@ def timing(seconds: float) -> str:
     return f"compress;dur={seconds * 1000:.3f}"
 
 
+_PIECE = 2**20
+"""Bytes of a body that are handed to the connection at a time; it may copy what the client is not ready for."""
+
+
+def _pieces(message: Message) -> Iterator[Message]:
+    """Yield the message of a body, in several where it is large."""
+    body = message.get("body", b"")
+    for begin in range(0, len(body) - _PIECE, _PIECE):
+        yield {**message, "body": body[begin : begin + _PIECE], "more_body": True}
+    yield {**message, "body": body[(len(body) - 1) // _PIECE * _PIECE :]} if len(body) > _PIECE else message
+
+
 DEADLINE = "gradd.deadline"
 """The key of a request's scope for the moment of `time.monotonic()` until which its reply may be compressed."""
 
@@ -205,7 +218,8 @@ class _Reply:
             start, self._start = self._start, None
             message = await self._compressed(start, message)
             await self._send(start)
-        await self._send(message)
+        for piece in _pieces(message):
+            await self._send(piece)
 
     async def _compressed(self, start: Message, message: Message) -> Message:
         """Return the body's message, compressed where that is wanted; the headers then say so. Raises TimedOut."""

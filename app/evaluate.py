@@ -7,7 +7,7 @@ it through `app.placement`, the command line calls it directly.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
@@ -74,14 +74,23 @@ class Answer(NamedTuple):
 class Observer:
     """Is told what a call takes before that is done, and may raise to stop it."""
 
+    def due(self, deadline: float | None) -> None:
+        """Called with the request's deadline as soon as that is read, a moment of time.monotonic()."""
+
     def planning(self, key: Key, work: float) -> None:
         """Called before a structure that is not known is read and planned, which takes as long as `work` ops."""
 
     def searching(self, key: Key) -> None:
         """Called before a plan is made that takes longer than the structure tells. `key` has the tensors' types."""
 
-    def running(self, key: Key, seconds: float, deadline: float | None) -> None:
-        """Called before a plan runs that is predicted to take so many seconds, until `deadline` at the latest."""
+    def decoding(self, key: Key, size: int) -> None:
+        """Called before so many bytes of JSON are read as Python objects, number by number."""
+
+    def refusing(self, key: Key, size: int, work: float) -> None:
+        """Called before the faults of a request of so many bytes, as long to plan as `work` ops, are looked for."""
+
+    def running(self, key: Key, seconds: float) -> None:
+        """Called before a plan runs and its reply is written, which is predicted to take so many seconds."""
 
 
 _NOBODY = Observer()
@@ -125,19 +134,21 @@ class Evaluator:
         if structure is None:
             observer.planning(key, asking.work(document))
         try:
-            structure = structure or self._structure(asking, key, document)
             options = asked.options(document.options)
-            arrays = decode_values(document, structure.sent, structure.dtype)
+            deadline = _deadline(time.perf_counter() - began, options["timeout_ms"], deadline)
+            observer.due(deadline)
+            structure = structure or self._structure(asking, key, document)
+            arrays = decode_values(document, structure.sent, structure.dtype, partial(observer.decoding, key))
         except InvalidRequest:
+            observer.refusing(key, len(call.body), asking.work(document))
             raise InvalidRequest(self._faults(asking, document.whole(), deadline)) from None
         parsed = time.perf_counter()
-        deadline = _deadline(parsed - began, options["timeout_ms"], deadline)
         made = partial(self._made, asking, document, structure, arrays, deadline)
         plan, kept = self._plan(structure, arrays, observer, made)
         kept_data = [*plan.shown.values(), *([plan.dag] if options["dag"] else [])]
         reply = call.writes.size(plan.results, kept_data, options["encoding"])
         self._check_reply(reply)
-        observer.running(key, plan.seconds + reply.seconds, deadline)
+        observer.running(key, plan.seconds + reply.seconds)
         planned = time.perf_counter()
         complete = asking.complete(arrays)
         members = self._bounded(asking, document, deadline, lambda: plan.members(complete, options, deadline))
@@ -146,7 +157,7 @@ class Evaluator:
             members["warnings"] = _warnings(plan, members, complete, document.options)
         if options["dag"]:
             members["dag"] = plan.dag
-        body = call.put(call.writes.pieces(members, options["encoding"]))
+        body = call.put(_timely(call.writes.pieces(members, options["encoding"]), deadline))
         encoded = time.perf_counter()
         timings = Timings(parsed - began, planned - parsed, ran - planned, encoded - ran, kept)
         return Answer(body, timings, deadline=deadline)
@@ -248,6 +259,14 @@ _UNSEEDED = (
 def _check(deadline: float | None) -> None:
     if deadline is not None and time.monotonic() > deadline:
         raise DeadlineExceeded("the deadline passed before the work began")
+
+
+def _timely(pieces: Iterable[Piece], deadline: float | None) -> Iterator[Piece]:
+    """Yield the pieces of a reply as long as there is time. Raises TimedOut."""
+    for piece in pieces:
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimedOut("The reply was not written in time; nothing of it is kept.")
+        yield piece
 
 
 def _deadline(spent: float, timeout_ms: int | None, latest: float | None) -> float | None:

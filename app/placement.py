@@ -23,8 +23,17 @@ from app.settings import Settings
 from app.structure import Key
 from app.workers import Lost, Workers
 
-READ_S = 4e-9
-"""Seconds that a byte of a request takes to be read."""
+CONTAINER_S = 50e-9
+"""Seconds at least that a list or an object of a request takes to be read; 0.6 to 1.5 us where nothing is known of it.
+
+80,000 empty lists in 240 KB of JSON took the event loop 105 ms, 240,000 in as much MessagePack 350 ms.
+"""
+
+DECODE_S = 80e-9
+"""Seconds that a byte of JSON takes to be read as Python objects, or to be looked at for faults.
+
+Lists of three numbers with a `"NaN"` each take 65 ns a byte.
+"""
 
 PLAN_S = 150e-6
 """Seconds that an op takes to be planned, with its derivatives: the unit of predicted planning work."""
@@ -65,10 +74,37 @@ class _Scale(Observer):
         if planned_s is None or planned_s > self._most_s * _PATIENCE:
             raise _Elsewhere(key, self._deadline)
 
-    def running(self, key: Key, seconds: float, deadline: float | None) -> None:
+    def due(self, deadline: float | None) -> None:
+        """Take down the request's own deadline."""
+        if deadline is not None:
+            self._deadline = deadline
+
+    def decoding(self, key: Key, size: int) -> None:
+        """Read few numbers one by one."""
+        if DECODE_S * size > self._most_s:
+            raise _Elsewhere(key, self._deadline)
+
+    def refusing(self, key: Key, size: int, work: float) -> None:
+        """Look for the faults of short requests."""
+        if DECODE_S * size + PLAN_S * work > self._most_s:
+            raise _Elsewhere(key, self._deadline)
+
+    def running(self, key: Key, seconds: float) -> None:
         """Run what is short."""
         if self._read_s + seconds > self._most_s:
-            raise _Elsewhere(key, self._deadline if deadline is None else deadline)
+            raise _Elsewhere(key, self._deadline)
+
+
+def _read_s(call: Call, body: Sequence[bytes | memoryview]) -> float:
+    """Return how long the event loop takes to read a body; that of a large one is not looked at."""
+    size_s = call.reads.read_s * sum(map(len, body))
+    if size_s > _LARGE_S:
+        return size_s
+    rest = sum([len(bytes(piece).translate(None, call.reads.openers)) for piece in body])
+    return size_s + CONTAINER_S * (sum(map(len, body)) - rest)
+
+
+_LARGE_S = 0.01
 
 
 class Placement:
@@ -87,7 +123,7 @@ class Placement:
 
         Raises what the evaluation raises.
         """
-        read_s = READ_S * len(call.body)
+        read_s = _read_s(call, [call.body])
         if read_s > self._inline_s or not (call.graph is None or self._graphs.is_ready(call.graph)):
             return None
         try:
@@ -103,7 +139,7 @@ class Placement:
         Raises TimedOut, ClientGone, and what the evaluation raises.
         """
         deadline = time.monotonic() + self._timeout_s
-        read_s = READ_S * sum(map(len, body))
+        read_s = _read_s(call, body)
         key: Key | None = None
         if read_s <= self._inline_s and await self._is_ready(call.graph, deadline):
             try:

@@ -13,7 +13,7 @@ from app.errors import InvalidRequest
 from app.schemas.faults import MAX_FAULTS
 from app.schemas.graph import GraphForm
 from app.schemas.tensor import TENSOR, TensorForm
-from app.wire.decode import decode
+from app.wire.decode import Slowly, at_ease, decode
 from app.wire.document import Document
 from engine.errors import Fault, Path
 from engine.types import DTYPES, DType, float64
@@ -23,10 +23,13 @@ Source = tuple[str, str]
 """A tensor of a request: its section and its name."""
 
 
-def decode_values(document: Document, forms: Mapping[Source, TensorForm], dtype: DType) -> dict[Source, Array]:
+def decode_values(
+    document: Document, forms: Mapping[Source, TensorForm], dtype: DType, slowly: Slowly = at_ease
+) -> dict[Source, Array]:
     """Return the values of the tensors of these forms that have some; `dtype` is that of numbers that name none.
 
-    Raises InvalidRequest with the faults of all of them.
+    `slowly` is called before a long list is read number by number. Raises InvalidRequest with the faults of all of
+    them, and what `slowly` raises.
     """
     arrays: dict[Source, Array] = {}
     faults: list[Fault] = []
@@ -34,7 +37,7 @@ def decode_values(document: Document, forms: Mapping[Source, TensorForm], dtype:
         if form.typed:
             continue
         try:
-            arrays[source] = _array(document, source, form, dtype)
+            arrays[source] = _array(document, source, form, dtype, slowly)
         except InvalidRequest as error:
             faults.extend(error.faults)
     if faults:
@@ -42,11 +45,11 @@ def decode_values(document: Document, forms: Mapping[Source, TensorForm], dtype:
     return arrays
 
 
-def _array(document: Document, source: Source, form: TensorForm, dtype: DType) -> Array:
+def _array(document: Document, source: Source, form: TensorForm, dtype: DType, slowly: Slowly = at_ease) -> Array:
     section, name = source
     data = document.values[section][name]
     try:
-        array = decode(data, form, (), dtype)
+        array = decode(data, form, (), dtype, slowly)
         signless = document.lacks_signs and type(data) in _SIGNLESS and array.dtype.kind == "f"
         if signless and not array.all() and document.signed_values:
             return decode(document.signed_values[section][name], form, (), dtype)

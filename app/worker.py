@@ -69,10 +69,13 @@ class _Teller(Observer):
         self._connection = connection
         self.seconds = 0.0
 
-    def running(self, key: Key, seconds: float, deadline: float | None) -> None:  # noqa: ARG002
+    def due(self, deadline: float | None) -> None:
         """Tell the deadline."""
-        self.seconds = seconds
         send(self._connection, {"deadline": deadline})
+
+    def running(self, key: Key, seconds: float) -> None:  # noqa: ARG002
+        """Keep the prediction for the answer."""
+        self.seconds = seconds
 
 
 def _answered(evaluator: Evaluator, call: Call, header: Header, teller: _Teller) -> tuple[Header, bytes | memoryview]:

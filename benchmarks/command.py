@@ -16,13 +16,23 @@ from benchmarks.machine import load, machine, versions
 from benchmarks.readme import updated
 from benchmarks.results import Row, page
 from benchmarks.service.exchanges import EXCHANGES
-from benchmarks.service.rows import HEALTH, HEALTH_WORK, exchange_rows, health_rows
+from benchmarks.service.rows import (
+    HEALTH,
+    HEALTH_WORK,
+    SHORT_REQUESTS,
+    SHORT_WORK,
+    exchange_rows,
+    health_rows,
+    short_rows,
+)
+from benchmarks.service.short_requests import SHORT
 from benchmarks.threads import THREADS
 from benchmarks.workloads import CATALOGUE
 
 Measure = Callable[[Effort], Sequence[Row]]
 TIME, MEMORY = "Engine: time of forward and backward", "Engine: peak memory"
 SERVICE, PREDICTION = "Service", "The cost model: predicted and measured time"
+SHORT_SECTION = "Health beside short requests with long work: the slowest answer"
 IN_README = (TIME, SERVICE)
 PAGE = Path(__file__).parent / "RESULTS.md"
 README = Path(__file__).parent.parent / "README.md"
@@ -44,6 +54,7 @@ MEASUREMENTS = {
         *[Measurement(known.name, known.work, (TIME, MEMORY), partial(engine_rows, known)) for known in CATALOGUE],
         *[Measurement(known.name, known.work, (SERVICE,), partial(exchange_rows, known)) for known in EXCHANGES],
         Measurement(HEALTH, HEALTH_WORK, (SERVICE,), health_rows),
+        Measurement(SHORT_REQUESTS, SHORT_WORK, (SHORT_SECTION,) * len(SHORT), short_rows),
         Measurement(COST, COST_WORK, (PREDICTION,) * (len(PREDICTED) + 1), cost_rows),
     )
 }
@@ -81,7 +92,7 @@ def _names(text: str) -> list[str]:
 
 
 def _measured(names: Sequence[str], effort: Effort) -> dict[str, list[Row]]:
-    sections: dict[str, list[Row]] = {TIME: [], MEMORY: [], SERVICE: [], PREDICTION: []}
+    sections: dict[str, list[Row]] = {TIME: [], MEMORY: [], SERVICE: [], SHORT_SECTION: [], PREDICTION: []}
     for name in names:
         known = MEASUREMENTS[name]
         for section, row in zip(known.sections, known.rows(effort), strict=True):

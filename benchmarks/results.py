@@ -21,6 +21,8 @@ TITLES = {
     "jax": "jax.jit",
     "autograd": "autograd",
     "unchecked": "gradd without checkpoints",
+    "general": "gradd's general path",
+    "identity": "gradd, no coding accepted",
     "route": "route that only reads",
     "echo": "route that echoes",
     "torch_server": "FastAPI + torch",

@@ -43,26 +43,39 @@ class _Leaves(NamedTuple):
         return (*self.path, *_unravel(index, self.shape))
 
 
-def decode(data: Any, form: TensorForm, path: Path, default: DType) -> Array:
+_VALUE = 4
+"""Bytes that a number in a list has at least, a comma included, that is none of a long list of plain numbers."""
+
+Slowly = Callable[[int], None]
+"""Called with the bytes of a list of numbers that is about to be read number by number; may raise to stop that."""
+
+
+def at_ease(size: int) -> None:
+    """Let every list be read."""
+
+
+def decode(data: Any, form: TensorForm, path: Path, default: DType, slowly: Slowly = at_ease) -> Array:
     """Return the array that `data`, which stands at `path`, writes down.
 
     `form` has the dtype and the shape that go with it, if they were given; `default` is the dtype of numbers that
-    name none. Raises InvalidRequest.
+    name none. Raises InvalidRequest, and what `slowly` raises.
     """
     if type(data) is Numbers:
-        return _from_numbers(data, form, path, default)
+        return _from_numbers(data, form, path, default, slowly)
     if type(data) is Packed:
         return _from_base64(data.characters, form, path, default)
     if type(data) is bytes:
         return _from_bytes(data, form, path, default)
     if type(data) is str and data not in WORDS:
         return _from_base64(data, form, path, default)
+    if type(data) is list:
+        slowly(_VALUE * sum([len(item) if type(item) is list else 1 for item in data]))
     leaves = _flatten(data, path)
     dtype = form.dtype or (bool_ if leaves.kinds == {bool} else default)
     return _shaped(_CONVERSIONS[dtype.category](leaves, dtype), leaves.shape, form.shape, path)
 
 
-def _from_numbers(numbers: Numbers, form: TensorForm, path: Path, default: DType) -> Array:
+def _from_numbers(numbers: Numbers, form: TensorForm, path: Path, default: DType, slowly: Slowly) -> Array:
     """Return the array of a long list of numbers; one that is not as simple as that goes the way of the others."""
     dtype = form.dtype or default
     wide = numbers.read(dtype)
@@ -70,6 +83,7 @@ def _from_numbers(numbers: Numbers, form: TensorForm, path: Path, default: DType
         array, misfits = _narrowed(wide, dtype)
         if not misfits.any():
             return _shaped(array, wide.shape, form.shape, path)
+    slowly(numbers.end - numbers.begin)
     try:
         lists = numbers.lists(signed=dtype.is_floating)
     except ValueError:  # reading the request as a whole tells why

@@ -8,12 +8,24 @@ import re
 import shutil
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import zstandard
+
 CONNECTIONS = 8
 NO_WRK = "wrk is missing: apt install wrk"
+
+
+DEFAULT_HEADERS = {
+    "Accept": "*/*",
+    "Accept-Encoding": "gzip, deflate",
+    "Connection": "keep-alive",
+    "User-Agent": "python-httpx/0.28.1",
+}
+"""What httpx sends by itself; with brotli and zstandard installed, `br` and `zstd` too."""
 
 
 class Unanswered(Exception):
@@ -29,6 +41,11 @@ class Question:
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def sent(self) -> dict[str, str]:
+        """The headers of the request: those that clients send by default, its media type and its own."""
+        return {**DEFAULT_HEADERS, "Content-Type": self.media_type, **self.headers}
+
 
 @contextlib.contextmanager
 def asking(port: int, question: Question) -> Iterator[Callable[[], bytes | memoryview]]:
@@ -38,18 +55,16 @@ def asking(port: int, question: Question) -> Iterator[Callable[[], bytes | memor
     would take this process 40 ms of each call, whoever is asked.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    headers = {"Content-Type": question.media_type, **question.headers}
-
     kept = bytearray()
 
     def ask() -> bytes | memoryview:
         nonlocal kept
         try:
-            connection.request("POST", question.path, question.body, headers)
+            connection.request("POST", question.path, question.body, question.sent)
             reply = connection.getresponse()
             if len(kept) < (reply.length or 0):
                 kept = bytearray(reply.length or 0)
-            body = _body(reply, kept)
+            body = _DECODED[reply.getheader("Content-Encoding", "identity")](_body(reply, kept))
         except (OSError, http.client.HTTPException) as error:
             raise Unanswered(f"{question.path} was not answered: {error!r}") from error
         if reply.status // 100 != 2:
@@ -58,6 +73,14 @@ def asking(port: int, question: Question) -> Iterator[Callable[[], bytes | memor
 
     with contextlib.closing(connection):
         yield ask
+
+
+_DECODED: Mapping[str, Callable[[bytes | memoryview], bytes | memoryview]] = {
+    "identity": lambda body: body,
+    "gzip": lambda body: zlib.decompress(body, zlib.MAX_WBITS | 16),
+    "zstd": lambda body: zstandard.ZstdDecompressor().decompress(body),
+}
+"""The body, by its content coding: to inflate it is a part of the client's time."""
 
 
 def _body(reply: http.client.HTTPResponse, kept: bytearray) -> bytes | memoryview:
@@ -83,7 +106,8 @@ def rate(port: int, question: Question, seconds: int) -> float:
         body.write(question.body)
         body.flush()
         options = ("-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(Path(__file__).parent / "post.lua"))
-        command = [wrk, *options, f"http://127.0.0.1:{port}{question.path}", "--", body.name, question.media_type]
+        headers = [f"{name}: {value}" for name, value in question.sent.items()]
+        command = [wrk, *options, f"http://127.0.0.1:{port}{question.path}", "--", body.name, *headers]
         printed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60 + seconds).stdout
     failed = re.search(r"Non-2xx.*|Socket errors.*", printed)
     if failed:

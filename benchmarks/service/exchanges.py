@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
@@ -90,6 +90,16 @@ def registered(port: int) -> dict[str, Asked]:
     }
 
 
+def fast_path(port: int) -> dict[str, Asked]:  # noqa: ARG001
+    """The tutorial on the fast path, and on the general path, which a coded body takes, be it coded as it is."""
+    question = _posted(TUTORIAL)
+    general = replace(question, headers={"Content-Encoding": "identity"})
+    return {
+        "gradd": Asked("gradd", question, _from_json("w")),
+        "general": Asked("gradd", general, _from_json("w")),
+    }
+
+
 def _point(size: int) -> Array:
     return np.random.default_rng(9).standard_normal(size)
 
@@ -104,6 +114,16 @@ def large_json(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
     question = _posted(_sum_of_tanh({"data": _point(size)}))
     read = _from_json("x")
     return {"gradd": Asked("gradd", question, read), "torch_server": Asked("torch_server", question, read)}
+
+
+def large_json_zstd(port: int, size: int) -> dict[str, Asked]:
+    """The same, asked by httpx with brotli and zstandard installed, and by a client that accepts no coding."""
+    asked = large_json(port, size)["gradd"]
+    by_default, plain = ({"Accept-Encoding": coding} for coding in ("gzip, deflate, br, zstd", "identity"))
+    return {
+        "gradd": replace(asked, question=replace(asked.question, headers=by_default)),
+        "identity": replace(asked, question=replace(asked.question, headers=plain)),
+    }
 
 
 def large_msgpack(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
@@ -173,6 +193,22 @@ EXCHANGES = (
         (Target(0.75, ("route",), at_least=True),),
         {},
         STACK,
+    ),
+    Exchange(
+        "fast_path",
+        "tutorial over HTTP, 8 connections, on the fast path and on the general one",
+        "rate",
+        fast_path,
+        (Target(1.3, ("general",), at_least=True),),
+        {},
+    ),
+    Exchange(
+        "json_1m_zstd",
+        "1 M float64 there and back in JSON, for clients that accept zstd, and for others",
+        "time",
+        large_json_zstd,
+        (Target(1.1, ("identity",)),),
+        {"size": 1_000_000},
     ),
     Exchange(
         "json_1m",

@@ -1,8 +1,11 @@
--- What wrk sends: the file named first behind `--`, again and again, as the media type named second.
+-- What wrk sends: the file named first behind `--`, again and again, with the headers named after it.
 function init(arguments)
   local file = assert(io.open(arguments[1], "rb"))
   wrk.method = "POST"
   wrk.body = file:read("*a")
-  wrk.headers["Content-Type"] = arguments[2]
   file:close()
+  for index = 2, #arguments do
+    local name, value = arguments[index]:match("^([^:]+): (.*)$")
+    wrk.headers[name] = value
+  end
 end

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 from benchmarks.effort import Effort
 from benchmarks.results import Row, Target
 from benchmarks.service.client import Question, Unanswered, asking, rate
 from benchmarks.service.exchanges import Asked, Exchange, large_json
 from benchmarks.service.servers import SERVERS, running
+from benchmarks.service.short_requests import SHORT, Short
 from benchmarks.timing import compare, interleaved
 
 RTOL = 1e-12
@@ -110,6 +112,32 @@ def health_rows(effort: Effort) -> tuple[Row]:
     return (Row(HEALTH, HEALTH_WORK, "time", {"gradd": samples}, targets),)
 
 
+SHORT_REQUESTS = "short_requests"
+SHORT_WORK = "health's slowest answer while one short request with long work is answered"
+
+
+def short_rows(effort: Effort) -> list[Row]:
+    """Return a row for each short request: health's slowest answer while it is answered, against 50 ms."""
+    with running(SERVERS["gradd"]) as port:
+        return [_short_row(port, name, short, effort) for name, short in SHORT.items()]
+
+
+def _short_row(port: int, name: str, short: Short, effort: Effort) -> Row:
+    question = Question(f"/v1/{short.operation}", short.body, short.media_type, short.headers)
+    samples = []
+    for _ in range(effort.rounds):
+        asked = threading.Thread(target=_asked_once, args=(port, question))
+        asked.start()
+        samples.append(max(_health(port, asked.is_alive)))
+        asked.join()
+    return Row(name, f"health beside {short.work}", "time", {"gradd": samples}, (Target(0.05),))
+
+
+def _asked_once(port: int, question: Question) -> None:
+    with asking(port, question) as ask, contextlib.suppress(Unanswered):  # many are refused
+        ask()
+
+
 def _asked_until(port: int, question: Question, over: threading.Event) -> None:
     with asking(port, question) as ask:
         while not over.is_set():
@@ -118,14 +146,18 @@ def _asked_until(port: int, question: Question, over: threading.Event) -> None:
 
 def _slowest(port: int) -> float:
     """Return the 99th percentile of health's times, in seconds."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    taken: list[float] = []
     end = time.perf_counter() + ROUND_SECONDS
-    while len(taken) < POLLS and time.perf_counter() < end:
-        begin = time.perf_counter()
-        connection.request("GET", "/health/live")
-        connection.getresponse().read()
-        taken.append(time.perf_counter() - begin)
-        time.sleep(0.005)
-    connection.close()
-    return statistics.quantiles(taken, n=100)[-1]
+    return statistics.quantiles(islice(_health(port, lambda: time.perf_counter() < end), POLLS), n=100)[-1]
+
+
+def _health(port: int, lasts: Callable[[], bool]) -> Iterator[float]:
+    """Yield the seconds that health takes to answer, every five milliseconds while something lasts; one at least."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        while True:
+            begin = time.perf_counter()
+            connection.request("GET", "/health/live")
+            connection.getresponse().read()
+            yield time.perf_counter() - begin
+            if not lasts():
+                return
+            time.sleep(0.005)

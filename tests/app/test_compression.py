@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 import time
@@ -277,6 +278,27 @@ def test_compressing_ends_at_the_deadline(client: Client, coding: str, monkeypat
     for numbers in (NOISE, NOISE * 10):  # computed on the event loop, and in a worker
         reply = client.post("/v1/forward", echo(numbers, timeout_ms=1500), headers=headers)
         assert (reply.status_code, reply.json()["code"]) == (504, "deadline_exceeded")
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 2**21, 2**21 + 7])
+def test_large_bodies_are_handed_to_the_connection_in_pieces(size: int) -> None:
+    sent: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(bytes(size))(scope, receive, send)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    asyncio.run(Compression(app, 10_000)({"type": "http", "headers": []}, receive, send))
+    start, *pieces = sent
+    assert dict(start["headers"])[b"content-length"] == b"%d" % size
+    assert b"".join(piece["body"] for piece in pieces) == bytes(size)
+    assert max(len(piece["body"]) for piece in pieces) <= 2**20
+    assert [piece.get("more_body", False) for piece in pieces] == [True] * (len(pieces) - 1) + [False]
 
 
 async def _streams(scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,13 +8,12 @@ import numpy as np
 import orjson
 import pytest
 
-from app.evaluate import Call, Evaluator, Observer
+from app.evaluate import Call, Evaluator
 from app.main import create_app
 from app.operations import OPERATIONS
 from app.routes.examples import EXAMPLES
 from app.services import services_of
 from app.settings import Settings
-from app.structure import Key
 from app.wire.codec import CODECS, JSON, MSGPACK, Codec
 from app.wire.json_reply import MEASURES
 from app.wire.reply import Results, Size
@@ -45,15 +44,6 @@ def test_a_tensor_has_no_more_bytes_than_measured(
     most = codec.size(Results([(("outputs", "x"), shape, dtype)]), (), encoding).bytes
     written = len(codec.write({"x": array}, encoding))
     assert written <= most <= written + 150 + 16 * array.size
-
-
-class Told(Observer):
-    """Keeps what it is told."""
-
-    seconds = 0.0
-
-    def running(self, key: Key, seconds: float, deadline: float | None) -> None:  # noqa: ARG002
-        self.seconds = seconds
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)

@@ -183,7 +183,8 @@ def test_a_body_refused_on_the_fast_path_is_gone(name: str) -> None:
 def test_a_worker_keeps_no_body(name: str) -> None:
     _, _, body, _ = REFUSED[name]
     evaluator = Evaluator(Settings())
-    with socket.socket() as connection:
+    connection, other = socket.socketpair()
+    with connection, other:
         teller = _Teller(connection)
 
         def refuse(body: bytes) -> None:
