@@ -17,7 +17,7 @@ PIP_INSTALL = pip install --quiet --disable-pip-version-check --editable
 PYTEST = pytest $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format conformance examples browser containers startup postgres bench clean
+.PHONY: help run test lint format conformance examples browser clients containers startup postgres bench clean
 # One installation at a time: two of them in one environment trip over each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -49,6 +49,9 @@ examples: .venv/.dev .venv/.examples ## run the examples
 
 browser: .venv/.dev .venv/.browser ## drive the documentation page in Chromium
 	$(RUN) $(PYTEST) -m browser tests/browser
+
+clients: .venv/.dev .venv/.clients ## generate clients from the API's description, compile and run them
+	$(RUN) $(PYTEST) -m clients tests/clients
 
 containers: .venv/.dev ## build and run the image (CONTAINERS=podman for another runner than docker)
 	$(RUN) $(PYTEST) -m containers tests/containers
@@ -83,7 +86,7 @@ clean: ## remove environments, caches and build results
 	@$(RUN) $(PIP_INSTALL) .
 	@touch $@
 
-.venv/.dev .venv/.examples .venv/.browser: pyproject.toml | .venv/bin/pip
+.venv/.dev .venv/.examples .venv/.browser .venv/.clients: pyproject.toml | .venv/bin/pip
 	$(RUN) $(PIP_INSTALL) '.[$(subst .,,$(notdir $@))]'
 	@touch $@
 

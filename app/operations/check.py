@@ -120,7 +120,7 @@ OPERATION = Operation(
     kind=CheckRequest,
     plan=check,
     warns=True,
-    place=6,
+    place=7,
     examples={
         "tutorial": example("The gradients of a linear layer are right", graphs.TUTORIAL),
         "analytic": example(

@@ -141,7 +141,7 @@ OPERATION = Operation(
     graph=GraphType,
     plan=explain,
     warns=True,
-    place=7,
+    place=8,
     examples={
         "shapes": example("What training a network of this shape would take", graphs.CLASSIFIER),
         "checkpoint": example(

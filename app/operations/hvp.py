@@ -40,7 +40,7 @@ OPERATION = Operation(
     members=HvpMembers,
     reply=HvpReply,
     kind=ProductRequest,
-    place=5,
+    place=6,
     called={"vectors": {"b": [1, 0, -1]}},
     examples={
         "rosenbrock": example(

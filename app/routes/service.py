@@ -32,7 +32,6 @@ async def root(request: Request) -> Response:
     summary="The API's description",
     dependencies=[accepts(JSON)],
     responses=problems(406),
-    tags=["service"],
 )
 async def openapi(request: Request) -> JSONResponse:
     """Describe every resource in OpenAPI 3.1."""

@@ -80,9 +80,15 @@ class Closed(BaseModel):
 
 
 def member(doc: str, default: Any = None) -> Any:
-    """Return an optional member. A default of None is that of members that have none; null is not taken for it."""
+    """Return an optional member. A default of None is that of members that have none; null is not taken for it.
+
+    The description has defaults that are numbers and strings alone: of lists and objects, openapi-generator makes Java
+    that does not compile.
+    """
     if default is None:
         return Field(default_factory=lambda: None, description=doc)
+    if isinstance(default, tuple | dict):
+        return Field(default_factory=type(default), description=doc)
     return Field(default=default, description=doc)
 
 

@@ -20,8 +20,15 @@ def ref(model: Model) -> Schema:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
-class _Untitled(GenerateJsonSchema):
-    """Schemas in which models alone have titles: generators make a type of each title."""
+class _Generated(GenerateJsonSchema):
+    """Schemas from which client generators make good code.
+
+    Models alone have titles, since generators make a type of each. Integers have 64 bits; without a format, they have
+    32 in Go, Java and C#.
+    """
+
+    def int_schema(self, schema: Any) -> Schema:
+        return {**super().int_schema(schema), "format": "int64"}
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         return False
@@ -31,7 +38,7 @@ def components(models: Iterable[Model]) -> dict[str, Schema]:
     """Return the schemas of models, with those that they lead to."""
     wanted = [(model, "validation") for model in models]
     template = "#/components/schemas/{model}"
-    _, document = models_json_schema(wanted, schema_generator=_Untitled, ref_template=template)  # type: ignore[arg-type]
+    _, document = models_json_schema(wanted, schema_generator=_Generated, ref_template=template)  # type: ignore[arg-type]
     schemas: dict[str, Schema] = document["$defs"]
     return schemas
 

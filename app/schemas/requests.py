@@ -135,9 +135,8 @@ def request_of(name: str, members: type[Options], graph: type[Graph]) -> type[Cl
 def call_of(name: str, members: type[Options], graph: type[Graph]) -> type[Closed]:
     """Return the model of a call of a registered graph, which has `tensors` in the graph's place."""
     bare = issubclass(graph, GraphType)
-    tensors = Field(
-        default={}, validate_default=True, description="values of the graph's tensors; by default the registered ones"
-    )
+    meaning = "values of the graph's tensors; by default those that are registered"
+    tensors = Field(default_factory=dict, validate_default=True, description=meaning)
     return _model(f"{name}Call", members, {"tensors": (_sent(bare=bare), tensors)})
 
 

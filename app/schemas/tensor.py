@@ -77,12 +77,12 @@ def _shape(*, open_: bool = False) -> Callable[[Any], Pattern]:
     return check
 
 
-_SIZES = WithJsonSchema({"type": "array", "items": {"type": "integer"}})
+_SIZES = WithJsonSchema({"type": "array", "items": {"type": "integer", "format": "int64"}})
 _Shape = Annotated[Any, PlainValidator(_shape()), _SIZES]
 _OpenShape = Annotated[
     Any,
     PlainValidator(_shape(open_=True)),
-    WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}),
+    WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "integer", "format": "int64"}, {"type": "null"}]}}),
 ]
 
 _DATA = "its values: nested, or flat or base64 with `shape`"

@@ -19,6 +19,7 @@ KEPT = op("sum", ["x"], "kept", no_grad=True)
 OWN: dict[str, dict[str, Any]] = {
     "forward": {},
     "jvp": {"tangents": {"x": [1, 0]}},
+    "vjp": {"vectors": {"s": 1}},
     "jacobian": {},
     "hessian": {},
     "hvp": {"vectors": {"x": [1, 0]}},
@@ -222,6 +223,22 @@ TABLES: dict[str, list[Case]] = {
         case("forward", "unknown output", "unknown_tensor", "#/outputs/0", outputs=["loss"]),
     ],
     "jvp": [*common("jvp"), *vectors("jvp", "tangents"), *outputs("jvp")],
+    "vjp": [
+        *common("vjp"),
+        *targets("vjp")[1:],
+        case("vjp", "no vectors", "missing_member", "#/vectors", vectors=None),
+        *[
+            case("vjp", f"cotangent: {name}", code, f"#/vectors{below}", vectors=value)
+            for name, code, below, value in (
+                ("a list", "wrong_type", "", [1]),
+                ("null", "null_value", "/s", {"s": None}),
+                ("of an unknown output", "unknown_tensor", "/loss", {"loss": 1}),
+                ("of another shape", "shape_mismatch", "/e", {"e": [1, 2, 3]}),
+                ("of letters", "not_a_number", "/e/1", {"e": [1, "one"]}),
+                ("that requires grad", "not_differentiable", "/s/requires_grad", {"s": wanted(1)}),
+            )
+        ],
+    ],
     "jacobian": [
         *common("jacobian"),
         *outputs("jacobian"),

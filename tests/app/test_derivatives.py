@@ -17,7 +17,7 @@ from app.settings import Settings
 from engine.errors import DeadlineExceeded
 from tests.app.graphs import op, request, sum_of_exp, wanted
 
-CALLS = ("gradients", "forward", "jvp", "jacobian", "hessian", "hvp")
+CALLS = ("gradients", "forward", "jvp", "vjp", "jacobian", "hessian", "hvp")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,7 @@ def close(found: Any, expected: Any) -> None:
         ("gradients", {"outputs", "gradients", "warnings"}),
         ("forward", {"outputs"}),
         ("jvp", {"outputs", "tangents"}),
+        ("vjp", {"outputs", "vjp"}),
         ("jacobian", {"outputs", "jacobian"}),
         ("hessian", {"outputs", "gradients", "hessian"}),
         ("hvp", {"outputs", "gradients", "hvp"}),
@@ -55,10 +56,24 @@ def close(found: Any, expected: Any) -> None:
 )
 @pytest.mark.parametrize("dag", [None, True, False])
 def test_the_members_of_a_reply(evaluator: Evaluator, call: str, groups: set[str], dag: bool | None) -> None:
-    own = {"jvp": {"tangents": {"x": [1, 1, 1]}}, "hvp": {"vectors": {"x": [1, 1, 1]}}}.get(call, {})
+    given: dict[str, Any] = {
+        "jvp": {"tangents": {"x": [1, 1, 1]}},
+        "vjp": {"vectors": {"s": 1}},
+        "hvp": {"vectors": {"x": [1, 1, 1]}},
+    }
+    own = given.get(call, {})
     body = sum_of_exp(**own, **({} if dag is None else {"dag": dag}))
     has_dag = call == "gradients" if dag is None else dag
     assert set(ask(evaluator, call, body)) == groups | ({"dag"} if has_dag else set())
+
+
+def test_vjp_is_the_sum_of_cotangents_times_the_jacobian(evaluator: Evaluator) -> None:
+    cotangents: dict[str, Any] = {"z": [0.5, -1, 2], "h": [1, 3, -2]}
+    graph = {"graph": graphs.TANH_LAYER, "wrt": ["x", "w"]}
+    found = arrays(ask(evaluator, "vjp", {**graph, "vectors": cotangents}))["vjp"]
+    matrices = arrays(ask(evaluator, "jacobian", {**graph, "outputs": ["z", "h"]}))["jacobian"]
+    for name in ("x", "w"):
+        close(found[name], sum(np.tensordot(cotangents[output], matrices[output][name], 1) for output in cotangents))
 
 
 def test_tangents_are_the_jacobian_times_the_direction(evaluator: Evaluator) -> None:
@@ -151,6 +166,7 @@ MAPPED: dict[str, dict[str, Any]] = {
     "gradients": {"wrt": ["w", "b", "z"]},
     "forward": {"outputs": ["z", "loss"]},
     "jvp": {"tangents": {"x": [[1, 0, 0, 2, 0], [0, 1, 0, 0, 0], [3, 0, 1, 0, 0]], "b": [1, 2, 3]}},
+    "vjp": {"vectors": {"z": [1, 0, -2], "loss": 3}, "wrt": ["b", "w"]},
     "jacobian": {"outputs": ["z", "loss"], "wrt": ["b", "w"]},
     "hessian": {"wrt": ["b"]},
     "hvp": {"vectors": {"b": [1, 0, -1]}},
