@@ -39,6 +39,16 @@ class Closed(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore", protected_namespaces=())
     words: ClassVar[str]
+    _names: ClassVar[frozenset[str]]
+    _required: ClassVar[dict[str, str]]
+    """What members mean that must be there, by name."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Look the members up once, not for each object: a graph may have 10,000."""
+        super().__pydantic_init_subclass__(**kwargs)
+        cls._names = frozenset(cls.model_fields)
+        cls._required = {name: str(info.description) for name, info in cls.model_fields.items() if info.is_required()}
 
     @model_validator(mode="wrap")
     @classmethod
@@ -46,7 +56,7 @@ class Closed(BaseModel):
         if type(value) is not dict:
             raise wrong_kind(value, f"an object ({cls.words})")
         errors = cls.noted(value)
-        if not value.keys() <= cls.model_fields.keys() and not (info.context or {}).get("unknown_members"):
+        if not value.keys() <= cls._names and not (info.context or {}).get("unknown_members"):
             errors = [*islice(cls._unknown(value), MAX_FAULTS), *errors]
         try:
             found = handler(value)
@@ -61,9 +71,9 @@ class Closed(BaseModel):
     def noted(cls, value: dict[str, Any]) -> list[Located]:
         """Return what is wrong with the object as a whole, whatever its members are."""
         return [
-            ((name,), fault("missing_member", f"`{name}` is missing", f"Add `{name}`: {member.description}."))
-            for name, member in cls.model_fields.items()
-            if name not in value and member.is_required()
+            ((name,), fault("missing_member", f"`{name}` is missing", f"Add `{name}`: {meaning}."))
+            for name, meaning in cls._required.items()
+            if name not in value
         ]
 
     @classmethod
