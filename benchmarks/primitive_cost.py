@@ -47,7 +47,12 @@ def predicted(node: Node) -> float:
     """Return the seconds that a node is predicted to take on one core."""
     cost = step_cost([node], node.inputs, node.outputs)
     rate = FLOP_S if not node.primitive.blas else DOUBLE_S if node.outputs[0].dtype is float64 else SINGLE_S
-    return STEP_S + cost.effort * rate + (cost.bytes_read + cost.bytes_written) * BYTE_S
+    return (
+        STEP_S
+        + cost.flops * rate
+        + (cost.effort - cost.flops) * FLOP_S
+        + (cost.bytes_read + cost.bytes_written) * BYTE_S
+    )
 
 
 def measured(node: Node, arrays: Sequence[Any], rounds: int = 5) -> tuple[float, Any]:

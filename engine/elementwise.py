@@ -11,7 +11,7 @@ from engine.graph import NO_PARAMS, Tensor, builder
 from engine.lowering import Kernel
 from engine.operands import CONSTANT, KEEPING, Promotion, as_tensor, constant
 from engine.primitive import Declared, Primitive
-from engine.traits import arrays, in_place, per_result
+from engine.traits import arrays, broadcast, in_place, per_result
 from engine.types import DType, Number, Shape, broadcast_shapes
 
 Shortcut = Callable[..., Tensor | None]
@@ -25,7 +25,7 @@ OPERATIONS: Mapping[np.ufunc, int] = {
     **dict.fromkeys((np.divide, np.reciprocal, np.sqrt), 4),
     **dict.fromkeys((np.exp, np.expm1, np.log, np.log1p, np.sin, np.cos, np.tanh), 10),
     np.arcsinh: 20,
-    np.floor_divide: 30,
+    np.floor_divide: 60,
 }
 """Operations that a ufunc takes for each element of its result."""
 
@@ -59,6 +59,7 @@ class Elementwise(Primitive):
             self.memory = arrays(spare)
         if weight is not None:
             self.cost = per_result(weight)
+            self.effort = broadcast(weight) if self.effort is None else self.effort
         self.promotion = promotion
         self.commutes = ufunc in (np.add, np.multiply)
         self.short: Shortcut | None = None

@@ -7,18 +7,28 @@ operations of loops in cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 from engine.graph import Node, Tensor
 from engine.signs import Sign
+from engine.types import Shape, numel
 
 Count = Callable[[Node], int]
 """From a node to a number of operations, or of bytes."""
 
 CALL = 15_000
 """Operations of loops that take as long as a call of NumPy on a small array: a microsecond."""
+
+LOOP = 200
+"""Operations that NumPy takes to begin an inner loop, measured in sums of operands that broadcast."""
+
+STRIDED = 8
+"""Operations for each element of a loop that reads or writes memory in strides."""
+
+START = 1_200
+"""Operations that BLAS takes to begin a product of matrices of a batch."""
 
 DIRECT, ITERATIVE = CALL, 10 * CALL
 """Operations that LAPACK takes for a matrix of any size, in a direct and in an iterative method."""
@@ -92,13 +102,65 @@ def per_operand(node: Node) -> int:
 
 def per_place(calls: int, windows: Callable[[Node], Tensor]) -> Count:
     """Return the rule of so many calls of NumPy for each place in a window, each on as many elements as windows."""
-    return lambda node: calls * prod(node.params["kernel"]) * (CALL + windows(node).numel)
+
+    def rule(node: Node) -> int:
+        tensor, kernel = windows(node), node.params["kernel"]
+        loops = tensor.numel // max(tensor.shape[-1], 1)
+        return calls * numel(kernel) * (CALL + STRIDED * tensor.numel + LOOP * loops)
+
+    return rule
 
 
 def per_matrix(weight: float, start: int) -> Count:
     """Return the rule of a decomposition, and `start` operations for each matrix of the first input."""
     each = decomposition(weight)
     return lambda node: each(node) + start * prod(node.inputs[0].shape[:-2])
+
+
+def along_dims(weight: int, passes: int = 1) -> Count:
+    """Return the rule of `weight` operations for each element of the first input, and of loops in `passes` reductions.
+
+    The dimensions are the parameter `dims` or `dim`.
+    """
+
+    def rule(node: Node) -> int:
+        shape, params = node.inputs[0].shape, node.params
+        dims = params["dims"] if "dims" in params else (params["dim"],)
+        reduced = [dim in dims for dim in range(-len(shape), 0)]
+        return weight * node.inputs[0].numel + 3 * passes * LOOP * _loops(shape, reduced)
+
+    return rule
+
+
+def broadcast(weight: int) -> Count:
+    """Return the rule of an elementwise kernel: `weight` operations for each element, and of loops if it broadcasts."""
+
+    def rule(node: Node) -> int:
+        out = node.outputs[0]
+        work = weight * out.numel
+        for tensor in node.inputs:
+            if tensor.shape != out.shape and tensor.numel > 1:
+                work += LOOP * _loops(out.shape, _repeated(tensor.shape, len(out.shape)))
+        return work
+
+    return rule
+
+
+def _repeated(shape: Shape, rank: int) -> list[bool]:
+    """Return for each of `rank` dimensions whether a tensor of that shape has one element along it."""
+    return [True] * (rank - len(shape)) + [size == 1 for size in shape]
+
+
+def _loops(shape: Shape, kinds: Sequence[bool]) -> int:
+    """Return how many inner loops NumPy makes: one for each run of elements along the last dimensions of one kind."""
+    inner, numel, last = 1, prod(shape), None
+    for size, kind in zip(reversed(shape), reversed(kinds), strict=True):
+        if size == 1:
+            continue
+        if last is not None and kind != last:
+            break
+        inner, last = inner * size, kind
+    return numel // max(inner, 1)
 
 
 # Workspace

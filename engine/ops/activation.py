@@ -19,7 +19,7 @@ from engine.ops.exponential import exp
 from engine.ops.movement import reshaped
 from engine.samples import real, sample
 from engine.signs import Sign
-from engine.traits import known
+from engine.traits import known, least
 from engine.types import Number
 
 _ANY = (sample(real(2, 3)), sample(real()), sample(real(0, 3)))
@@ -56,7 +56,7 @@ def _run_leaky(x: np.ndarray, *, slope: float) -> np.ndarray:
     return np.where(x > 0, x, x * slope)
 
 
-@elementwise(_run_leaky, arithmetic, weight=4, spare=2, analytic=False)
+@elementwise(_run_leaky, arithmetic, weight=4, spare=2, analytic=False, sign=least)
 def _leaky_relu(input: Tensor, *, slope: float) -> Tensor: ...
 
 
@@ -145,7 +145,14 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     return _bounded(input, 0, 6)
 
 
-@elementwise(lambda x: np.minimum(np.maximum(x + 3, 0), 6) / 6, arithmetic, weight=8, spare=2, analytic=False)
+@elementwise(
+    lambda x: np.minimum(np.maximum(x + 3, 0), 6) / 6,
+    arithmetic,
+    weight=8,
+    spare=2,
+    analytic=False,
+    sign=known(Sign.NOT_NEGATIVE),
+)
 def _hardsigmoid(input: Tensor) -> Tensor: ...
 
 
@@ -162,7 +169,9 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return _hardsigmoid(input)
 
 
-@elementwise(lambda x: x * np.minimum(np.maximum(x + 3, 0), 6) / 6, arithmetic, weight=9, spare=2, analytic=False)
+@elementwise(
+    lambda x: x * np.minimum(np.maximum(x + 3, 0), 6) / 6, arithmetic, weight=9, spare=2, analytic=False, sign=least
+)
 def _hardswish(input: Tensor) -> Tensor: ...
 
 
@@ -201,7 +210,7 @@ def _run_elu(x: np.ndarray, *, alpha: float, scale: float, rate: float, slope_ra
     return np.maximum(x, 0) * scale + negative  # one of the two is 0; a choice would take twice as long
 
 
-@elementwise(_run_elu, arithmetic, weight=20, spare=2, analytic=False)
+@elementwise(_run_elu, arithmetic, weight=20, spare=2, analytic=False, sign=least)
 def _elu(input: Tensor, *, alpha: float, scale: float, rate: float, slope_rate: float) -> Tensor:
     """`scale * input` where it is positive, `scale * alpha * (exp(rate * input) - 1)` elsewhere."""
 

@@ -13,7 +13,7 @@ from engine.op import elementwise, op
 from engine.operands import arithmetic, as_tensor, constant, numeric, promoted
 from engine.samples import positive, real, sample
 from engine.signs import Sign, Singular
-from engine.traits import magnitude
+from engine.traits import least, magnitude
 from engine.types import Number, bool_
 
 _ORDERED = (sample(real(2, 3), real(2, 3)), sample(real(2, 1), real(3)), sample(real(3), 0.5))
@@ -237,7 +237,7 @@ def _run_sign(input: np.ndarray) -> np.ndarray:
     return input if input.dtype.kind == "b" else np.sign(input)
 
 
-@elementwise(_run_sign, arithmetic, weight=2, spare=2, analytic=False)
+@elementwise(_run_sign, arithmetic, weight=2, spare=2, analytic=False, sign=least)
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1. Source: torch.sign."""
 

@@ -22,7 +22,9 @@ from engine.types import DType, int64
 # Primitives
 
 
-@linear(cost=per_window(1, results), effort=per_place(2, results), memory=arrays(2), batch_last=with_dims)
+@linear(
+    cost=per_window(1, results), effort=per_place(2, results), memory=arrays(2), batch_last=with_dims, analytic=True
+)
 def _window_sum(input: Tensor, *, dims: Sizes, kernel: Sizes, stride: Sizes) -> Type:
     """The sum of each window along `dims`."""
     counts = window_counts(tuple(input.shape[dim] for dim in dims), kernel, stride, (1,) * len(dims))
@@ -47,7 +49,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Sizes, kernel: Sizes, s
     return made
 
 
-@linear(cost=per_window(1, inputs), effort=per_place(2, inputs), memory=arrays(2), batch_last=with_dims)
+@linear(cost=per_window(1, inputs), effort=per_place(2, inputs), memory=arrays(2), batch_last=with_dims, analytic=True)
 def _window_spread(input: Tensor, *, sizes: Sizes, dims: Sizes, kernel: Sizes, stride: Sizes) -> Type:
     """An element put everywhere into its window along `dims`, and summed."""
     return Type(input.dtype, resized(input.shape, dims, sizes))

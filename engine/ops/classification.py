@@ -51,7 +51,7 @@ def _class_index(target: Tensor, *, classes: int, ignore_index: int) -> Tensor:
     """The classes themselves, 0 for the ignored one. Its kernel raises OpError on others."""
 
 
-@linear(cost=moves, effort=per_result(8), memory=arrays(2), trailing=1)
+@linear(cost=moves, effort=per_result(80), memory=arrays(2), trailing=1)
 def _picked(input: Tensor, index: Tensor) -> Type:
     """One element of each row: (*, classes) at indices (*) -> (*)."""
     return Type(input.dtype, input.shape[:-1])
@@ -69,7 +69,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, index: Tensor) -> Tensor:
     return _placed(grad, index, classes=input.shape[-1])
 
 
-@linear(cost=moves, effort=per_input(8), memory=arrays(2), trailing=0)
+@linear(cost=moves, effort=per_input(60), memory=arrays(2), trailing=0)
 def _placed(input: Tensor, index: Tensor, *, classes: int) -> Type:
     """Rows that are zero but for one element: (*) at indices (*) -> (*, classes)."""
     return Type(input.dtype, (*input.shape, classes))

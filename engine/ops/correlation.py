@@ -17,10 +17,11 @@ import numpy as np
 
 from engine.graph import Node, Tensor, Type
 from engine.lowering import InSingle
-from engine.ops.columns import Slide, correlated, most_bytes, spread, weighed, windows_of
+from engine.ops.columns import Slide, correlated, layout, most_bytes, spread, weighed, windows_of
 from engine.ops.windows import Sizes, window_counts
-from engine.primitive import multilinear
+from engine.primitive import Declared, multilinear
 from engine.relation import PROBE, Relation, Side, numbered, through, without
+from engine.traits import CALL
 from engine.types import numel
 
 Array = np.ndarray[Any, Any]
@@ -43,6 +44,22 @@ def _operations(node: Node) -> int:
     """2 c, for each place of a window and each result: those of the sum that defines a convolution."""
     _, weights, results = _roles(node)
     return 2 * results.numel * prod(weights.shape[-len(node.params["stride"]) - 1 :])
+
+
+def _effort(node: Node) -> int:
+    """The products, copies of columns, a call for each matrix of weights, and a call for each place and block."""
+    images, weights, results = _roles(node)
+    dims = len(node.params["stride"])
+    batch, (channels, *kernel) = numel(weights.shape[: -dims - 2]), weights.shape[-dims - 1 :]
+    counts, n = results.shape[-dims - 1 : -1], results.shape[-1]
+    columns = batch * channels * prod(kernel) * numel(counts) * n
+    work = _operations(node) + (4 + 16 // max(n, 1)) * columns + CALL * batch
+    if not columns or node.outputs[0] is not images:
+        return work
+    slide = Slide(tuple(kernel), node.params["stride"], node.params["dilation"])
+    how = layout(batch, channels, counts, n, max(images.dtype.itemsize, 4), slide)
+    blocks = -(-batch // how.images) * -(-counts[0] // how.rows)
+    return work + 3 * CALL * blocks * (kernel[0] + prod(kernel[1:]) if how.by_row else prod(kernel))
 
 
 def _workspace(node: Node) -> int:
@@ -95,10 +112,21 @@ def _by_windows(node: Node, position: int, result: int) -> Relation | None:
     return Relation(position, result, source, target, numel(hubs))
 
 
+_TRAITS: Declared = {
+    "cost": _operations,
+    "effort": _effort,
+    "memory": _workspace,
+    "relation": _relation,
+    "analytic": True,
+    "blas": True,
+    "channels_first": True,
+}
+"""What the three declare alike."""
+
 # Types
 
 
-@multilinear(cost=_operations, memory=_workspace, relation=_relation, analytic=True, blas=True, channels_first=True)
+@multilinear(**_TRAITS)
 def _correlation(images: Tensor, weights: Tensor, *, stride: Sizes, dilation: Sizes) -> Type:
     """(*, c, *sizes, n), weights (*, o, c, *kernel) -> (*, o, *counts, n)."""
     dims = len(stride)
@@ -106,14 +134,14 @@ def _correlation(images: Tensor, weights: Tensor, *, stride: Sizes, dilation: Si
     return Type(images.dtype, (*weights.shape[: -dims - 1], *counts, images.shape[-1]))
 
 
-@multilinear(cost=_operations, memory=_workspace, relation=_relation, analytic=True, blas=True, channels_first=True)
+@multilinear(**_TRAITS)
 def _correlation_images(results: Tensor, weights: Tensor, *, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Type:
     """(*, o, *counts, n), weights (*, o, c, *kernel) -> images (*, c, *sizes, n)."""
     dims = len(stride)
     return Type(results.dtype, (*weights.shape[: -dims - 2], weights.shape[-dims - 1], *sizes, results.shape[-1]))
 
 
-@multilinear(cost=_operations, memory=_workspace, relation=_relation, analytic=True, blas=True, channels_first=True)
+@multilinear(**_TRAITS)
 def _correlation_weights(images: Tensor, results: Tensor, *, window: Sizes, stride: Sizes, dilation: Sizes) -> Type:
     """(*, c, *sizes, n), results (*, o, *counts, n) -> weights (*, o, c, *window)."""
     dims = len(stride)

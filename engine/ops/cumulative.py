@@ -20,7 +20,7 @@ from engine.ops.reduction import reduction_dtype
 from engine.ops.summation import reduced_shape
 from engine.primitive import linear, primitive
 from engine.samples import integers, real, sample
-from engine.traits import CALL, arrays, moves, per_input
+from engine.traits import CALL, along_dims, arrays, moves, per_input
 from engine.types import DType, wrap_dim
 
 # Primitives: each result has the input's shape; `reverse` runs from the last element to the first.
@@ -35,7 +35,7 @@ def _directed(array: np.ndarray, dim: int, reverse: bool) -> np.ndarray:
     return np.flip(array, dim) if reverse else array
 
 
-@linear(cost=per_input(1), effort=per_input(15), memory=arrays(2), analytic=True)
+@linear(cost=per_input(1), effort=along_dims(15), memory=arrays(2), analytic=True)
 def _cumsum(input: Tensor, *, dim: int, reverse: bool) -> Type:
     return Type(input.dtype, input.shape)
 
@@ -52,7 +52,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int, reverse: bool) -> T
     return _cumsum(grad, dim=dim, reverse=not reverse)
 
 
-@linear(cost=moves, memory=arrays(2))
+@linear(cost=moves, memory=arrays(2), analytic=True)
 def _shifted(input: Tensor, *, dim: int, reverse: bool) -> Type:
     """Every element at the place after its own (before it, in reverse), and a zero first."""
     return Type(input.dtype, input.shape)
@@ -73,7 +73,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int, reverse: bool) -> T
 def _effort_of_recurrence(node: Node) -> int:
     """An addition after the other, and calls for each step or, where those are fewer, for each sequence."""
     numel, steps = node.inputs[1].numel, node.inputs[1].shape[node.params["dim"]]
-    return 15 * numel + 4 * CALL * min(steps, numel // max(steps, 1))
+    return 300 * numel + 4 * CALL * min(steps, numel // max(steps, 1))
 
 
 @primitive(cost=per_input(2), effort=_effort_of_recurrence, memory=arrays(2))
@@ -112,7 +112,7 @@ def _(grad: Tensor, out: Tensor, decay: Tensor, input: Tensor, *, dim: int, reve
     return back * _shifted(out, dim=dim, reverse=reverse), back
 
 
-@primitive(cost=per_input(1), effort=per_input(15), memory=arrays(2))
+@primitive(cost=per_input(1), effort=along_dims(15), memory=arrays(2))
 def _cumprod(input: Tensor, *, dim: int, reverse: bool, exclusive: bool) -> Type:
     """Products of the elements up to each, without it if `exclusive`."""
     return Type(input.dtype, input.shape)
@@ -142,7 +142,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int, reverse: bool, excl
     return before * _recurrence(later, grad, dim=dim, reverse=not reverse)
 
 
-@primitive(cost=per_input(1), effort=per_input(2), memory=arrays(2))
+@primitive(cost=per_input(1), effort=along_dims(2), memory=arrays(2))
 def _prod(input: Tensor, *, dim: int, keepdim: bool) -> Type:
     return Type(input.dtype, reduced_shape(input.shape, (dim,), keepdim))
 

@@ -15,7 +15,7 @@ from engine.types import Shape, wrap_dim
 # Triangles
 
 
-@linear(cost=moves, effort=per_result(2), memory=arrays(2), analytic=True)
+@linear(cost=moves, effort=per_result(20), memory=arrays(2), analytic=True)
 def _tril(input: Tensor, *, diagonal: int) -> Type:
     return Type(input.dtype, input.shape)
 
@@ -30,7 +30,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, diagonal: int) -> Tensor:
     return _tril(grad, diagonal=diagonal)
 
 
-@linear(cost=moves, effort=per_result(2), memory=arrays(2), analytic=True)
+@linear(cost=moves, effort=per_result(20), memory=arrays(2), analytic=True)
 def _triu(input: Tensor, *, diagonal: int) -> Type:
     return Type(input.dtype, input.shape)
 
@@ -110,7 +110,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, offset: int, dim1: int, dim2:
     return _place_diagonal(grad, shape=input.shape, offset=offset, dim1=dim1, dim2=dim2)
 
 
-@linear(cost=moves, memory=arrays(2))
+@linear(cost=moves, effort=per_result(8), memory=arrays(2), analytic=True)
 def _place_diagonal(input: Tensor, *, shape: Shape, offset: int, dim1: int, dim2: int) -> Type:
     """Zeros of `shape` with the input, `(*others, length)`, as a diagonal: the transpose of `_diagonal`."""
     return Type(input.dtype, shape)

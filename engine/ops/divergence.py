@@ -16,13 +16,14 @@ from engine.ops.loss import notice_broadcast, reduced
 from engine.ops.precision import in_single
 from engine.ops.reduction import sum
 from engine.samples import real, sample, unit
+from engine.signs import Singular
 
 
 def _run_x_log_x(x: np.ndarray) -> np.ndarray:
     return np.asarray(special.xlogy(x, x))
 
 
-@elementwise(in_single(_run_x_log_x), arithmetic, weight=20, spare=2, analytic=False)
+@elementwise(in_single(_run_x_log_x), arithmetic, weight=20, spare=2, analytic=False, singular=Singular())
 def _x_log_x(input: Tensor) -> Tensor: ...
 
 

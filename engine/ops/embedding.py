@@ -20,7 +20,7 @@ from engine.traits import arrays, per_result
 from engine.types import int64
 
 
-@primitive(differentiable=False, cost=per_result(1), effort=per_result(4), memory=arrays(2))
+@primitive(differentiable=False, cost=per_result(1), effort=per_result(20), memory=arrays(2))
 def _one_hot(input: Tensor, *, classes: int) -> Type:
     return Type(int64, (*input.shape, classes))
 

@@ -24,13 +24,13 @@ from engine.ops.reduction import dims_of, restored, summed
 from engine.ops.summation import Dims, extremum, reduced_shape
 from engine.primitive import linear, primitive
 from engine.samples import real, sample
-from engine.traits import arrays, moves, per_input, per_result
+from engine.traits import along_dims, arrays, moves, per_input, per_result
 from engine.types import bool_, int64, wrap_dim, wrap_dims
 
 # Extrema over several dimensions
 
 
-@primitive(cost=per_input(1), memory=arrays(2))
+@primitive(cost=per_input(1), effort=along_dims(1), memory=arrays(2))
 def _amax(input: Tensor, *, dims: Dims, keepdim: bool, of_nan: bool) -> Type:
     return Type(input.dtype, reduced_shape(input.shape, dims, keepdim))
 
@@ -40,7 +40,7 @@ def _(input: np.ndarray, *, dims: Dims, keepdim: bool, of_nan: bool) -> np.ndarr
     return extremum(np.maximum, input, dims, keepdim)
 
 
-@primitive(cost=per_input(1), memory=arrays(2))
+@primitive(cost=per_input(1), effort=along_dims(1), memory=arrays(2))
 def _amin(input: Tensor, *, dims: Dims, keepdim: bool, of_nan: bool) -> Type:
     return Type(input.dtype, reduced_shape(input.shape, dims, keepdim))
 
@@ -105,7 +105,7 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
 # Extrema along one dimension, with their indices
 
 
-@primitive(differentiable=False, cost=per_input(1), effort=per_input(8), memory=arrays(2))
+@primitive(differentiable=False, cost=per_input(1), effort=along_dims(8), memory=arrays(2))
 def _argmax(input: Tensor, *, dim: int) -> Type:
     """The index of the first of the largest elements; `dim` is kept with size 1."""
     return Type(int64, reduced_shape(input.shape, (dim,), keepdim=True))
@@ -116,7 +116,7 @@ def _(input: np.ndarray, *, dim: int) -> np.ndarray:
     return np.argmax(input, axis=dim, keepdims=True)
 
 
-@primitive(differentiable=False, cost=per_input(1), effort=per_input(8), memory=arrays(2))
+@primitive(differentiable=False, cost=per_input(1), effort=along_dims(8), memory=arrays(2))
 def _argmin(input: Tensor, *, dim: int) -> Type:
     """The index of the first of the smallest elements; `dim` is kept with size 1."""
     return Type(int64, reduced_shape(input.shape, (dim,), keepdim=True))
@@ -127,7 +127,7 @@ def _(input: np.ndarray, *, dim: int) -> np.ndarray:
     return np.argmin(input, axis=dim, keepdims=True)
 
 
-@primitive(differentiable=False, cost=per_result(1), memory=arrays(2))
+@primitive(differentiable=False, cost=per_result(1), effort=per_result(60), memory=arrays(2))
 def _is_at(index: Tensor, *, dim: int, size: int) -> Type:
     """Where a dimension of that size is at `index`, which has size 1 there."""
     shape = list(index.shape)
@@ -140,7 +140,7 @@ def _(index: np.ndarray, *, dim: int, size: int) -> np.ndarray:
     return index == np.arange(size).reshape(size, *(1,) * (-1 - dim))
 
 
-@linear(cost=moves, effort=per_result(15), memory=arrays(2))
+@linear(cost=moves, effort=per_result(40), memory=arrays(2))
 def _selected(input: Tensor, index: Tensor, *, dim: int) -> Type:
     """The elements at `index`, which has size 1 at `dim`."""
     return Type(input.dtype, index.shape)

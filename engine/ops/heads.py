@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from engine.ops.movement import expanded, matrix_transpose
 from engine.ops.reduction import summed
 from engine.ops.softmax import softmax_of_visible
 from engine.primitive import primitive
-from engine.traits import arrays
+from engine.traits import START, arrays
 from engine.types import Shape, broadcast_shapes, numel
 
 Index = tuple[int | slice, ...]
@@ -47,13 +48,21 @@ def _operations(node: Node) -> int:
     return node.outputs[1].numel * (2 * (query.shape[-1] + value.shape[-1]) + _SOFTMAX)
 
 
+def _effort(node: Node) -> int:
+    return _operations(node) + 3 * START * prod(node.outputs[1].shape[:-2])
+
+
 def _operations_of_gradients(node: Node) -> int:
     """Four products, and the gradient of softmax."""
     _, _, weights, query, _, value = node.inputs
     return 4 * weights.numel * (query.shape[-1] + value.shape[-1]) + 2 * (weights.numel + value.numel)
 
 
-@primitive(cost=_operations, memory=arrays(2), trailing=2, blas=True)
+def _effort_of_gradients(node: Node) -> int:
+    return _operations_of_gradients(node) + 6 * START * prod(node.inputs[2].shape[:-2])
+
+
+@primitive(cost=_operations, effort=_effort, memory=arrays(2), trailing=2, blas=True)
 def _attention(*tensors: Tensor, scale: float) -> tuple[Type, Type]:
     """`softmax(query @ key.T * scale + mask) @ value`, and the softmax.
 
@@ -123,7 +132,7 @@ def _by_scores(weights: Tensor, slopes: Tensor) -> Tensor:
 # Back again
 
 
-@primitive(cost=_operations_of_gradients, memory=arrays(3), trailing=2, blas=True)
+@primitive(cost=_operations_of_gradients, effort=_effort_of_gradients, memory=arrays(3), trailing=2, blas=True)
 def _attention_gradients(
     grad: Tensor, result: Tensor, weights: Tensor, query: Tensor, key: Tensor, value: Tensor, *, scale: float
 ) -> tuple[Type, Type, Type]:

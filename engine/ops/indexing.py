@@ -76,7 +76,7 @@ def _resized(shape: Shape, dim: int, size: int) -> Shape:
     return (*shape[:axis], size, *shape[axis + 1 :])
 
 
-@linear(cost=moves, effort=per_result(8), memory=arrays(2))
+@linear(cost=moves, effort=per_result(60), memory=arrays(2))
 def _take(input: Tensor, index: Tensor, *, dim: int) -> Type:
     """Slices along `dim`: `(*batch, *before, n, *after), (*batch, k) -> (*batch, *before, k, *after)`."""
     return Type(input.dtype, _resized(input.shape, dim, index.shape[-1]))
@@ -97,7 +97,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, index: Tensor, *, dim: int) -> T
     return _add_at(grad, index, dim=dim, size=input.shape[dim])
 
 
-@linear(cost=per_input(1), effort=per_input(15), memory=arrays(2))
+@linear(cost=per_input(1), effort=per_input(80), memory=arrays(2))
 def _add_at(values: Tensor, index: Tensor, *, dim: int, size: int) -> Type:
     """Zeros with slices added along `dim`: `(*batch, *before, k, *after), (*batch, k) -> (..., size, *after)`."""
     return Type(values.dtype, _resized(values.shape, dim, size))
@@ -120,7 +120,7 @@ def _(grad: Tensor, out: Tensor, values: Tensor, index: Tensor, *, dim: int, siz
     return _take(grad, index, dim=dim)
 
 
-@linear(cost=moves, effort=per_result(15), memory=arrays(2), analytic=True)
+@linear(cost=moves, effort=per_result(80), memory=arrays(2), analytic=True)
 def _gather(input: Tensor, index: Tensor, *, dim: int) -> Type:
     """Elements along `dim`, one for each index; in other dimensions the index is at most as large as the input."""
     return Type(input.dtype, index.shape)
@@ -144,7 +144,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, index: Tensor, *, dim: int) -> T
     return _scatter_add(grad, index, shape=input.shape, dim=dim)
 
 
-@linear(cost=per_input(1), effort=per_input(30), memory=arrays(2))
+@linear(cost=per_input(1), effort=per_input(120), memory=arrays(2))
 def _scatter_add(src: Tensor, index: Tensor, *, shape: Shape, dim: int) -> Type:
     """Zeros of `shape` with elements added along `dim`, each at its index."""
     return Type(src.dtype, shape)

@@ -19,6 +19,8 @@ from engine.ops.arithmetic import abs
 from engine.ops.power import square
 from engine.ops.reduction import mean, sum
 from engine.samples import fixed, positive, real, sample
+from engine.signs import Sign
+from engine.traits import known
 
 Reduction = Literal["none", "mean", "sum"]
 
@@ -114,7 +116,7 @@ def _run_huber(x: np.ndarray, *, delta: float) -> np.ndarray:
     return near * (size - near * 0.5)
 
 
-@elementwise(_run_huber, arithmetic, weight=8, spare=4, analytic=False)
+@elementwise(_run_huber, arithmetic, weight=8, spare=4, analytic=False, sign=known(Sign.NOT_NEGATIVE))
 def _huber(input: Tensor, *, delta: float) -> Tensor:
     """`input**2 / 2` where `abs(input)` is below `delta`, `delta * (abs(input) - delta / 2)` elsewhere."""
 

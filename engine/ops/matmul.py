@@ -18,6 +18,7 @@ from engine.ops.movement import is_matrix_transpose, matrix_transpose, reshaped
 from engine.primitive import multilinear
 from engine.relation import Relation, through, without
 from engine.samples import integers, real, sample
+from engine.traits import START
 from engine.types import broadcast_shapes, float16, float32, numel
 
 # The primitive
@@ -28,6 +29,11 @@ def _operations(node: Node) -> int:
     return 2 * node.outputs[0].numel * node.inputs[0].shape[-1]
 
 
+def _effort(node: Node) -> int:
+    """The products, and the start of a product for each pair of matrices."""
+    return _operations(node) + START * numel(node.outputs[0].shape[:-2])
+
+
 def _relation(node: Node, position: int, result: int) -> Relation:
     """A row of the result depends on the row of one operand, a column on that of the other."""
     input, out = node.inputs[position].shape, node.outputs[result].shape
@@ -35,7 +41,7 @@ def _relation(node: Node, position: int, result: int) -> Relation:
     return through(position, result, (kept, input), (kept, out))
 
 
-@multilinear(cost=_operations, relation=_relation, analytic=True, blas=True)
+@multilinear(cost=_operations, effort=_effort, relation=_relation, analytic=True, blas=True)
 def _matmul(input: Tensor, other: Tensor) -> Type:
     """(*batch, n, k) @ (*batch, k, m) -> (*batch, n, m): equal ranks, batch dimensions broadcast."""
     batch = broadcast_shapes([input.shape[:-2], other.shape[:-2]])

@@ -172,7 +172,7 @@ def _(
     return made
 
 
-@primitive(differentiable=False, cost=per_result(4), effort=per_result(40), memory=arrays(8))
+@primitive(differentiable=False, cost=per_result(4), effort=per_result(400), memory=arrays(8))
 def _window_index(
     offset: Tensor, *, sizes: Sizes, kernel: Sizes, first: Sizes, stride: Sizes, per: Sizes, dilation: Sizes
 ) -> Type:

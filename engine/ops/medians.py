@@ -33,8 +33,8 @@ def _comparisons(node: Node) -> int:
 
 
 def _effort(node: Node) -> int:
-    """15 for each comparison, whose outcome no processor foresees, and 40 for each element."""
-    return 40 * node.inputs[0].numel + 15 * _comparisons(node)
+    """40 for each comparison, whose outcome no processor predicts, and 100 for each element."""
+    return 100 * node.inputs[0].numel + 40 * _comparisons(node)
 
 
 @primitive(differentiable=False, cost=_comparisons, effort=_effort, memory=arrays(3))

@@ -16,11 +16,12 @@ from engine.ops.reduction import count_of, dims_of, mean, restored, summed
 from engine.ops.summation import Dims, reduced_shape, total
 from engine.primitive import primitive
 from engine.samples import real, sample
-from engine.traits import arrays, per_input
+from engine.signs import Sign, Singular
+from engine.traits import along_dims, arrays, known, magnitude, per_input
 from engine.types import Number
 
 
-@primitive(cost=per_input(4), effort=per_input(8), memory=arrays(4))
+@primitive(cost=per_input(4), effort=along_dims(8, 2), memory=arrays(4), sign=known(Sign.NOT_NEGATIVE))
 def _var(input: Tensor, *, dims: Dims, correction: float, keepdim: bool) -> Type:
     return Type(input.dtype, reduced_shape(input.shape, dims, keepdim))
 
@@ -45,7 +46,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Dims, correction: float
     return restored(grad, input.shape, dims, keepdim) * deviations * (2 / degrees if degrees else math.inf)
 
 
-@elementwise(np.sqrt, floating, analytic=False)
+@elementwise(np.sqrt, floating, analytic=False, sign=magnitude, singular=Singular(safe=Sign.NOT_NEGATIVE))
 def _root(input: Tensor) -> Tensor:
     """Square root whose derivative at 0 is 0: the deviation of what does not vary. Source: torch.std."""
 

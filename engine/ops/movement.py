@@ -16,7 +16,7 @@ from engine.op import alias, op
 from engine.operands import CONSTANT
 from engine.primitive import linear
 from engine.samples import real, sample
-from engine.traits import in_place, moves
+from engine.traits import in_place, moves, per_result
 from engine.types import Shape, numel, wrap_dim, wrap_dims
 
 Dims = tuple[int, ...]
@@ -25,7 +25,7 @@ Dims = tuple[int, ...]
 # Primitives
 
 
-@linear(view=True, may_copy=True, pointwise=True, cost=moves, memory=in_place, analytic=True)
+@linear(view=True, may_copy=True, pointwise=True, cost=moves, effort=per_result(2), memory=in_place, analytic=True)
 def _reshape(input: Tensor, *, shape: Shape) -> Type:
     return Type(input.dtype, shape)
 

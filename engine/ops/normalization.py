@@ -24,7 +24,7 @@ from engine.ops.reduction import summed
 from engine.ops.summation import LONGEST, along_rows, reduced_shape
 from engine.primitive import primitive
 from engine.samples import fixed, positive, real, sample
-from engine.traits import arrays, per_input
+from engine.traits import along_dims, arrays, per_input
 from engine.types import Shape, numel, wrap_dims
 
 Dims = tuple[int, ...]
@@ -37,7 +37,7 @@ def _count(shape: Shape, dims: Dims) -> int:
     return math.prod(shape[dim] for dim in dims)
 
 
-@primitive(cost=per_input(6), memory=arrays(2))
+@primitive(cost=per_input(6), effort=along_dims(8, 2), memory=arrays(2))
 def _standardized(input: Tensor, *, dims: Dims, eps: float) -> tuple[Type, Type]:
     """`(input - mean) * scale` and `scale = 1 / sqrt(variance + eps)`, over negative `dims`, which the scale keeps."""
     return Type(input.dtype, input.shape), Type(input.dtype, reduced_shape(input.shape, dims, keepdim=True))
@@ -111,7 +111,7 @@ def _(
     return by_input
 
 
-@primitive(cost=per_input(8), memory=arrays(2))
+@primitive(cost=per_input(8), effort=along_dims(10, 2), memory=arrays(2))
 def _standardized_gradient(grad: Tensor, standard: Tensor, scale: Tensor, *, dims: Dims) -> Type:
     """The cotangent of what was standardized: `(grad - mean(grad) - standard * mean(grad * standard)) * scale`."""
     return Type(grad.dtype, grad.shape)

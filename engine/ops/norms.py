@@ -24,12 +24,12 @@ from engine.ops.reduction import dims_of, restored, summed
 from engine.ops.summation import Dims, reduced_shape, total
 from engine.primitive import primitive
 from engine.samples import real, sample
-from engine.signs import Sign
-from engine.traits import arrays, known, per_input
+from engine.signs import Sign, Singular
+from engine.traits import along_dims, arrays, known, per_input
 from engine.types import DType, wrap_dims
 
 
-@primitive(cost=per_input(2), effort=per_input(6), memory=arrays(2), sign=known(Sign.NOT_NEGATIVE))
+@primitive(cost=per_input(2), effort=along_dims(6), memory=arrays(2), sign=known(Sign.NOT_NEGATIVE))
 def _vector_norm(input: Tensor, *, ord: float, dims: Dims, keepdim: bool) -> Type:
     return Type(input.dtype, reduced_shape(input.shape, dims, keepdim))
 
@@ -100,7 +100,7 @@ def _run_quotient(input: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where(other == 0, quotient.dtype.type(0), quotient)
 
 
-@elementwise(_run_quotient, weight=8, spare=2, analytic=False)
+@elementwise(_run_quotient, weight=8, spare=2, analytic=False, singular=Singular(1))
 def _quotient(input: Tensor, other: Tensor) -> Tensor:
     """A quotient that is 0 where the divisor is. There it has no derivative: that is NaN, as of PyTorch's norms."""
 

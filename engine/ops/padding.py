@@ -17,7 +17,7 @@ from engine.ops.slicing import cropped, last, padded
 from engine.ops.summation import total
 from engine.primitive import linear
 from engine.samples import real, sample
-from engine.traits import arrays, moves, per_input
+from engine.traits import arrays, moves, per_input, per_result
 from engine.types import Number
 
 Pairs = tuple[tuple[int, int], ...]
@@ -141,7 +141,7 @@ def _bordered(input: Tensor, pairs: Pairs, mode: str) -> Tensor:
     return _border(input, widths=widths, mode=mode) if any(map(any, widths)) else input
 
 
-@linear(cost=moves, memory=arrays(2))
+@linear(cost=moves, effort=per_result(60), memory=arrays(2), analytic=True)
 def _border(input: Tensor, *, widths: Pairs, mode: str) -> Type:
     """The last dimensions with borders of the tensor's own elements; no width is negative."""
     sizes = zip(input.shape[-len(widths) :], widths, strict=True)
@@ -168,7 +168,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, widths: Pairs, mode: str) -> 
     return made
 
 
-@linear(cost=per_input(1), memory=arrays(2))
+@linear(cost=per_input(1), memory=arrays(2), analytic=True)
 def _fold(input: Tensor, *, widths: Pairs, mode: str) -> Type:
     """The borders cut off and added to the elements that they are copies of: the transpose of `_border`."""
     sizes = zip(input.shape[-len(widths) :], widths, strict=True)

@@ -93,7 +93,7 @@ def _run_derivative(input: np.ndarray, exponent: np.ndarray, *, orders: tuple[in
     return total
 
 
-@elementwise(_run_derivative, numeric, weight=120, spare=12, analytic=False)
+@elementwise(_run_derivative, numeric, weight=300, spare=12, analytic=False, singular=Singular())
 def _derivative(input: Tensor, exponent: Tensor, *, orders: tuple[int, int]) -> Tensor:
     """The derivative of a power, of some order by the input and some by the exponent."""
 

@@ -17,7 +17,7 @@ from engine.ops.summation import MANY, Dims, reduced_shape, total
 from engine.primitive import Primitive, linear, primitive
 from engine.samples import boolean, integers, real, sample
 from engine.signature import offered_dtype
-from engine.traits import arrays, least, per_input
+from engine.traits import along_dims, arrays, least, per_input
 from engine.types import DType, Shape, bool_, float16, int64, numel, uint8, wrap_dims
 
 
@@ -26,7 +26,7 @@ def restored(reduced: Tensor, shape: Shape, dims: Dims, keepdim: bool) -> Tensor
     return reduced if keepdim else reshaped(reduced, reduced_shape(shape, dims, keepdim=True))
 
 
-@linear(sums=True, cost=per_input(1), memory=arrays(1), analytic=True, sign=least)
+@linear(sums=True, cost=per_input(1), effort=along_dims(1), memory=arrays(1), analytic=True, sign=least)
 def _sum(input: Tensor, *, dims: Dims, keepdim: bool) -> Type:
     return Type(input.dtype, reduced_shape(input.shape, dims, keepdim))
 
@@ -143,7 +143,7 @@ def nanmean(
 # Sums of exponentials
 
 
-@primitive(cost=per_input(12), effort=per_input(15), memory=arrays(3))
+@primitive(cost=per_input(12), effort=along_dims(15, 2), memory=arrays(3))
 def _logsumexp(input: Tensor, *, dims: Dims, keepdim: bool) -> Type:
     return Type(input.dtype, reduced_shape(input.shape, dims, keepdim))
 
@@ -176,7 +176,7 @@ def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) 
 # Truth
 
 
-@primitive(differentiable=False, cost=per_input(1), memory=arrays(2))
+@primitive(differentiable=False, cost=per_input(1), effort=along_dims(1), memory=arrays(2))
 def _any(input: Tensor, *, dims: Dims, keepdim: bool) -> Type:
     return Type(bool_, reduced_shape(input.shape, dims, keepdim))
 
@@ -186,7 +186,7 @@ def _(input: np.ndarray, *, dims: Dims, keepdim: bool) -> np.ndarray:
     return np.asarray(np.any(input, axis=dims, keepdims=keepdim))
 
 
-@primitive(differentiable=False, cost=per_input(1), memory=arrays(2))
+@primitive(differentiable=False, cost=per_input(1), effort=along_dims(1), memory=arrays(2))
 def _all(input: Tensor, *, dims: Dims, keepdim: bool) -> Type:
     return Type(bool_, reduced_shape(input.shape, dims, keepdim))
 

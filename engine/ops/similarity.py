@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.graph import Tensor
+from engine.graph import Node, Tensor
 from engine.op import elementwise, op
 from engine.operands import arithmetic, as_tensor, promoted
 from engine.ops.arguments import require_floating
@@ -12,10 +12,22 @@ from engine.ops.movement import expanded
 from engine.ops.norms import vector_norm_over
 from engine.ops.reduction import summed
 from engine.samples import real, sample
+from engine.signs import Sign
 from engine.types import broadcast_shapes, wrap_dim
 
 
-@elementwise(lambda x, *, bound: np.maximum(x, x.dtype.type(bound)), arithmetic, weight=1, spare=2, analytic=False)
+def _sign_of_bound(node: Node, given: list[Sign]) -> Sign:
+    return Sign.POSITIVE if node.params["bound"] > 0 else given[0]
+
+
+@elementwise(
+    lambda x, *, bound: np.maximum(x, x.dtype.type(bound)),
+    arithmetic,
+    weight=1,
+    spare=2,
+    analytic=False,
+    sign=_sign_of_bound,
+)
 def _raise_to(input: Tensor, *, bound: float) -> Tensor: ...
 
 

@@ -23,7 +23,7 @@ from engine.ops.indexing import taken
 from engine.ops.movement import reshaped, same
 from engine.primitive import linear
 from engine.samples import integers, real, sample
-from engine.traits import arrays, in_place, moves, per_operand, turned
+from engine.traits import arrays, in_place, moves, per_operand, per_result, turned
 from engine.types import Number, Shape, int64, wrap_dim
 
 Cuts = tuple[tuple[int, int, int], ...]
@@ -79,7 +79,7 @@ def _widths_with_batch_last(node: Node, rank: int) -> dict[str, Any]:
     return {"widths": turned(((0, 0, 0),) * (rank - len(widths)) + widths, rank)}
 
 
-@linear(cost=moves, memory=arrays(2), analytic=True, batch_last=_widths_with_batch_last)
+@linear(cost=moves, effort=per_result(8), memory=arrays(2), analytic=True, batch_last=_widths_with_batch_last)
 def _pad(input: Tensor, value: Tensor, *, widths: Widths) -> Type:
     """The value is a 0-d input and no parameter, because a linear primitive maps zeros to zeros."""
     sizes = zip(input.shape[-len(widths) :], widths, strict=True)

@@ -26,7 +26,7 @@ from engine.ops.special import sigmoid
 from engine.ops.trigonometric import tanh
 from engine.samples import real, sample
 from engine.signs import Sign
-from engine.traits import known
+from engine.traits import known, least
 from engine.types import wrap_dim
 
 _WIDE = (sample(real(2, 3, low=-8, high=8)), sample(real()), sample(real(0, 3)))
@@ -35,7 +35,7 @@ _WIDE = (sample(real(2, 3, low=-8, high=8)), sample(real()), sample(real(0, 3)))
 # Sigmoids
 
 
-@elementwise(in_single(lambda x: x * logistic(x)), arithmetic, weight=20, spare=2, analytic=False)
+@elementwise(in_single(lambda x: x * logistic(x)), arithmetic, weight=20, spare=2, analytic=False, sign=least)
 def _silu(input: Tensor) -> Tensor: ...
 
 
@@ -163,7 +163,7 @@ def _run_tanh_gelu(x: np.ndarray) -> np.ndarray:
     return x * logistic(x * (x * x * _TANH_CUBIC + _TANH_LINEAR))  # (1 + tanh(u)) / 2 = sigmoid(2 u)
 
 
-@elementwise(in_single(_run_tanh_gelu), arithmetic, weight=30, spare=2, analytic=False)
+@elementwise(in_single(_run_tanh_gelu), arithmetic, weight=30, spare=2, analytic=False, sign=least)
 def _tanh_gelu(input: Tensor) -> Tensor: ...
 
 

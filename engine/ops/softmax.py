@@ -17,7 +17,7 @@ from engine.primitive import primitive
 from engine.samples import real, sample
 from engine.signature import offered_dtype
 from engine.signs import Sign
-from engine.traits import arrays, known, per_input
+from engine.traits import along_dims, arrays, known, per_input
 from engine.types import DType, float64, wrap_dim
 
 _SAMPLES = (
@@ -91,7 +91,7 @@ def softmax_of_visible(scores: np.ndarray, mask: np.ndarray | None) -> None:
     _divided(scores, -1, empty=visible is not None)
 
 
-@primitive(cost=per_input(17), memory=arrays(2), sign=known(Sign.POSITIVE))
+@primitive(cost=per_input(17), effort=along_dims(20, 2), memory=arrays(2), sign=known(Sign.POSITIVE))
 def _softmax(input: Tensor, *, dim: int, empty: bool) -> Type:
     """Softmax along a negative dim. Where every element is -inf the result is NaN, or 0 if it may be `empty`."""
     return Type(input.dtype, input.shape)
@@ -112,7 +112,7 @@ def _run_log_softmax(input: np.ndarray, *, dim: int) -> np.ndarray:
     return shifted
 
 
-@primitive(cost=per_input(13), effort=per_input(20), memory=arrays(2))
+@primitive(cost=per_input(13), effort=along_dims(20, 2), memory=arrays(2))
 def _log_softmax(input: Tensor, *, dim: int) -> Type:
     return Type(input.dtype, input.shape)
 

@@ -12,7 +12,7 @@ from engine.ops.exponential import exp
 from engine.ops.power import square
 from engine.ops.precision import in_single, logistic
 from engine.signs import Sign
-from engine.traits import known
+from engine.traits import known, least
 
 
 @elementwise(in_single(logistic), weight=15, spare=3, analytic=False, sign=known(Sign.POSITIVE))
@@ -25,7 +25,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
     return grad * ((1 - out) * out)
 
 
-@elementwise(in_single(special.erf), weight=40, spare=2, analytic=False)
+@elementwise(in_single(special.erf), weight=40, spare=2, analytic=False, sign=least)
 def erf(input: Tensor) -> Tensor:
     """Error function. Source: torch.erf."""
 

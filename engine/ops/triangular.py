@@ -27,7 +27,9 @@ from engine.types import broadcast_shapes, numel
 def _effort_of_substitution(node: Node) -> int:
     """n n k operations for each matrix, and calls for each matrix or, where those are fewer, for each row."""
     size = node.inputs[0].shape[-1]
-    return substitution(node) + 4 * CALL * min(numel(node.outputs[0].shape[:-2]), size)
+    batch = numel(node.outputs[0].shape[:-2])
+    each = substitution(node) + 4 * CALL * min(batch, size)
+    return each + 500 * node.outputs[0].numel if batch > size else each
 
 
 @primitive(cost=substitution, effort=_effort_of_substitution, memory=arrays(2), trailing=2, lapack=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import tracemalloc
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +14,27 @@ import numpy as np
 import pytest
 
 from benchmarks.primitive_cost import GROWING, batched_sample, grown_call
+from engine.autodiff.reverse import backward
 from engine.compile import compile as compile_request
-from engine.cost import step_cost
+from engine.cost import step_cost, workspace
 from engine.derivatives.forward import ForwardRequest
 from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.jacobian import JacobianRequest
+from engine.elementwise import Elementwise
 from engine.estimate import estimate
+from engine.execute.kernels import lowered
+from engine.execute.numpy import Runner
+from engine.execute.planning import plan
 from engine.function import Function
-from engine.graph import Node, Tensor, Traits, Type
+from engine.graph import Builder, Node, Tensor, Traits, Type, building
 from engine.op import REGISTRY, elementwise
+from engine.operands import leaf
 from engine.primitive import PRIMITIVES, linear, multilinear, primitive, require_traits
 from engine.program import Leaf, Limits, Program
 from engine.samples import Sample
-from engine.traits import arrays, moves
-from engine.types import float32
+from engine.signs import Sign
+from engine.traits import arrays, moves, size
+from engine.types import float32, float64
 from tests.engine.programs import call, program
 from tests.engine.test_laws import CASES, gradients, recorded, traced
 
@@ -191,6 +201,183 @@ def test_predicted_operations_cover_the_counted_ones(name: str, sample: Sample, 
 @pytest.mark.parametrize("number", range(len(GROWING)), ids=[grown.op for grown in GROWING])
 def test_predicted_operations_grow_with_parameters(number: int, scale: int) -> None:
     check_counts(*grown_call(GROWING[number], scale))
+
+
+# Memory
+
+BUFFERS = 4 * 8192 * 8 + 20_000
+"""Bytes of the buffers of a loop over four operands, and of Python's own objects."""
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_a_kernel_takes_no_more_memory_than_declared(name: str, sample: Sample) -> None:
+    wanted, values = batched_sample(name, sample, 1000)
+    function = Function.of(wanted)
+    memory = {tensor: values[tensor.node.params["source"]] for tensor in function.inputs}
+    tracemalloc.start()
+    try:
+        for node in function.nodes:
+            kernel, extra, params = lowered(node)
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            with np.errstate(all="ignore"):
+                made = kernel(*[memory[tensor] for tensor in node.inputs], *extra, **params)
+            taken = tracemalloc.get_traced_memory()[1] - before
+            memory.update(zip(node.outputs, made if node.primitive.several else (made,), strict=True))
+            results = sum(map(size, node.outputs))
+            assert taken <= results + workspace(node) + BUFFERS, label(node.primitive)
+    finally:
+        tracemalloc.stop()
+
+
+# Values and slopes of elementwise primitives
+
+GRID = (-30.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 30.0)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """An elementwise primitive with parameters, on every combination of a grid for its operands."""
+
+    primitive: Elementwise
+    params: dict[str, Any]
+
+    def points(self) -> list[np.ndarray]:
+        """The values of each operand."""
+        grids = np.meshgrid(*[GRID] * len(self.primitive.tensors))
+        return [grid.ravel() for grid in grids]
+
+    def values(self, *arrays: np.ndarray) -> np.ndarray:
+        """The values of the kernel."""
+        with np.errstate(all="ignore"):
+            return np.asarray(self.primitive.bind(self.params)(*arrays))
+
+    def slopes(self) -> np.ndarray:
+        """The slopes by each operand, (operand, point), from the gradient rules."""
+        points = self.points()
+        with building(Builder(Limits())):
+            ruled = self.primitive.rules if self.primitive.joint is None else range(len(points))
+            given = [leaf(("", str(n)), float64, grid.shape, n in ruled) for n, grid in enumerate(points)]
+            result = self.primitive(*given, **self.params)
+            found = backward([(result, REGISTRY["ones_like"].function(result))], given)
+            zeros = REGISTRY["zeros_like"].function(given[0])
+            wanted = [zeros if gradient is None else gradient for gradient in found]
+        made = Runner(plan(Function.of(wanted))).run({("", str(n)): grid for n, grid in enumerate(points)})
+        return np.array([np.broadcast_to(array, points[0].shape) for array in made])
+
+
+CHECKED_VALUES = ("_binary_cross_entropy", "_bernoulli", "_normal")
+"""Primitives that refuse values, so that they have no grid."""
+
+
+def applied() -> list[Any]:
+    """Return each differentiable elementwise primitive of real operands, with the parameters of the first node met."""
+    found: dict[Elementwise, Applied] = {}
+    for name, op in REGISTRY.items():
+        for sample in op.samples:
+            for node in nodes_of(name, sample):
+                made = node.primitive
+                if isinstance(made, Elementwise) and made.differentiable and not made.chooses:
+                    params = {**node.params, "exponent": 0.5} if "exponent" in node.params else dict(node.params)
+                    found.setdefault(made, Applied(made, params))
+    known = sorted(found.values(), key=lambda one: label(one.primitive))
+    return [pytest.param(one, id=label(one.primitive)) for one in known if one.primitive.name not in CHECKED_VALUES]
+
+
+APPLIED = applied()
+
+
+@pytest.mark.parametrize("one", APPLIED)
+def test_a_slope_that_is_not_finite_is_declared(one: Applied) -> None:
+    finite = np.isfinite(one.slopes()).all(axis=0)
+    singular = one.primitive.singular
+    if singular is None:
+        assert finite.all()
+        return
+    operand = one.points()[singular.operand]
+    safe = operand > 0 if singular.safe is Sign.POSITIVE else operand >= 0
+    others = [grid for position, grid in enumerate(one.points()) if position != singular.operand]
+    moderate = safe & np.all([np.abs(grid) <= 3 for grid in [operand, *others]], axis=0)
+    assert finite[moderate].all()
+    assert not finite[~safe].all()
+
+
+def sign_of(values: np.ndarray) -> Sign:
+    """Return the sign that all values have that are numbers."""
+    values = values[~np.isnan(values)]
+    return Sign.POSITIVE if (values > 0).all() else Sign.NOT_NEGATIVE if (values >= 0).all() else Sign.ANY
+
+
+def declared_sign(one: Applied, given: list[Sign]) -> Sign:
+    """Return the sign that the primitive declares for operands of these signs."""
+    if one.primitive.sign is None:
+        return Sign.ANY
+    with building(Builder(Limits())):
+        leaves = [leaf(("", str(n)), float64, (2,)) for n in range(len(given))]
+        return one.primitive.sign(one.primitive(*leaves, **one.params).node, given)
+
+
+@pytest.mark.parametrize("one", APPLIED)
+def test_signs_are_those_of_values(one: Applied) -> None:
+    """A declared sign holds for all values; a primitive of one operand that has a sign declares it."""
+    for given in itertools.product(Sign, repeat=len(one.primitive.tensors)):
+        points = np.array(one.points())
+        lower = np.array([[{Sign.ANY: -np.inf, Sign.NOT_NEGATIVE: 0, Sign.POSITIVE: 1e-9}[sign]] for sign in given])
+        inside = (points >= lower).all(axis=0)
+        found, declared = sign_of(one.values(*points)[inside]), declared_sign(one, list(given))
+        assert declared <= found
+        assert len(given) > 1 or one.primitive.sign or found is Sign.ANY, given
+
+
+@pytest.mark.parametrize("one", APPLIED)
+def test_analytic_kernels_have_derivatives_by_complex_steps(one: Applied) -> None:
+    if not one.primitive.analytic:
+        return
+    slopes, points = one.slopes(), one.points()
+    for position in range(len(points)):
+        moved = [grid + (1e-20j if other == position else 0) for other, grid in enumerate(points)]
+        found = np.imag(one.values(*moved)) / 1e-20
+        inside = np.isfinite(slopes[position]) & np.isfinite(one.values(*points))
+        np.testing.assert_allclose(found[inside], slopes[position][inside], rtol=1e-12, atol=1e-14)
+
+
+def linear_nodes() -> list[Any]:
+    """Return a node of each linear primitive of floating inputs."""
+    found: dict[Traits, Node] = {}
+    for name, op in REGISTRY.items():
+        for sample in op.samples:
+            for node in nodes_of(name, sample):
+                real = bool(node.inputs) and all(tensor.dtype is float64 for tensor in node.inputs)
+                if node.primitive.kind in ("linear", "multilinear") and real:
+                    found.setdefault(node.primitive, node)
+    return [pytest.param(node, id=label(node.primitive)) for node in found.values()]
+
+
+@pytest.mark.parametrize("node", linear_nodes())
+def test_a_linear_kernel_is_analytic_if_it_takes_complex_numbers(node: Node) -> None:
+    rng = np.random.default_rng(0)
+    kernel = node.primitive.bind(node.params)
+    real, imaginary = ([rng.standard_normal(tensor.shape) for tensor in node.inputs] for _ in range(2))
+    imaginary[1:] = [np.zeros_like(array) for array in imaginary[1:]]
+
+    def results(arrays: list[Any]) -> list[np.ndarray]:
+        made = kernel(*arrays)
+        return list(made) if node.primitive.several else [made]
+
+    try:
+        found = results([one + 1j * other for one, other in zip(real, imaginary, strict=True)])
+    except TypeError:
+        analytic = False
+    else:
+        rest = real[1:] if node.primitive.kind == "multilinear" else imaginary[1:]
+        parts = results([imaginary[0], *rest])
+        analytic = all(np.iscomplexobj(array) for array in found) and all(
+            np.allclose(np.imag(array), part) for array, part in zip(found, parts, strict=True)
+        )
+    assert bool(node.primitive.analytic) == analytic
+
+
+# Single requests
 
 
 @pytest.mark.parametrize("op", ["max_pool2d", "avg_pool2d"])
