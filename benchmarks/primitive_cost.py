@@ -30,7 +30,7 @@ from engine.program import Limits
 from engine.samples import Draw, Sample
 from engine.types import DTYPES, DType, Shape, float32, float64
 
-FACTOR = 4.0
+FACTOR = 6.0
 """How many times as long as predicted a node may take."""
 
 LEAST_S = 2e-4

@@ -12,6 +12,8 @@ import pytest
 from engine import check as check_module
 from engine.check import compile_check
 from engine.checked import Check, CheckRequest
+from engine.compile import compile as compile_request
+from engine.derivatives.gradients import GradientRequest
 from engine.errors import DeadlineExceeded, GraphError, ValueFault
 from engine.ops import arithmetic, exponential
 from engine.program import Call, Leaf, Limits, Program, Ref
@@ -220,6 +222,21 @@ def test_every_sample_has_its_direction() -> None:
     direction = found["inputs"]["x"]["direction"]
     assert direction["passed"]
     assert direction["difference"] == abs(direction["gradient"] - direction["numeric"])
+
+
+def test_a_new_elementwise_op_has_complex_steps_and_no_warnings() -> None:
+    """asinh is one file: whatever else the engine needs to know of it is declared there."""
+    x = {"x": [-3.0, -0.5, 0.0, 2.0]}
+    report = checked(x, call("asinh", "x", output="y"))["inputs"]["x"]
+    assert (report["method"], report["failed"]) == ("complex step", 0)
+    calls = (
+        call("gt", "x", 0.0, output="positive"),
+        call("asinh", "x", output="a"),
+        call("where", "positive", "a", 0.0, output="y"),
+        call("sum", "y", output="loss"),
+    )
+    request = GradientRequest(backward={"loss": None})
+    assert compile_request(program(x, *calls), request, Limits()).warnings == ()
 
 
 def test_a_step_of_one_s_own_is_that_of_differences() -> None:
