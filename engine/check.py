@@ -29,9 +29,9 @@ from engine.execute.numpy import numpy_executor
 from engine.function import ancestors
 from engine.graph import Tensor
 from engine.operands import as_tensor, constant, leaf
-from engine.ops.arithmetic import abs
-from engine.ops.choice import maximum
-from engine.ops.reduction import sum as summed
+from engine.ops.elementwise.arithmetic import abs
+from engine.ops.elementwise.selection import maximum
+from engine.ops.reduction.sums import sum as summed
 from engine.program import Leaf, Limits, Program
 from engine.types import DType, float64
 

@@ -14,8 +14,8 @@ from engine.autodiff.batching import batched
 from engine.function import ancestors
 from engine.graph import Tensor
 from engine.operands import LEAF, leaf, source_of
-from engine.ops.movement import permuted
-from engine.ops.seed import forked
+from engine.ops.random.seed import forked
+from engine.ops.shape.movement import permuted
 from engine.program import Leaf, Program
 from engine.requests import Request
 from engine.types import Shape

@@ -17,9 +17,9 @@ from engine.elementwise import is_one
 from engine.function import ancestors
 from engine.graph import Node, Tensor, builder
 from engine.operands import constant
-from engine.ops.indexing import taken
-from engine.ops.matmul import PRODUCT
-from engine.ops.movement import PERMUTE, expanded, is_matrix_transpose, permuted, reshaped, turned
+from engine.ops.indexing.gather import taken
+from engine.ops.linalg.matmul import PRODUCT
+from engine.ops.shape.movement import PERMUTE, expanded, is_matrix_transpose, permuted, reshaped, turned
 from engine.types import Shape
 
 FEWEST = 16

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from engine.function import ancestors
 from engine.graph import Node, Tensor, builder
-from engine.ops.movement import expanded, reshaped
+from engine.ops.shape.movement import expanded, reshaped
 
 
 def batched(outputs: Sequence[Tensor], mapped: Mapping[Tensor, Tensor], size: int) -> list[Tensor]:

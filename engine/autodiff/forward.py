@@ -14,7 +14,7 @@ from engine.autodiff.reverse import backward, cotangents_of
 from engine.function import ancestors
 from engine.graph import Node, Tensor, builder
 from engine.operands import constant, convert, leaf
-from engine.ops.movement import expanded
+from engine.ops.shape.movement import expanded
 
 
 def pushforward(outputs: Sequence[Tensor], tangents: Mapping[Tensor, Tensor]) -> list[Tensor | None]:

@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from engine.graph import Node, Tensor, builder
 from engine.operands import convert
-from engine.ops.reduction import sum_to
+from engine.ops.reduction.sums import sum_to
 
 Edge = tuple[Node, Tensor, Tensor]
 """A node, an input of it, and the cotangent that the node's rule gives that input."""

@@ -10,7 +10,7 @@ from engine.compiled import Place
 from engine.derivation import Derivation
 from engine.graph import Tensor
 from engine.operands import constant
-from engine.ops.movement import expanded
+from engine.ops.shape.movement import expanded
 from engine.program import Leaf
 
 

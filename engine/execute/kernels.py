@@ -16,7 +16,7 @@ import numpy as np
 from engine.execute.products import product, small_product
 from engine.graph import Node, Traits
 from engine.lowering import InSingle, Kernel, Writing
-from engine.ops.matmul import PRODUCT
+from engine.ops.linalg.matmul import PRODUCT
 from engine.primitive import Lowering
 from engine.types import float16, float32, float64
 

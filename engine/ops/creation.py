@@ -10,10 +10,10 @@ from engine.errors import OpError
 from engine.graph import Node, Tensor, Type, builder
 from engine.op import op
 from engine.operands import as_tensor, constant, convert
-from engine.ops.choice import where
-from engine.ops.comparison import lt
-from engine.ops.diagonals import with_diagonal
-from engine.ops.movement import expanded
+from engine.ops.elementwise.comparison import lt
+from engine.ops.elementwise.selection import where
+from engine.ops.shape.diagonals import with_diagonal
+from engine.ops.shape.movement import expanded
 from engine.primitive import primitive
 from engine.samples import integers, real, sample
 from engine.signature import offered_dtype

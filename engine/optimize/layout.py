@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.function import Function
 from engine.graph import Node, Tensor
-from engine.ops.movement import _permute, _reshape
+from engine.ops.shape.movement import _permute, _reshape
 from engine.rewrite import Rewrite
 from engine.traits import turned
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engine.cores import CORES
 from engine.cost import flops
 from engine.graph import Node, Tensor
-from engine.ops.matmul import PRODUCT
+from engine.ops.linalg.matmul import PRODUCT
 from engine.optimize.fuse import Cluster, looks
 from engine.types import float32, float64
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from engine.function import Function
 from engine.graph import Node, Tensor
 from engine.operands import CONSTANT
-from engine.ops.arithmetic import ADD
-from engine.ops.slicing import BESIDE, PAD
+from engine.ops.elementwise.arithmetic import ADD
+from engine.ops.indexing.slicing import BESIDE, PAD
 from engine.rewrite import Rewrite
 
 

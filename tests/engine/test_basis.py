@@ -19,7 +19,7 @@ from engine.derivatives.jacobian import JacobianRequest
 from engine.graph import Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
-from engine.ops.matmul import PRODUCT
+from engine.ops.linalg.matmul import PRODUCT
 from engine.program import Limits, Program
 from engine.requests import Request
 from engine.samples import Sample

@@ -15,7 +15,7 @@ from engine.checked import Check, CheckRequest
 from engine.compile import compile as compile_request
 from engine.derivatives.gradients import GradientRequest
 from engine.errors import DeadlineExceeded, GraphError, ValueFault
-from engine.ops import arithmetic, exponential
+from engine.ops.elementwise import arithmetic, exponential
 from engine.program import Call, Leaf, Limits, Program, Ref
 from engine.samples import Sample
 from engine.trace import trace

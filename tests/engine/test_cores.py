@@ -13,7 +13,7 @@ import engine.execute.numpy  # noqa: F401
 from engine import cores
 from engine.execute import products
 from engine.execute.kernels import kernel_of
-from engine.ops.matmul import PRODUCT
+from engine.ops.linalg.matmul import PRODUCT
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.ops import columns
-from engine.ops.correlation import _correlation, _correlation_images, _correlation_weights
-from engine.ops.windows import window_counts
+from engine.ops.windows import im2col as columns
+from engine.ops.windows.correlation import _correlation, _correlation_images, _correlation_weights
+from engine.ops.windows.windows import window_counts
 
 Array = np.ndarray[Any, Any]
 

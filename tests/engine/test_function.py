@@ -15,7 +15,7 @@ from engine.function import Function
 from engine.graph import Builder, Tensor, building
 from engine.op import REGISTRY
 from engine.operands import leaf
-from engine.ops.movement import PERMUTE
+from engine.ops.shape.movement import PERMUTE
 from engine.program import Limits
 from engine.rewrite import Rewrite
 from engine.types import Shape, float32, float64

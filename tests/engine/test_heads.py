@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from engine import cores
-from engine.ops import heads
-from engine.ops.softmax import softmax_of_visible
+from engine.ops.nn import attention_kernels as heads
+from engine.ops.nn.softmax import softmax_of_visible
 from tests.engine.one_op import gradients, value
 
 Array = np.ndarray

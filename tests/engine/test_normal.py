@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from engine.ops.normal import normal_cdf
+from engine.ops.kernels.normal_cdf import normal_cdf
 
 
 @pytest.mark.parametrize(("low", "high"), [(-13, -5), (-5, 0), (-1e-3, 1e-3), (0, 5), (5, 13)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine import cores
-from engine.ops import normalization
+from engine.ops.nn import normalization
 
 X = np.random.default_rng(0).standard_normal((6, 5, 4)) * 3 + 1e3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.ops.precision import step
+from engine.ops.kernels.precision import step
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -9,23 +9,15 @@ from typing import Any
 import numpy as np
 
 from engine.op import REGISTRY
-from engine.ops import (
-    arithmetic,
-    choice,
-    cumulative,
-    exponential,
-    extrema,
-    joining,
-    linalg,
-    matmul,
-    moments,
-    movement,
-    power,
-    reduction,
-    slicing,
-    trigonometric,
-)
-from engine.ops import softmax as softmaxes
+from engine.ops.elementwise import arithmetic, exponential, power, trigonometric
+from engine.ops.elementwise import selection as choice
+from engine.ops.indexing import joining, slicing
+from engine.ops.linalg import matmul
+from engine.ops.linalg import solve as linalg
+from engine.ops.nn import softmax as softmaxes
+from engine.ops.reduction import cumulative, extrema, moments
+from engine.ops.reduction import sums as reduction
+from engine.ops.shape import movement
 from engine.primitive import Primitive
 from engine.program import Call
 from tests.engine.programs import call

@@ -1,0 +1,20 @@
+"""Inverse hyperbolic functions, element by element."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.graph import Tensor
+from engine.op import elementwise
+from engine.ops.elementwise.power import rsqrt, square
+from engine.traits import least
+
+
+@elementwise(np.arcsinh, analytic=True, sign=least)
+def asinh(input: Tensor) -> Tensor:
+    """Inverse of the hyperbolic sine. Source: torch.asinh."""
+
+
+@asinh.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
+    return grad * rsqrt(square(input) + 1)

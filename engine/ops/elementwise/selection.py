@@ -1,0 +1,148 @@
+"""The larger, the smaller, the one or the other, element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.errors import OpError
+from engine.graph import Node, Tensor
+from engine.lowering import Writing
+from engine.op import elementwise, op
+from engine.operands import arithmetic, promoted
+from engine.ops.elementwise.arithmetic import Operand
+from engine.ops.elementwise.comparison import logical_or, ne
+from engine.ops.kernels.masks import chosen
+from engine.samples import boolean, real, sample
+from engine.signs import Sign
+from engine.traits import least, most
+from engine.types import DType, bool_
+
+_ORDERED = (sample(real(2, 3), real(2, 3)), sample(real(2, 1), real(3)), sample(real(3), 0.5))
+
+
+@elementwise(np.maximum, arithmetic, samples=_ORDERED, analytic=False, sign=most)
+def maximum(input: Operand, other: Operand) -> Tensor:
+    """The larger of two; half the gradient goes to each where they are equal. Source: torch.maximum."""
+
+
+@maximum.vjp("input")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return _share(grad, input >= other, input > other, input, other)
+
+
+@maximum.vjp("other")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return _share(grad, other >= input, other > input, input, other)
+
+
+@elementwise(np.minimum, arithmetic, samples=_ORDERED, analytic=False, sign=least)
+def minimum(input: Operand, other: Operand) -> Tensor:
+    """The smaller of two; half the gradient goes to each where they are equal. Source: torch.minimum."""
+
+
+@minimum.vjp("input")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return _share(grad, input <= other, input < other, input, other)
+
+
+@minimum.vjp("other")
+def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return _share(grad, other <= input, other < input, input, other)
+
+
+def _share(grad: Tensor, wins_or_ties: Tensor, wins: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The whole gradient where it wins, half at a tie, none where it loses; all of it where the two do not compare.
+
+    Source: PyTorch masks the gradient with the opposite comparison, so that NaN passes it on to both.
+    """
+    incomparable = logical_or(ne(a, a), ne(b, b))
+    return where(logical_or(wins, incomparable), grad, where(wins_or_ties, grad * 0.5, 0.0))
+
+
+def _choice(operands: Sequence[Operand]) -> tuple[tuple[DType, ...], DType]:
+    dtype = promoted(operands[1:])
+    return (bool_, dtype, dtype), dtype
+
+
+def _sign_of_branches(node: Node, given: list[Sign]) -> Sign:
+    return min(given[1:])
+
+
+@elementwise(Writing(chosen), _choice, weight=2, spare=2, analytic=False, chooses=True, sign=_sign_of_branches)
+def _where(condition: Tensor, input: Operand, other: Operand) -> Tensor: ...
+
+
+@_where.vjp("input")
+def _(grad: Tensor, out: Tensor, condition: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return where(condition, grad, 0.0)
+
+
+@_where.vjp("other")
+def _(grad: Tensor, out: Tensor, condition: Tensor, input: Tensor, other: Tensor) -> Tensor:
+    return where(condition, 0.0, grad)
+
+
+@op(samples=(sample(boolean(2, 3), real(2, 3), real(2, 3)), sample(boolean(2, 1), real(3), 0.5)))
+def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
+    """`input` where the condition holds, `other` elsewhere. Source: torch.where."""
+    if condition.dtype is not bool_:
+        raise OpError(
+            "dtype",
+            f"condition has dtype {condition.dtype}, not bool",
+            "Compare it first, for example with ne 0.",
+            "condition",
+        )
+    return _where(condition, input, other)
+
+
+@elementwise(np.maximum, arithmetic, analytic=False, sign=most)
+def _clamp_min(input: Operand, bound: Operand) -> Tensor: ...
+
+
+@_clamp_min.vjp("input")
+def _(grad: Tensor, out: Tensor, input: Tensor, bound: Tensor) -> Tensor:
+    return where(input >= bound, grad, 0.0)
+
+
+@_clamp_min.vjp("bound")
+def _(grad: Tensor, out: Tensor, input: Tensor, bound: Tensor) -> Tensor:
+    return where(input < bound, grad, 0.0)
+
+
+@elementwise(np.minimum, arithmetic, analytic=False, sign=least)
+def _clamp_max(input: Operand, bound: Operand) -> Tensor: ...
+
+
+@_clamp_max.vjp("input")
+def _(grad: Tensor, out: Tensor, input: Tensor, bound: Tensor) -> Tensor:
+    return where(input <= bound, grad, 0.0)
+
+
+@_clamp_max.vjp("bound")
+def _(grad: Tensor, out: Tensor, input: Tensor, bound: Tensor) -> Tensor:
+    return where(input > bound, grad, 0.0)
+
+
+@op(
+    grad_fn=lambda given, out: (
+        f"ClampBackward{0 if any(isinstance(given.get(k), Tensor) for k in ('min', 'max')) else 1}"
+    ),
+    samples=(
+        sample(real(2, 3), -0.5, 0.5),
+        sample(real(2, 3), min=-0.5),
+        sample(real(2, 3), max=0.5),
+        sample(real(2, 3), real(3, low=-2, high=0), real(2, 1, low=0, high=2)),
+    ),
+)
+def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+    """The input, at least `min` and at most `max`. Its derivative at a number's bound is 1. Source: torch.clamp."""
+    if min is None and max is None:
+        raise OpError("missing_argument", "clamp needs min, max or both", "Give at least one bound.")
+    bounded = input
+    if min is not None:
+        bounded = _clamp_min(bounded, min)
+    if max is not None:
+        bounded = _clamp_max(bounded, max)
+    return bounded

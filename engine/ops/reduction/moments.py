@@ -1,0 +1,142 @@
+"""Variance and standard deviation, alone and with the mean."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from engine.errors import OpError
+from engine.graph import Tensor, Type
+from engine.op import elementwise, op
+from engine.operands import floating
+from engine.ops.elementwise.comparison import eq
+from engine.ops.elementwise.selection import where
+from engine.ops.kernels.reduce import Dims, reduced_shape, total
+from engine.ops.reduction.sums import count_of, dims_of, mean, restored, summed
+from engine.primitive import primitive
+from engine.samples import real, sample
+from engine.signs import Sign, Singular
+from engine.traits import along_dims, arrays, known, magnitude, per_input
+from engine.types import Number
+
+
+@primitive(cost=per_input(4), effort=along_dims(8, 2), memory=arrays(4), sign=known(Sign.NOT_NEGATIVE))
+def _var(input: Tensor, *, dims: Dims, correction: float, keepdim: bool) -> Type:
+    return Type(input.dtype, reduced_shape(input.shape, dims, keepdim))
+
+
+@_var.kernel
+def _(input: np.ndarray, *, dims: Dims, correction: float, keepdim: bool) -> np.ndarray:
+    """Two passes; the second corrects the rounding of the mean. Source: Chan, Golub and LeVeque 1983, (1.7)."""
+    values = input.astype(np.float32) if input.dtype == np.float16 else input
+    count = math.prod(input.shape[dim] for dim in dims)
+    deviations = values - total(values, dims, keepdim=True) / values.dtype.type(count)
+    rest = total(deviations, dims, keepdim)
+    squares = total(np.square(deviations, out=np.empty_like(values)), dims, keepdim)
+    degrees = values.dtype.type(max(count - correction, 0))
+    return np.asarray((squares - rest * rest / values.dtype.type(count)) / degrees).astype(input.dtype, copy=False)
+
+
+@_var.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Dims, correction: float, keepdim: bool) -> Tensor:
+    count = count_of(input, dims)
+    degrees = count - correction
+    deviations = input - summed(input, dims, keepdim=True) / count
+    return restored(grad, input.shape, dims, keepdim) * deviations * (2 / degrees if degrees else math.inf)
+
+
+@elementwise(np.sqrt, floating, analytic=False, sign=magnitude, singular=Singular(safe=Sign.NOT_NEGATIVE))
+def _root(input: Tensor) -> Tensor:
+    """Square root whose derivative at 0 is 0: the deviation of what does not vary. Source: torch.std."""
+
+
+@_root.vjp
+def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
+    at_zero = eq(out, 0)
+    return where(at_zero, 0.0, grad / where(at_zero, 1.0, out * 2))
+
+
+Dim = int | tuple[int, ...] | bool | None
+
+
+def _variance(input: Tensor, dim: Dim, unbiased: bool | None, keepdim: bool, correction: Number | None) -> Tensor:
+    """The variance, from the arguments of both forms of PyTorch's signature."""
+    if not input.dtype.is_differentiable:
+        raise OpError(
+            "dtype", f"a variance of {input.dtype} is not defined", "Give the tensor a floating dtype.", "input"
+        )
+    dims = dims_of(None if isinstance(dim, bool) else dim, input)
+    biased = (dim if isinstance(dim, bool) else unbiased) is False
+    subtracted = correction if correction is not None else 0 if biased else 1
+    return _var(input, dims=dims, correction=subtracted, keepdim=keepdim)
+
+
+def _same_dims(dim: Dim) -> int | tuple[int, ...] | None:
+    """Return the dims of a first argument that may stand for `unbiased`."""
+    return None if isinstance(dim, bool) else dim
+
+
+_SAMPLES = (
+    sample(real(2, 3)),
+    sample(real(2, 3), 1),
+    sample(real(2, 3, 2), (0, -1), keepdim=True),
+    sample(real(2, 3), 0, correction=0),
+    sample(real(2, 4), 1, False),
+    sample(real(2, 3), False),
+)
+
+
+@op(samples=_SAMPLES)
+def var(
+    input: Tensor,
+    dim: Dim = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """Variance over `dim`, or of all elements: the sum of squared deviations over their number less `correction` (1).
+
+    `unbiased` false is a correction of 0; it can stand in the place of `dim`. Source: torch.var.
+    """
+    return _variance(input, dim, unbiased, keepdim, correction)
+
+
+@op(samples=_SAMPLES)
+def std(
+    input: Tensor,
+    dim: Dim = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """Standard deviation over `dim`, or of all elements: the root of var, with derivative 0 at 0. Source: torch.std."""
+    return _root(_variance(input, dim, unbiased, keepdim, correction))
+
+
+@op(samples=_SAMPLES)
+def var_mean(
+    input: Tensor,
+    dim: Dim = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Variance and mean over `dim`, or of all elements. Source: torch.var_mean."""
+    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, _same_dims(dim), keepdim)
+
+
+@op(samples=_SAMPLES)
+def std_mean(
+    input: Tensor,
+    dim: Dim = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean over `dim`, or of all elements. Source: torch.std_mean."""
+    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, _same_dims(dim), keepdim)
