@@ -19,7 +19,7 @@ from app.server import CannotListen, Server, curl_line
 from app.services import services_of
 from app.settings import Settings
 from app.tables import UnusableStore
-from engine.suggestions import did_you_mean
+from engine.hints.suggestions import did_you_mean
 
 main = typer.Typer(name="gradd", help="A gradient server.", no_args_is_help=True, add_completion=False)
 

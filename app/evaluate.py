@@ -27,7 +27,7 @@ from app.wire.document import Document
 from app.wire.reply import Piece, Size
 from engine.errors import DeadlineExceeded, Fault, GraphError, ValueFault
 from engine.finite import not_finite
-from engine.program import Program
+from engine.program.program import Program
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from engine.compile import compile as compile_program
 from engine.compiled import Compiled
 from engine.estimate import estimate
 from engine.explain import explain as explain_program
-from engine.program import Limits, Program
+from engine.program.program import Limits, Program
 from engine.requests import Request
 
 Arrays = Mapping[Source, Array]

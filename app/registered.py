@@ -32,8 +32,8 @@ from app.schemas.tensor import TensorForm
 from app.settings import Settings
 from app.store import Kept, Store
 from app.wire.reply import Tensor
-from engine.program import Argument, Call, Ref
-from engine.types import DType
+from engine.graph.types import DType
+from engine.program.program import Argument, Call, Ref
 
 Array = np.ndarray[Any, Any]
 

@@ -22,9 +22,9 @@ from app.values import Array, decode_values, value_faults
 from app.wire.codec import Codec
 from app.wire.document import Document
 from engine.errors import DeadlineExceeded, Fault, GraphError, Path
-from engine.program import Leaf, Limits, Program
-from engine.trace import output_names, references, trace
-from engine.types import DTYPES, DType, Shape
+from engine.graph.types import DTYPES, DType, Shape
+from engine.program.program import Leaf, Limits, Program
+from engine.program.trace import output_names, references, trace
 
 _SECTIONS = {"tensors": SECTIONS["tensors"]}
 

@@ -21,8 +21,8 @@ from app.schemas.tensor import TensorForm
 from app.values import Array, Source, value_faults
 from app.wire.document import Document
 from engine.errors import Fault, Path
-from engine.program import Leaf
-from engine.types import DTYPES, DType, Shape
+from engine.graph.types import DTYPES, DType, Shape
+from engine.program.program import Leaf
 
 Key = tuple[Any, ...]
 Limits = dict[str, Any]

@@ -16,7 +16,7 @@ from app.schemas.tensor import TENSOR, TensorForm
 from app.wire.decode import Slowly, at_ease, decode
 from app.wire.document import Document
 from engine.errors import Fault, Path
-from engine.types import DTYPES, DType, float64
+from engine.graph.types import DTYPES, DType, float64
 
 Array = np.ndarray[Any, Any]
 Source = tuple[str, str]

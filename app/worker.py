@@ -21,7 +21,7 @@ from app.segments import Mappings, Sheet
 from app.settings import Settings
 from app.structure import Key
 from app.wire.codec import CODECS
-from engine.cores import computing
+from engine.graph.threads import computing
 
 
 def work(connection: socket.socket, settings: Settings) -> None:

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 
 import engine.ops  # noqa: F401
-from engine.autodiff.batching import batched
 from engine.autodiff.reverse import backward
-from engine.cost import step_cost
+from engine.autodiff.vmap import batched
 from engine.estimate import BYTE_S, DOUBLE_S, FLOP_S, SINGLE_S, STEP_S
-from engine.execute.kernels import lowered
-from engine.function import Function
-from engine.graph import Builder, Node, Tensor, building
-from engine.op import REGISTRY
-from engine.operands import leaf
-from engine.program import Limits
-from engine.samples import Draw, Sample
-from engine.types import DTYPES, DType, Shape, float32, float64
+from engine.execute.numpy.kernels import lowered
+from engine.graph.function import Function
+from engine.graph.graph import Builder, Node, Tensor, building
+from engine.graph.op import REGISTRY
+from engine.graph.promotion import leaf
+from engine.graph.samples import Draw, Sample
+from engine.graph.types import DTYPES, DType, Shape, float32, float64
+from engine.optimize.cost import step_cost
+from engine.program.program import Limits
 
 FACTOR = 6.0
 """How many times as long as predicted a node may take."""

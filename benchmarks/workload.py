@@ -15,9 +15,9 @@ import numpy as np
 import engine.ops  # noqa: F401  # registers the ops
 from benchmarks.results import Target
 from engine.compile import compile as compile_request
-from engine.program import Argument, Call, Leaf, Limits, Program, Ref
+from engine.graph.types import DTYPES
+from engine.program.program import Argument, Call, Leaf, Limits, Program, Ref
 from engine.requests import Request
-from engine.types import DTYPES
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[], Sequence[Any]]

@@ -15,8 +15,8 @@ import numpy as np
 
 from engine.autodiff.reverse import Edge
 from engine.errors import ValueFault
-from engine.graph import Node, Tensor
-from engine.trace import Trace, TracedCall, names_read
+from engine.graph.graph import Node, Tensor
+from engine.program.trace import Trace, TracedCall, names_read
 
 Array = np.ndarray[Any, Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from engine.errors import Fault, GraphError, Path
-from engine.program import Leaf, Program
+from engine.program.program import Leaf, Program
 from engine.requests import Request
 
 

@@ -13,27 +13,27 @@ from operator import add
 
 import numpy as np
 
-from engine.autodiff.batching import batched, lifted
 from engine.autodiff.forward import pushforward, zeros
 from engine.autodiff.reverse import Edge, backward
+from engine.autodiff.vmap import batched, lifted
 from engine.checked import Check, CheckRequest, Moved
 from engine.compiled import Place
 from engine.complex_step import complex_step
-from engine.cost import flops
 from engine.derivation import Derivation
 from engine.derivatives.gradients import check_accumulated, unreached
 from engine.derivatives.seeds import seed_of, typed_roots
 from engine.errors import GraphError
 from engine.execute.executor import Executor
-from engine.execute.numpy import numpy_executor
-from engine.function import ancestors
-from engine.graph import Tensor
-from engine.operands import as_tensor, constant, leaf
+from engine.execute.numpy.runner import numpy_executor
+from engine.graph.function import ancestors
+from engine.graph.graph import Tensor
+from engine.graph.promotion import as_tensor, constant, leaf
+from engine.graph.types import DType, float64
 from engine.ops.elementwise.arithmetic import abs
 from engine.ops.elementwise.selection import maximum
 from engine.ops.reduction.sums import sum as summed
-from engine.program import Leaf, Limits, Program
-from engine.types import DType, float64
+from engine.optimize.cost import flops
+from engine.program.program import Leaf, Limits, Program
 
 WORK = 2**32
 """Operations that the differences may take: some seconds. They decide how many elements are moved."""

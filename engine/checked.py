@@ -18,8 +18,8 @@ from engine.derivatives.gradients import GradientRequest
 from engine.differences import Probe, Tolerance, judged, judged_along, judged_exactly
 from engine.errors import DeadlineExceeded, ValueFault
 from engine.execute.executor import Executable
-from engine.plan import Plan, Source
-from engine.types import Shape, float64, numel
+from engine.graph.types import Shape, float64, numel
+from engine.plan.plan import Plan, Source
 
 METHODS = ("central differences", "complex step")
 """What a gradient is held against."""

@@ -11,8 +11,8 @@ from functools import partial
 from engine.compiled import Compiled
 from engine.derivation import Derivation
 from engine.execute.executor import Executor
-from engine.execute.numpy import numpy_executor
-from engine.program import Limits, Program
+from engine.execute.numpy.runner import numpy_executor
+from engine.program.program import Limits, Program
 from engine.requests import Request
 
 

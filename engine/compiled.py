@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 
 from engine.anomaly import Watches
-from engine.autodiff.passes import Pattern
+from engine.autodiff.sparsity.mode import Pattern
 from engine.dag import Dag
 from engine.execute.executor import Executable, Executor
-from engine.plan import Plan, Source
-from engine.types import DType, Shape, numel
+from engine.graph.types import DType, Shape, numel
+from engine.plan.plan import Plan, Source
 
 Array = np.ndarray[Any, Any]
 Place = tuple[str, ...]

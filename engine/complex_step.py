@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from engine.errors import DeadlineExceeded, OpError
-from engine.execute.kernels import kernel_of
-from engine.function import Function
-from engine.graph import Node, Tensor
-from engine.plan import Plan, Source
+from engine.execute.numpy.kernels import kernel_of
+from engine.graph.function import Function
+from engine.graph.graph import Node, Tensor
+from engine.plan.plan import Plan, Source
 
 Array = np.ndarray[Any, Any]
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.graph import Tensor
-from engine.op import camel
-from engine.program import Argument, Call, Leaf, Ref
-from engine.trace import Trace, TracedCall, names_read, output_names
-from engine.types import DType, Shape
+from engine.graph.graph import Tensor
+from engine.graph.op import camel
+from engine.graph.types import DType, Shape
+from engine.program.program import Argument, Call, Leaf, Ref
+from engine.program.trace import Trace, TracedCall, names_read, output_names
 
 
 @dataclass(frozen=True, slots=True)

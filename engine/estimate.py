@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.compiled import Compiled, Sweep
-from engine.cost import Cost
+from engine.optimize.cost import Cost
 
 RUN_S = 6e-6
 """Seconds that a run takes beside its steps."""

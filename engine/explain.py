@@ -11,20 +11,20 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from engine.autodiff.batching import batched
+from engine.autodiff.vmap import batched
 from engine.compile import derived
 from engine.compiled import Compiled, Sweep
-from engine.cost import Cost, step_cost, stored
 from engine.derivation import Derivation
 from engine.estimate import runs
-from engine.graph import Node, Tensor, building
-from engine.operands import CONSTANT
-from engine.plan import Plan
-from engine.program import Limits, Program
+from engine.graph.graph import Node, Tensor, building
+from engine.graph.promotion import CONSTANT
+from engine.graph.traits import size
+from engine.graph.types import numel
+from engine.optimize.cost import Cost, step_cost, stored
+from engine.plan.plan import Plan
+from engine.plan.steps import Step, Unit
+from engine.program.program import Limits, Program
 from engine.requests import Request
-from engine.steps import Step, Unit
-from engine.traits import size
-from engine.types import numel
 
 PASSES = ("forward", "backward")
 

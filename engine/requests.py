@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
-from engine.program import Leaf
+from engine.program.program import Leaf
 
 if TYPE_CHECKING:
     from engine.compiled import Compiled

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from engine.graph import Node, Tensor
-from engine.operands import CONSTANT
-from engine.signs import Sign, Singular
-from engine.trace import Trace
-from engine.types import bool_
+from engine.graph.graph import Node, Tensor
+from engine.graph.promotion import CONSTANT
+from engine.graph.signs import Sign, Singular
+from engine.graph.types import bool_
+from engine.program.trace import Trace
 
 REACH = 256
 """Nodes that are followed back from a branch, a condition or an operand."""

@@ -10,15 +10,15 @@ from dataclasses import replace
 from typing import Literal
 
 from engine.asked import mapped_axes
-from engine.autodiff.batching import batched
-from engine.function import ancestors
-from engine.graph import Tensor
-from engine.operands import LEAF, leaf, source_of
+from engine.autodiff.vmap import batched
+from engine.graph.function import ancestors
+from engine.graph.graph import Tensor
+from engine.graph.promotion import LEAF, leaf, source_of
+from engine.graph.types import Shape
 from engine.ops.random.seed import forked
 from engine.ops.shape.movement import permuted
-from engine.program import Leaf, Program
+from engine.program.program import Leaf, Program
 from engine.requests import Request
-from engine.types import Shape
 
 
 class Vmap:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.function import Function
-from engine.verify import verify
+from engine.graph.function import Function
+from engine.graph.verify import verify
 
 
 @pytest.fixture(autouse=True, scope="session")

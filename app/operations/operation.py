@@ -19,7 +19,7 @@ from app.schemas.graph import Graph
 from app.schemas.members import Closed
 from app.schemas.replies import Reply
 from app.schemas.requests import SECTIONS, VOLATILE, Options, call_of, request_of
-from engine.program import Leaf
+from engine.program.program import Leaf
 from engine.requests import Request
 
 Members = Mapping[str, Any]

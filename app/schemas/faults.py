@@ -15,9 +15,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.errors import InvalidRequest
-from engine import hints
 from engine.errors import Fault, Path
-from engine.suggestions import Suggestions
+from engine.hints import names as hints
+from engine.hints.suggestions import Suggestions
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)

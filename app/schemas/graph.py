@@ -16,8 +16,8 @@ from app.schemas.argument import Attributes, Inputs
 from app.schemas.faults import MAX_FAULTS, Located, bounded, collect, fault, short, wrong_kind
 from app.schemas.members import Closed, Flag, Name, Text, member, read_name
 from app.schemas.tensor import BareTensor, GraphDType, OpenTensor, Tensor, TensorForm
-from engine.program import Call
-from engine.types import DType
+from engine.graph.types import DType
+from engine.program.program import Call
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from app.schemas.tensor import TensorForm
 from app.wire.cut import Packed
 from app.wire.numbers import Array, Numbers
 from engine.errors import Fault, Path
-from engine.types import Category, DType, Shape, bool_
+from engine.graph.types import Category, DType, Shape, bool_
 
 MAX_NESTING = 64
 """NumPy's own bound on dimensions; the limit on a tensor's rank is the engine's."""

@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from app.wire.document import MAX_CONTAINERS
-from engine.types import Category, DType, Shape
+from engine.graph.types import Category, DType, Shape
 
 try:
     import simdjson

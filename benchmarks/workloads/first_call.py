@@ -17,7 +17,7 @@ from benchmarks.peers import torch as load_torch
 from benchmarks.workload import LIMITS, Array, Case, Run, call, normal, picked, program, value_and_gradients
 from engine.compile import compile as compile_request
 from engine.derivatives.gradients import GradientRequest
-from engine.program import Call
+from engine.program.program import Call
 
 WRT = ("x", "y")
 UNARY = ("tanh", "sin", "cos", "neg")

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.peers import by_jax, by_torch
 from benchmarks.workload import Array, Case, call, normal, program, value_and_gradients
 from engine.derivatives.gradients import GradientRequest
-from engine.program import Call
+from engine.program.program import Call
 
 PARAMETERS = (
     "scale1",

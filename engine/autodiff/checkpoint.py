@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.function import Function, ancestors
-from engine.graph import Node, Tensor
-from engine.rewrite import Rewrite
+from engine.graph.function import Function, ancestors
+from engine.graph.graph import Node, Tensor
+from engine.graph.rewrite import Rewrite
 
 
 def recomputed(function: Function, boundary: int, keep: Sequence[Tensor]) -> Function:

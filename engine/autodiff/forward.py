@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from engine.autodiff.reverse import backward, cotangents_of
-from engine.function import ancestors
-from engine.graph import Node, Tensor, builder
-from engine.operands import constant, convert, leaf
+from engine.graph.function import ancestors
+from engine.graph.graph import Node, Tensor, builder
+from engine.graph.promotion import constant, convert, leaf
 from engine.ops.shape.movement import expanded
 
 

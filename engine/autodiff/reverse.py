@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import attrgetter
 
-from engine.graph import Node, Tensor, builder
-from engine.operands import convert
+from engine.graph.graph import Node, Tensor, builder
+from engine.graph.promotion import convert
 from engine.ops.reduction.sums import sum_to
 
 Edge = tuple[Node, Tensor, Tensor]

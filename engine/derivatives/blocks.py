@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.autodiff.forward import pushforward
-from engine.autodiff.passes import Passes
 from engine.autodiff.reverse import backward
+from engine.autodiff.sparsity.mode import Passes
 from engine.compiled import Block, Place
 from engine.derivation import Derivation
-from engine.graph import Tensor
-from engine.types import numel
+from engine.graph.graph import Tensor
+from engine.graph.types import numel
 
 
 def check_blocks(derivation: Derivation, outputs: Sequence[str], inputs: Sequence[str]) -> None:

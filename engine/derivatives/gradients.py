@@ -11,8 +11,8 @@ from engine.autodiff.reverse import Edge, backward
 from engine.compiled import Compiled, Place
 from engine.derivation import Derivation
 from engine.derivatives.seeds import seed_of, typed_roots
-from engine.graph import Tensor
-from engine.program import Leaf
+from engine.graph.graph import Tensor
+from engine.program.program import Leaf
 from engine.requests import Names, Request
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.autodiff.passes import passes
+from engine.autodiff.sparsity.mode import passes
 from engine.compiled import Compiled
 from engine.derivation import Derivation
 from engine.derivatives.blocks import add_columns, check_blocks

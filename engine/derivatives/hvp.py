@@ -10,8 +10,8 @@ from engine.autodiff.forward import pushforward, zeros
 from engine.compiled import Compiled, Place
 from engine.derivation import Derivation
 from engine.derivatives.seeds import add_gradients
-from engine.graph import Tensor
-from engine.program import Leaf
+from engine.graph.graph import Tensor
+from engine.program.program import Leaf
 from engine.requests import Request
 
 

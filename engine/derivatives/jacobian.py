@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import ClassVar, Literal
 
-from engine.autodiff.passes import passes
+from engine.autodiff.sparsity.mode import passes
 from engine.compiled import Compiled
 from engine.derivation import Dearer, Derivation
 from engine.derivatives.blocks import add_columns, add_rows, check_blocks

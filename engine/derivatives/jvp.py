@@ -9,8 +9,8 @@ from typing import ClassVar
 from engine.autodiff.forward import pushforward, zeros
 from engine.compiled import Compiled, Place
 from engine.derivation import Derivation
-from engine.graph import Tensor
-from engine.program import Leaf
+from engine.graph.graph import Tensor
+from engine.program.program import Leaf
 from engine.requests import Names, Request
 
 

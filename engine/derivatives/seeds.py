@@ -8,10 +8,10 @@ from engine.autodiff.forward import zeros
 from engine.autodiff.reverse import backward
 from engine.compiled import Place
 from engine.derivation import Derivation
-from engine.graph import Tensor
-from engine.operands import constant
+from engine.graph.graph import Tensor
+from engine.graph.promotion import constant
 from engine.ops.shape.movement import expanded
-from engine.program import Leaf
+from engine.program.program import Leaf
 
 
 def typed_roots(derivation: Derivation, roots: Mapping[str, Leaf | None] | None) -> dict[str, Leaf | None] | None:

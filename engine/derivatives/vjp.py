@@ -10,8 +10,8 @@ from engine.autodiff.forward import zeros
 from engine.autodiff.reverse import backward
 from engine.compiled import Compiled, Place
 from engine.derivation import Derivation
-from engine.graph import Tensor
-from engine.program import Leaf
+from engine.graph.graph import Tensor
+from engine.program.program import Leaf
 from engine.requests import Names, Request
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from engine.plan import Plan, Source
+from engine.plan.plan import Plan, Source
 
 
 class Executable(Protocol):

@@ -1,5 +1,6 @@
 """Every op, a file for each family. Importing this package fills the registry."""
 
+from engine.graph.primitive import require_traits
 from engine.ops import creation
 from engine.ops.elementwise import arithmetic, comparison, exponential, hyperbolic, power, special, trigonometric
 from engine.ops.elementwise import selection as choice
@@ -22,7 +23,6 @@ from engine.ops.reduction import sums as reduction
 from engine.ops.reduction import vector_norms as norms
 from engine.ops.shape import diagonals, expansion, movement, rotation
 from engine.ops.windows import adaptive_pooling, avg_pooling, conv, conv_transpose, max_pooling, unfolding
-from engine.primitive import require_traits
 
 __all__ = [
     "activation",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.graph import Tensor, Type
-from engine.op import op
-from engine.primitive import linear, primitive
-from engine.samples import real, sample
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import linear, primitive
+from engine.graph.samples import real, sample
 
 
 @primitive(differentiable=False, view=True, pointwise=True)

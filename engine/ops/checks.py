@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from engine.errors import OpError
-from engine.graph import Tensor
-from engine.types import Shape
+from engine.graph.graph import Tensor
+from engine.graph.types import Shape
 
 
 def require_floating(tensor: Tensor, argument: str = "input") -> None:

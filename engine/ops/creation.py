@@ -7,18 +7,18 @@ import math
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Node, Tensor, Type, builder
-from engine.op import op
-from engine.operands import as_tensor, constant, convert
+from engine.graph.graph import Node, Tensor, Type, builder
+from engine.graph.op import op
+from engine.graph.primitive import primitive
+from engine.graph.promotion import as_tensor, constant, convert
+from engine.graph.samples import integers, real, sample
+from engine.graph.signature import offered_dtype
+from engine.graph.traits import per_result
+from engine.graph.types import DType, Number, Shape, bool_, float64, int64, number_dtype
 from engine.ops.elementwise.comparison import lt
 from engine.ops.elementwise.selection import where
 from engine.ops.shape.diagonals import with_diagonal
 from engine.ops.shape.movement import expanded
-from engine.primitive import primitive
-from engine.samples import integers, real, sample
-from engine.signature import offered_dtype
-from engine.traits import per_result
-from engine.types import DType, Number, Shape, bool_, float64, int64, number_dtype
 
 Real = bool | int | float
 

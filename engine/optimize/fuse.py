@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from engine.cost import flops
-from engine.function import Function
-from engine.graph import Node, Tensor
-from engine.operands import CONSTANT
+from engine.graph.function import Function
+from engine.graph.graph import Node, Tensor
+from engine.graph.promotion import CONSTANT
+from engine.optimize.cost import flops
 
 SMALLEST = 2**15
 """Elements below which a cluster is not worth its bookkeeping: they are in cache anyway."""

@@ -15,7 +15,7 @@ from app.operations import example_graphs as graphs
 from app.routes.examples import EXAMPLES
 from app.settings import Settings
 from engine import catalogue
-from engine.execute.numpy import Runner
+from engine.execute.numpy.runner import Runner
 from tests.app.graphs import op, request, sum_of_exp, wanted
 from tests.engine.wrong_rules import WRONG
 

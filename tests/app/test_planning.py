@@ -8,15 +8,15 @@ from typing import Any
 import orjson
 import pytest
 
-import engine.program
+import engine.program.program
 from app.evaluate import Call, Evaluator, Observer
 from app.placement import PLAN_S
 from app.planning import graph_items, planning_work
 from app.schemas.graph import GraphForm
 from app.settings import Settings
 from app.structure import Key
-from engine.program import Ref
-from engine.types import float64
+from engine.graph.types import float64
+from engine.program.program import Ref
 from tests.app.graphs import op, request
 
 Body = dict[str, Any]
@@ -131,7 +131,7 @@ def test_a_search_is_announced_for_new_shapes_of_a_structure_that_is_kept(evalua
 
 
 def test_results_of_a_registered_graph_count() -> None:
-    calls = tuple(engine.program.Call("unbind", (Ref("x"),), {}, tuple(names(2000))) for _ in range(2))
+    calls = tuple(engine.program.program.Call("unbind", (Ref("x"),), {}, tuple(names(2000))) for _ in range(2))
     items = graph_items(GraphForm({}, calls, float64))
     assert items == 2 * (2000 + 2)
     assert planning_work(len(calls), items) > 600

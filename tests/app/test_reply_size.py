@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.wire.codec import CODECS, JSON, MSGPACK, Codec
 from app.wire.json_reply import MEASURES
 from app.wire.reply import Results, Size
-from engine.types import DTYPES
+from engine.graph.types import DTYPES
 from tests.app.client import client_of
 from tests.app.graphs import op, request, wanted
 

@@ -14,7 +14,7 @@ from rapidfuzz.process import extract
 
 from app.errors import InvalidRequest
 from app.schemas.faults import MAX_FAULTS
-from engine import suggestions
+from engine.hints import suggestions
 from tests.app.graphs import op, request, tensor, wanted
 from tests.app.test_called import Service
 

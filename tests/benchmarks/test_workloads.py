@@ -17,9 +17,9 @@ from engine.compile import compile as compile_request
 from engine.derivatives.forward import ForwardRequest
 from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.hessian import HessianRequest
-from engine.program import Program
+from engine.graph.types import float32, float64
+from engine.program.program import Program
 from engine.requests import Request
-from engine.types import float32, float64
 
 WORK = pytest.mark.parametrize("workload", CATALOGUE, ids=lambda workload: workload.name)
 STEP = 1e-6

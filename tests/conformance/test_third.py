@@ -13,14 +13,14 @@ import torch
 import engine.ops  # noqa: F401
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import backward
-from engine.execute.numpy import Runner
-from engine.execute.planning import plan
-from engine.function import Function
-from engine.graph import Builder, Tensor, building
-from engine.op import REGISTRY
-from engine.operands import leaf
-from engine.program import Limits
-from engine.types import float64
+from engine.execute.numpy.lowering import plan
+from engine.execute.numpy.runner import Runner
+from engine.graph.function import Function
+from engine.graph.graph import Builder, Tensor, building
+from engine.graph.op import REGISTRY
+from engine.graph.promotion import leaf
+from engine.graph.types import float64
+from engine.program.program import Limits
 from tests.conformance.compare import difference
 from tests.conformance.parameters import function
 

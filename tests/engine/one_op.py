@@ -12,7 +12,7 @@ from engine.compile import compile as compile_request
 from engine.derivatives.forward import ForwardRequest
 from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.hessian import HessianRequest
-from engine.program import Call, Limits, Program, Ref
+from engine.program.program import Call, Limits, Program, Ref
 from engine.requests import Request
 from tests.engine.programs import Array, call, given, program
 

@@ -12,7 +12,7 @@ from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.jacobian import JacobianRequest
 from engine.derivatives.jvp import TangentRequest
 from engine.errors import Fault, ValueFault
-from engine.program import Call, Limits
+from engine.program.program import Call, Limits
 from tests.engine.programs import call, given, program
 
 

@@ -15,11 +15,11 @@ from engine.checked import Check, CheckRequest
 from engine.compile import compile as compile_request
 from engine.derivatives.gradients import GradientRequest
 from engine.errors import DeadlineExceeded, GraphError, ValueFault
+from engine.graph.samples import Sample
+from engine.graph.types import float64
 from engine.ops.elementwise import arithmetic, exponential
-from engine.program import Call, Leaf, Limits, Program, Ref
-from engine.samples import Sample
-from engine.trace import trace
-from engine.types import float64
+from engine.program.program import Call, Leaf, Limits, Program, Ref
+from engine.program.trace import trace
 from tests.engine.programs import call, given, program, sample_program, with_outputs
 from tests.engine.test_laws import CASES
 from tests.engine.wrong_rules import OPS, WRONG

@@ -14,9 +14,9 @@ import pytest
 from engine.compile import derived
 from engine.compiled import Compiled
 from engine.derivatives.gradients import GradientRequest
-from engine.execute.numpy import numpy_executor
+from engine.execute.numpy.runner import numpy_executor
 from engine.explain import explain
-from engine.program import Limits, Program
+from engine.program.program import Limits, Program
 from tests.engine.programs import Array, call, given, program
 
 LAYERS = 64

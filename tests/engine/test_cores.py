@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-import engine.execute.numpy  # noqa: F401
-from engine import cores
-from engine.execute import products
-from engine.execute.kernels import kernel_of
+import engine.execute.numpy.runner  # noqa: F401
+from engine.execute.numpy import products
+from engine.execute.numpy.kernels import kernel_of
+from engine.graph import threads as cores
 from engine.ops.linalg.matmul import PRODUCT
 
 

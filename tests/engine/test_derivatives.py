@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.autodiff import sparsity
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import backward
+from engine.autodiff.sparsity import pattern as sparsity
 from engine.compile import compile as compile_request
 from engine.compiled import Compiled
 from engine.derivation import Derivation
@@ -20,15 +20,15 @@ from engine.derivatives.hessian import HessianRequest
 from engine.derivatives.hvp import ProductRequest
 from engine.derivatives.jacobian import JacobianRequest
 from engine.derivatives.jvp import TangentRequest
-from engine.execute.planning import plan
-from engine.function import Function, ancestors
-from engine.graph import Builder, Tensor, building
-from engine.op import REGISTRY
-from engine.operands import leaf
-from engine.optimize.order import interleaved
-from engine.program import Call, Leaf, Limits, Program
+from engine.execute.numpy.lowering import plan
+from engine.graph.function import Function, ancestors
+from engine.graph.graph import Builder, Tensor, building
+from engine.graph.op import REGISTRY
+from engine.graph.promotion import leaf
+from engine.graph.types import float64
+from engine.optimize.schedule import interleaved
+from engine.program.program import Call, Leaf, Limits, Program
 from engine.requests import Request
-from engine.types import float64
 from tests.engine.programs import Array, call, given, program
 from tests.engine.test_laws import Case
 

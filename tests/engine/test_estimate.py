@@ -9,9 +9,9 @@ from engine.derivatives.forward import ForwardRequest
 from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.hessian import HessianRequest
 from engine.estimate import FLOP_S, Estimate, estimate
-from engine.program import Leaf, Limits, Program
+from engine.graph.types import DType, float16, float32, float64, int64
+from engine.program.program import Leaf, Limits, Program
 from engine.requests import Request
-from engine.types import DType, float16, float32, float64, int64
 from tests.engine.programs import call
 
 N, K, M = 64, 96, 32

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from engine import cores
-from engine.blocked import build
-from engine.execute.numpy import Runner
-from engine.execute.planning import plan
-from engine.function import Function
-from engine.graph import Tensor
-from engine.operands import LEAF
+from engine.execute.numpy.lowering import plan
+from engine.execute.numpy.runner import Runner
+from engine.execute.numpy.tiles import build
+from engine.graph import threads as cores
+from engine.graph.function import Function
+from engine.graph.graph import Tensor
+from engine.graph.promotion import LEAF
+from engine.graph.samples import Sample
 from engine.optimize import fuse
-from engine.samples import Sample
 from tests.engine.test_laws import CASES, Case, gradients, recorded, traced
 
 

@@ -19,12 +19,12 @@ from engine.derivatives.hvp import ProductRequest
 from engine.derivatives.jacobian import JacobianRequest
 from engine.derivatives.jvp import TangentRequest
 from engine.execute.executor import Executable
-from engine.function import Function
-from engine.graph import Tensor
-from engine.plan import Plan, Source
-from engine.program import Leaf, Limits
+from engine.graph.function import Function
+from engine.graph.graph import Tensor
+from engine.graph.types import float64
+from engine.plan.plan import Plan, Source
+from engine.program.program import Leaf, Limits
 from engine.requests import Request
-from engine.types import float64
 from tests.engine.programs import call, given, program
 
 

@@ -7,24 +7,25 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from engine import cores
 from engine.autodiff.reverse import backward
-from engine.blocked import build
 from engine.compile import derived
 from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.seeds import ones
-from engine.execute.numpy import Runner, numpy_executor
-from engine.execute.planning import plan
-from engine.function import Function
-from engine.graph import Builder, Node, Tensor, building
-from engine.op import REGISTRY
-from engine.operands import leaf
-from engine.optimize import fuse, pairs
+from engine.execute.numpy.lowering import plan
+from engine.execute.numpy.runner import Runner, numpy_executor
+from engine.execute.numpy.tiles import build
+from engine.graph import threads as cores
+from engine.graph.function import Function
+from engine.graph.graph import Builder, Node, Tensor, building
+from engine.graph.op import REGISTRY
+from engine.graph.promotion import leaf
+from engine.graph.types import float64
+from engine.graph.verify import verify
+from engine.optimize import fuse
+from engine.optimize import parallel_matmuls as pairs
 from engine.optimize.fuse import Cluster, fused
-from engine.optimize.pairs import Pair, paired
-from engine.program import Limits
-from engine.types import float64
-from engine.verify import verify
+from engine.optimize.parallel_matmuls import Pair, paired
+from engine.program.program import Limits
 from tests.engine.programs import call, given, program
 
 OPS = {name: REGISTRY[name].function for name in REGISTRY}

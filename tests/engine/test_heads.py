@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from engine import cores
+from engine.graph import threads as cores
 from engine.ops.nn import attention_kernels as heads
 from engine.ops.nn.softmax import softmax_of_visible
 from tests.engine.one_op import gradients, value

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine import hints
 from engine.catalogue import names
-from engine.suggestions import Suggestions
-from engine.types import DTYPES
+from engine.graph.types import DTYPES
+from engine.hints import names as hints
+from engine.hints.suggestions import Suggestions
 
 OPS = frozenset(names())
 

@@ -10,14 +10,14 @@ import pytest
 from engine.compile import compile as compile_request
 from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.jvp import TangentRequest
-from engine.execute.numpy import Runner
-from engine.execute.planning import plan
-from engine.function import Function
-from engine.graph import Builder, Tensor, building
-from engine.op import REGISTRY
-from engine.operands import leaf
-from engine.program import Call, Leaf, Limits, Program, Ref
-from engine.types import DType, float64, int32
+from engine.execute.numpy.lowering import plan
+from engine.execute.numpy.runner import Runner
+from engine.graph.function import Function
+from engine.graph.graph import Builder, Tensor, building
+from engine.graph.op import REGISTRY
+from engine.graph.promotion import leaf
+from engine.graph.types import DType, float64, int32
+from engine.program.program import Call, Leaf, Limits, Program, Ref
 
 OPS = {name: op.function for name, op in REGISTRY.items()}
 VALUES = np.array([[np.nan, -0.0, 0.0], [np.inf, -np.inf, 1.5]])

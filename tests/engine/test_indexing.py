@@ -14,8 +14,8 @@ from engine.compile import compile as compile_program
 from engine.derivatives.forward import ForwardRequest
 from engine.derivatives.gradients import GradientRequest
 from engine.errors import GraphError, ValueFault
-from engine.program import Argument, Call, Leaf, Limits, Program, Ref
-from engine.types import DTYPES
+from engine.graph.types import DTYPES
+from engine.program.program import Argument, Call, Leaf, Limits, Program, Ref
 
 MATRIX = np.arange(6.0).reshape(2, 3)
 

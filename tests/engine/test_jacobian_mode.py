@@ -13,7 +13,7 @@ from engine.compiled import Compiled
 from engine.derivatives.jacobian import JacobianRequest
 from engine.errors import GraphError
 from engine.estimate import estimate
-from engine.program import Call, Limits
+from engine.program.program import Call, Limits
 from tests.engine.programs import call, given, program
 
 RNG = np.random.default_rng(11)

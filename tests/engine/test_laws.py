@@ -15,20 +15,20 @@ import numpy as np
 import pytest
 
 import engine.ops  # noqa: F401
-from engine.autodiff.batching import batched
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import backward
+from engine.autodiff.vmap import batched
 from engine.errors import OpError, ValueFault
-from engine.execute.kernels import lowered
-from engine.execute.numpy import WARM, Runner
-from engine.execute.planning import plan
-from engine.function import Function, ancestors
-from engine.graph import Builder, Node, Tensor, building
-from engine.op import REGISTRY
-from engine.operands import CONSTANT, LEAF, leaf
-from engine.program import Limits
-from engine.samples import Draw, Sample
-from engine.types import DTYPES, DType, float32, float64
+from engine.execute.numpy.kernels import lowered
+from engine.execute.numpy.lowering import plan
+from engine.execute.numpy.runner import WARM, Runner
+from engine.graph.function import Function, ancestors
+from engine.graph.graph import Builder, Node, Tensor, building
+from engine.graph.op import REGISTRY
+from engine.graph.promotion import CONSTANT, LEAF, leaf
+from engine.graph.samples import Draw, Sample
+from engine.graph.types import DTYPES, DType, float32, float64
+from engine.program.program import Limits
 
 CASES = [
     pytest.param(name, sample, id=f"{name}-{number}")

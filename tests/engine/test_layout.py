@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.autodiff.batching import batched
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import backward
-from engine.execute.numpy import Runner
-from engine.execute.planning import plan
-from engine.function import Function
-from engine.graph import Builder, Tensor, building
-from engine.op import REGISTRY
-from engine.operands import leaf
-from engine.plan import Plan
-from engine.primitive import PRIMITIVES
-from engine.program import Limits
-from engine.types import float64
+from engine.autodiff.vmap import batched
+from engine.execute.numpy.lowering import plan
+from engine.execute.numpy.runner import Runner
+from engine.graph.function import Function
+from engine.graph.graph import Builder, Tensor, building
+from engine.graph.op import REGISTRY
+from engine.graph.primitive import PRIMITIVES
+from engine.graph.promotion import leaf
+from engine.graph.types import float64
+from engine.plan.plan import Plan
+from engine.program.program import Limits
 
 OPS = {name: op.function for name, op in REGISTRY.items()}
 

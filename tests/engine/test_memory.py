@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 
 from benchmarks.workloads import WORKLOADS
-from engine.autodiff.batching import batched
-from engine.blocked import build
+from engine.autodiff.vmap import batched
 from engine.compile import compile as compile_request
-from engine.execute.numpy import Runner
-from engine.execute.planning import plan
-from engine.function import Function
-from engine.graph import Builder, building
-from engine.op import REGISTRY
-from engine.operands import leaf
-from engine.plan import Plan
-from engine.program import Limits
-from engine.samples import Sample
-from engine.types import DType, Shape, float16, float32, float64
+from engine.execute.numpy.lowering import plan
+from engine.execute.numpy.runner import Runner
+from engine.execute.numpy.tiles import build
+from engine.graph.function import Function
+from engine.graph.graph import Builder, building
+from engine.graph.op import REGISTRY
+from engine.graph.promotion import leaf
+from engine.graph.samples import Sample
+from engine.graph.types import DType, Shape, float16, float32, float64
+from engine.plan.plan import Plan
+from engine.program.program import Limits
 from tests.engine.test_execute import with_gradients
 from tests.engine.test_laws import CASES
 

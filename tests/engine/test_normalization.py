@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine import cores
+from engine.graph import threads as cores
 from engine.ops.nn import normalization
 
 X = np.random.default_rng(0).standard_normal((6, 5, 4)) * 3 + 1e3

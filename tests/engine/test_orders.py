@@ -12,11 +12,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from engine.function import ancestors
-from engine.graph import Builder, Tensor, building
-from engine.operands import leaf
-from engine.program import Limits
-from engine.types import float64
+from engine.graph.function import ancestors
+from engine.graph.graph import Builder, Tensor, building
+from engine.graph.promotion import leaf
+from engine.graph.types import float64
+from engine.program.program import Limits
 from tests.engine.test_derivatives import OPS, forward, reverse
 
 LAYERS: dict[str, Callable[[Tensor], Tensor]] = {

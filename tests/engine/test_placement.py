@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from engine.autodiff.batching import batched
 from engine.autodiff.reverse import backward
-from engine.execute.numpy import Runner
-from engine.execute.planning import plan
-from engine.function import Function
-from engine.graph import Builder, Tensor, building
-from engine.op import REGISTRY
-from engine.operands import leaf
-from engine.plan import Plan
-from engine.program import Limits
-from engine.types import float64
+from engine.autodiff.vmap import batched
+from engine.execute.numpy.lowering import plan
+from engine.execute.numpy.runner import Runner
+from engine.graph.function import Function
+from engine.graph.graph import Builder, Tensor, building
+from engine.graph.op import REGISTRY
+from engine.graph.promotion import leaf
+from engine.graph.types import float64
+from engine.plan.plan import Plan
+from engine.program.program import Limits
 
 OPS = {name: op.function for name, op in REGISTRY.items()}
 SHAPE = (3, 6, 2)
@@ -66,7 +66,7 @@ def test_pieces_that_do_not_meet_are_written_at_once(
     name: str, lead: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, values = planned(JOINED[name], lead)
-    monkeypatch.setattr("engine.execute.planning.REWRITES", ())
+    monkeypatch.setattr("engine.execute.numpy.lowering.REWRITES", ())
     plain, _ = planned(JOINED[name], lead)
     assert names(made).count("_beside") == 1
     assert not {"_pad", "_add"} & set(names(made))

@@ -15,16 +15,16 @@ from engine.compiled import Compiled
 from engine.derivation import Derivation
 from engine.derivatives.gradients import GradientRequest
 from engine.errors import DeadlineExceeded, ValueFault
-from engine.execute import numpy as executor
-from engine.execute.numpy import Runner
-from engine.execute.planning import plan
-from engine.function import Function
-from engine.graph import Builder, Tensor, building
-from engine.op import REGISTRY
-from engine.operands import leaf
+from engine.execute.numpy import runner as executor
+from engine.execute.numpy.lowering import plan
+from engine.execute.numpy.runner import Runner
+from engine.graph.function import Function
+from engine.graph.graph import Builder, Tensor, building
+from engine.graph.op import REGISTRY
+from engine.graph.promotion import leaf
+from engine.graph.types import float32, float64
 from engine.optimize.fuse import Cluster, fused
-from engine.program import Call, Leaf, Limits, Program, Ref
-from engine.types import float32, float64
+from engine.program.program import Call, Leaf, Limits, Program, Ref
 
 OPS = {name: REGISTRY[name].function for name in REGISTRY}
 

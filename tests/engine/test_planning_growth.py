@@ -15,10 +15,10 @@ from engine.derivatives.hvp import ProductRequest
 from engine.derivatives.jacobian import JacobianRequest
 from engine.derivatives.jvp import TangentRequest
 from engine.errors import GraphError
-from engine.graph import Tensor
-from engine.program import Call, Leaf, Limits, Program, Ref
+from engine.graph.graph import Tensor
+from engine.graph.types import float64
+from engine.program.program import Call, Leaf, Limits, Program, Ref
 from engine.requests import Request
-from engine.types import float64
 
 FEW, MANY = 60, 480
 PAIR = Leaf(float64, (2,), True)

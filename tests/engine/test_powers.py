@@ -12,7 +12,7 @@ from engine.compile import compile as compile_request
 from engine.derivatives.forward import ForwardRequest
 from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.hessian import HessianRequest
-from engine.program import Limits
+from engine.program.program import Limits
 from tests.engine.programs import call, given, program
 
 INF, NAN = float("inf"), float("nan")

@@ -8,20 +8,21 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from engine.autodiff import colouring, sparsity
-from engine.autodiff.batching import batched
-from engine.autodiff.colouring import coloured
 from engine.autodiff.reverse import backward
+from engine.autodiff.sparsity import colouring
+from engine.autodiff.sparsity import pattern as sparsity
+from engine.autodiff.sparsity.colouring import coloured
+from engine.autodiff.vmap import batched
 from engine.compile import compile as compile_request
 from engine.compiled import Compiled
 from engine.derivatives.hessian import HessianRequest
 from engine.derivatives.jacobian import JacobianRequest
-from engine.graph import Builder, Tensor, building
-from engine.op import REGISTRY
-from engine.operands import leaf
-from engine.program import Limits, Program
-from engine.samples import Sample
-from engine.types import float64
+from engine.graph.graph import Builder, Tensor, building
+from engine.graph.op import REGISTRY
+from engine.graph.promotion import leaf
+from engine.graph.samples import Sample
+from engine.graph.types import float64
+from engine.program.program import Limits, Program
 from tests.engine.programs import Array, call, given, program
 from tests.engine.test_laws import CASES, Case, gradients, recorded, traced
 

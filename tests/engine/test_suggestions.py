@@ -8,8 +8,8 @@ from difflib import get_close_matches
 import pytest
 
 from engine.catalogue import names
-from engine.suggestions import MAX_COMPARED, Suggestions, did_you_mean
-from engine.types import DTYPES
+from engine.graph.types import DTYPES
+from engine.hints.suggestions import MAX_COMPARED, Suggestions, did_you_mean
 
 
 def test_up_to_three_names_are_suggested() -> None:

@@ -16,25 +16,25 @@ import pytest
 from benchmarks.primitive_cost import GROWING, batched_sample, grown_call
 from engine.autodiff.reverse import backward
 from engine.compile import compile as compile_request
-from engine.cost import step_cost, workspace
 from engine.derivatives.forward import ForwardRequest
 from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.jacobian import JacobianRequest
-from engine.elementwise import Elementwise
 from engine.estimate import estimate
-from engine.execute.kernels import lowered
-from engine.execute.numpy import Runner
-from engine.execute.planning import plan
-from engine.function import Function
-from engine.graph import Builder, Node, Tensor, Traits, Type, building
-from engine.op import REGISTRY, elementwise
-from engine.operands import leaf
-from engine.primitive import PRIMITIVES, linear, multilinear, primitive, require_traits
-from engine.program import Leaf, Limits, Program
-from engine.samples import Sample
-from engine.signs import Sign
-from engine.traits import arrays, moves, size
-from engine.types import float32, float64
+from engine.execute.numpy.kernels import lowered
+from engine.execute.numpy.lowering import plan
+from engine.execute.numpy.runner import Runner
+from engine.graph.elementwise import Elementwise
+from engine.graph.function import Function
+from engine.graph.graph import Builder, Node, Tensor, Traits, Type, building
+from engine.graph.op import REGISTRY, elementwise
+from engine.graph.primitive import PRIMITIVES, linear, multilinear, primitive, require_traits
+from engine.graph.promotion import leaf
+from engine.graph.samples import Sample
+from engine.graph.signs import Sign
+from engine.graph.traits import arrays, moves, size
+from engine.graph.types import float32, float64
+from engine.optimize.cost import step_cost, workspace
+from engine.program.program import Leaf, Limits, Program
 from tests.engine.programs import call, program
 from tests.engine.test_laws import CASES, gradients, recorded, traced
 
@@ -102,7 +102,7 @@ def test_no_file_outside_the_ops_names_a_primitive(path: Path) -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and node.value in names and id(node) not in looked_up
     }
-    assert path == Path("engine/hints.py") or found <= ({"sign"} if path.name == "primitive.py" else set())
+    assert path == Path("engine/hints/names.py") or found <= ({"sign"} if path.name == "primitive.py" else set())
 
 
 # Nodes of all primitives

@@ -11,8 +11,8 @@ from engine.compile import compile as compile_request
 from engine.derivatives.forward import ForwardRequest
 from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.jacobian import JacobianRequest
-from engine.program import Call, Limits
-from engine.samples import Sample
+from engine.graph.samples import Sample
+from engine.program.program import Call, Limits
 from tests.engine.programs import call, given, program, sample_program, with_outputs
 from tests.engine.test_check import run
 from tests.engine.test_laws import CASES

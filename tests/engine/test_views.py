@@ -10,7 +10,7 @@ from engine.derivatives.forward import ForwardRequest
 from engine.derivatives.gradients import GradientRequest
 from engine.errors import GraphError
 from engine.estimate import estimate
-from engine.program import Limits, Program
+from engine.program.program import Limits, Program
 from tests.engine.programs import call, given, program
 
 RNG = np.random.default_rng(3)

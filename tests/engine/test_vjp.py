@@ -12,8 +12,8 @@ from engine.derivatives.gradients import GradientRequest
 from engine.derivatives.jacobian import JacobianRequest
 from engine.derivatives.vjp import VjpRequest
 from engine.errors import GraphError
-from engine.program import Leaf, Limits, Program
-from engine.types import float64, int64
+from engine.graph.types import float64, int64
+from engine.program.program import Leaf, Limits, Program
 from tests.engine.programs import call, given, program
 
 RNG = np.random.default_rng(19)

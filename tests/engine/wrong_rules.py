@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.op import REGISTRY
+from engine.graph.op import REGISTRY
+from engine.graph.primitive import Primitive
 from engine.ops.elementwise import arithmetic, exponential, power, trigonometric
 from engine.ops.elementwise import selection as choice
 from engine.ops.indexing import joining, slicing
@@ -18,8 +19,7 @@ from engine.ops.nn import softmax as softmaxes
 from engine.ops.reduction import cumulative, extrema, moments
 from engine.ops.reduction import sums as reduction
 from engine.ops.shape import movement
-from engine.primitive import Primitive
-from engine.program import Call
+from engine.program.program import Call
 from tests.engine.programs import call
 
 RNG = np.random.default_rng(0)

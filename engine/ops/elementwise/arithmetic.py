@@ -6,15 +6,15 @@ from typing import Literal
 
 import numpy as np
 
-from engine.elementwise import is_one
 from engine.errors import OpError
-from engine.graph import Node, Tensor
-from engine.op import elementwise, op
-from engine.operands import arithmetic, as_tensor, constant, numeric, promoted
-from engine.samples import positive, real, sample
-from engine.signs import Sign, Singular
-from engine.traits import least, magnitude
-from engine.types import Number, bool_
+from engine.graph.elementwise import is_one
+from engine.graph.graph import Node, Tensor
+from engine.graph.op import elementwise, op
+from engine.graph.promotion import arithmetic, as_tensor, constant, numeric, promoted
+from engine.graph.samples import positive, real, sample
+from engine.graph.signs import Sign, Singular
+from engine.graph.traits import least, magnitude
+from engine.graph.types import Number, bool_
 
 _ORDERED = (sample(real(2, 3), real(2, 3)), sample(real(2, 1), real(3)), sample(real(3), 0.5))
 

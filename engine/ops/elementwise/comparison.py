@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.graph import Tensor
-from engine.op import elementwise
-from engine.operands import comparison, logical
+from engine.graph.graph import Tensor
+from engine.graph.op import elementwise
+from engine.graph.promotion import comparison, logical
+from engine.graph.samples import boolean, real, sample
 from engine.ops.elementwise.arithmetic import Operand
-from engine.samples import boolean, real, sample
 
 _ORDERED = (sample(real(2, 3), real(2, 3)), sample(real(2, 1), real(3)), sample(real(3), 0.5))
 _TRUTH = (sample(boolean(2, 3), boolean(2, 3)), sample(real(2, 1), boolean(3)))

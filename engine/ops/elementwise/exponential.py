@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.graph import Tensor
-from engine.op import elementwise
-from engine.samples import positive, sample
-from engine.signs import Sign, Singular
-from engine.traits import known, least
+from engine.graph.graph import Tensor
+from engine.graph.op import elementwise
+from engine.graph.samples import positive, sample
+from engine.graph.signs import Sign, Singular
+from engine.graph.traits import known, least
 
 _POSITIVE = (sample(positive(2, 3)), sample(positive()), sample(positive(0, 3)))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.graph import Tensor
-from engine.op import elementwise
+from engine.graph.graph import Tensor
+from engine.graph.op import elementwise
+from engine.graph.traits import least
 from engine.ops.elementwise.power import rsqrt, square
-from engine.traits import least
 
 
 @elementwise(np.arcsinh, analytic=True, sign=least)

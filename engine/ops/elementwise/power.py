@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Node, Tensor
-from engine.op import elementwise, op
-from engine.operands import as_tensor, numeric, promoted
+from engine.graph.graph import Node, Tensor
+from engine.graph.op import elementwise, op
+from engine.graph.promotion import as_tensor, numeric, promoted
+from engine.graph.samples import positive, real, sample
+from engine.graph.signs import Sign, Singular
+from engine.graph.traits import least, magnitude
+from engine.graph.types import DType, Number, bool_, int64
 from engine.ops.elementwise.arithmetic import Operand, zeros_like
-from engine.samples import positive, real, sample
-from engine.signs import Sign, Singular
-from engine.traits import least, magnitude
-from engine.types import DType, Number, bool_, int64
 
 _POSITIVE = (sample(positive(2, 3)), sample(positive()), sample(positive(0, 3)))
 _POWERS = (

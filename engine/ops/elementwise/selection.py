@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Node, Tensor
-from engine.lowering import Writing
-from engine.op import elementwise, op
-from engine.operands import arithmetic, promoted
+from engine.graph.graph import Node, Tensor
+from engine.graph.kernel import Writing
+from engine.graph.op import elementwise, op
+from engine.graph.promotion import arithmetic, promoted
+from engine.graph.samples import boolean, real, sample
+from engine.graph.signs import Sign
+from engine.graph.traits import least, most
+from engine.graph.types import DType, bool_
 from engine.ops.elementwise.arithmetic import Operand
 from engine.ops.elementwise.comparison import logical_or, ne
 from engine.ops.kernels.masks import chosen
-from engine.samples import boolean, real, sample
-from engine.signs import Sign
-from engine.traits import least, most
-from engine.types import DType, bool_
 
 _ORDERED = (sample(real(2, 3), real(2, 3)), sample(real(2, 1), real(3)), sample(real(3), 0.5))
 

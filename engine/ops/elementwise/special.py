@@ -6,13 +6,13 @@ import math
 
 from scipy import special
 
-from engine.graph import Tensor
-from engine.op import elementwise
+from engine.graph.graph import Tensor
+from engine.graph.op import elementwise
+from engine.graph.signs import Sign
+from engine.graph.traits import known, least
 from engine.ops.elementwise.exponential import exp
 from engine.ops.elementwise.power import square
 from engine.ops.kernels.precision import in_single, logistic
-from engine.signs import Sign
-from engine.traits import known, least
 
 
 @elementwise(in_single(logistic), weight=15, spare=3, analytic=False, sign=known(Sign.POSITIVE))

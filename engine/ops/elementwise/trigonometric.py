@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.graph import Tensor
-from engine.op import elementwise
-from engine.traits import least
+from engine.graph.graph import Tensor
+from engine.graph.op import elementwise
+from engine.graph.traits import least
 
 
 @elementwise(np.sin, analytic=True)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import op
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import primitive
+from engine.graph.samples import integers, real, sample
+from engine.graph.traits import arrays, per_result
+from engine.graph.types import int64
 from engine.ops.autograd import detached
 from engine.ops.creation import filled
 from engine.ops.elementwise.comparison import eq
@@ -14,10 +18,6 @@ from engine.ops.elementwise.power import reciprocal
 from engine.ops.elementwise.selection import where
 from engine.ops.indexing.gather import added_at, checked, require_index, taken
 from engine.ops.shape.movement import reshaped
-from engine.primitive import primitive
-from engine.samples import integers, real, sample
-from engine.traits import arrays, per_result
-from engine.types import int64
 
 
 @primitive(differentiable=False, cost=per_result(1), effort=per_result(20), memory=arrays(2))

@@ -10,14 +10,14 @@ import numpy as np
 from scipy import sparse
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import op
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import linear
+from engine.graph.samples import integers, real, sample
+from engine.graph.traits import arrays, moves, per_input, per_result
+from engine.graph.types import Shape, broadcast_shapes, int32, int64, wrap_dim
 from engine.ops.elementwise.arithmetic import div
 from engine.ops.shape.movement import expanded, reshaped
-from engine.primitive import linear
-from engine.samples import integers, real, sample
-from engine.traits import arrays, moves, per_input, per_result
-from engine.types import Shape, broadcast_shapes, int32, int64, wrap_dim
 
 # Kernels
 

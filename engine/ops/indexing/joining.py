@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import alias, op
-from engine.operands import as_tensor, constant, promoted
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import alias, op
+from engine.graph.primitive import linear
+from engine.graph.promotion import as_tensor, constant, promoted
+from engine.graph.samples import real, sample
+from engine.graph.traits import arrays, moves, per_operand
+from engine.graph.types import Shape, wrap_dim
 from engine.ops.indexing.slicing import last
 from engine.ops.shape.movement import expanded, reshaped, same
-from engine.primitive import linear
-from engine.samples import real, sample
-from engine.traits import arrays, moves, per_operand
-from engine.types import Shape, wrap_dim
 
 Tensors = tuple[Tensor, ...]
 

@@ -9,16 +9,16 @@ from typing import Literal
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import op
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import linear
+from engine.graph.samples import real, sample
+from engine.graph.traits import arrays, moves, per_input, per_result
+from engine.graph.types import Number
 from engine.ops.creation import fitting
 from engine.ops.indexing.slicing import cropped, last, padded
 from engine.ops.kernels.reduce import total
 from engine.ops.shape.movement import same
-from engine.primitive import linear
-from engine.samples import real, sample
-from engine.traits import arrays, moves, per_input, per_result
-from engine.types import Number
 
 Pairs = tuple[tuple[int, int], ...]
 """How much is put before and after each of the last dimensions, in their order; negative numbers crop."""

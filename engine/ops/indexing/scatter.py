@@ -8,18 +8,18 @@ from typing import Any, Literal
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import op
-from engine.operands import as_tensor, constant
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import linear
+from engine.graph.promotion import as_tensor, constant
+from engine.graph.samples import boolean, integers, real, sample
+from engine.graph.traits import arrays, moves, per_element
+from engine.graph.types import Number, bool_
 from engine.ops.creation import filled, fitting
 from engine.ops.elementwise.selection import where
 from engine.ops.indexing.gather import aligned, element_index, gathered, require_within, scattered_sum
 from engine.ops.indexing.slicing import cropped
 from engine.ops.shape.movement import reshaped, same
-from engine.primitive import linear
-from engine.samples import boolean, integers, real, sample
-from engine.traits import arrays, moves, per_element
-from engine.types import Number, bool_
 
 
 @linear(cost=moves, effort=per_element(20), memory=arrays(3))

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Node, Tensor, Type
-from engine.op import op
-from engine.operands import as_tensor, constant
+from engine.graph.graph import Node, Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import linear
+from engine.graph.promotion import as_tensor, constant
+from engine.graph.samples import integers, real, sample
+from engine.graph.traits import arrays, in_place, moves, per_operand, per_result, turned
+from engine.graph.types import Number, Shape, int64, wrap_dim
 from engine.ops.creation import counted
 from engine.ops.elementwise.comparison import lt
 from engine.ops.elementwise.selection import where
 from engine.ops.indexing.gather import taken
 from engine.ops.shape.movement import reshaped, same
-from engine.primitive import linear
-from engine.samples import integers, real, sample
-from engine.traits import arrays, in_place, moves, per_operand, per_result, turned
-from engine.types import Number, Shape, int64, wrap_dim
 
 Cuts = tuple[tuple[int, int, int], ...]
 """(start, stop, step) of each of the last dimensions: 0 <= start <= stop <= size, step >= 1."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.lowering import InSingle, Kernel
+from engine.graph.kernel import InSingle, Kernel
 
 
 def in_single(kernel: Kernel) -> InSingle:

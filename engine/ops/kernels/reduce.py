@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.types import Shape, numel
+from engine.graph.types import Shape, numel
 
 Dims = tuple[int, ...]
 

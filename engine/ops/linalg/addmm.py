@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from engine.errors import OpError
-from engine.graph import Tensor
-from engine.op import op
-from engine.operands import constant
+from engine.graph.graph import Tensor
+from engine.graph.op import op
+from engine.graph.promotion import constant
+from engine.graph.samples import real, sample
+from engine.graph.types import Number, bool_, broadcast_shapes
 from engine.ops.elementwise.arithmetic import add
 from engine.ops.elementwise.selection import where
 from engine.ops.linalg.matmul import bmm, factors, mm, mv, outer
 from engine.ops.reduction.sums import summed
-from engine.samples import real, sample
-from engine.types import Number, bool_, broadcast_shapes
 
 
 def _added(input: Tensor, beta: Number, alpha: Number, product: Tensor) -> Tensor:

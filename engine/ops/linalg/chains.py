@@ -5,9 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from engine.errors import OpError
-from engine.graph import Tensor
-from engine.op import camel, op
-from engine.operands import constant
+from engine.graph.graph import Tensor
+from engine.graph.op import camel, op
+from engine.graph.promotion import constant
+from engine.graph.samples import real, sample, spd
+from engine.graph.types import bool_, broadcast_shapes, wrap_dim
 from engine.ops.checks import require_floating, require_one_dtype
 from engine.ops.creation import eye
 from engine.ops.elementwise.arithmetic import mul
@@ -16,8 +18,6 @@ from engine.ops.linalg.matmul import factors, product
 from engine.ops.linalg.solve import inverse, require_square
 from engine.ops.reduction.sums import sum
 from engine.ops.shape.movement import expanded, reshaped, same
-from engine.samples import real, sample, spd
-from engine.types import bool_, broadcast_shapes, wrap_dim
 
 # Chains
 

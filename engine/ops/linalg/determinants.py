@@ -12,8 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import op
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import primitive
+from engine.graph.samples import integers, real, sample, spd
+from engine.graph.traits import DIRECT, ITERATIVE, arrays, decomposition, per_matrix
 from engine.ops.checks import require_number
 from engine.ops.elementwise.arithmetic import zeros_like
 from engine.ops.elementwise.comparison import lt
@@ -23,9 +26,6 @@ from engine.ops.linalg.solve import inverse, require_square
 from engine.ops.reduction.sums import sum, summed
 from engine.ops.shape.diagonals import diagonal_of
 from engine.ops.shape.movement import matrix_transpose, reshaped
-from engine.primitive import primitive
-from engine.samples import integers, real, sample, spd
-from engine.traits import DIRECT, ITERATIVE, arrays, decomposition, per_matrix
 
 # Determinant and cofactors
 

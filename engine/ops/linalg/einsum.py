@@ -15,15 +15,15 @@ from itertools import combinations
 from typing import Any
 
 from engine.errors import OpError
-from engine.graph import Tensor
-from engine.op import op
+from engine.graph.graph import Tensor
+from engine.graph.op import op
+from engine.graph.samples import real, sample
+from engine.graph.types import Shape, numel, wrap_dims
 from engine.ops.elementwise.arithmetic import mul
 from engine.ops.linalg.matmul import factors, product
 from engine.ops.reduction.sums import sum, summed
 from engine.ops.shape.diagonals import diagonal
 from engine.ops.shape.movement import permuted, reshaped, same
-from engine.samples import real, sample
-from engine.types import Shape, numel, wrap_dims
 
 Label = str | int
 Labels = tuple[Label, ...]

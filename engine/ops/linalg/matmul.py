@@ -9,17 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Node, Tensor, Type
-from engine.lowering import InSingle
-from engine.op import alias, op
+from engine.graph.graph import Node, Tensor, Type
+from engine.graph.kernel import InSingle
+from engine.graph.op import alias, op
+from engine.graph.primitive import multilinear
+from engine.graph.relation import Relation, through, without
+from engine.graph.samples import integers, real, sample
+from engine.graph.traits import START
+from engine.graph.types import broadcast_shapes, float16, float32, numel
 from engine.ops.checks import require_number, require_one_dtype
 from engine.ops.elementwise.arithmetic import mul
 from engine.ops.shape.movement import is_matrix_transpose, matrix_transpose, reshaped
-from engine.primitive import multilinear
-from engine.relation import Relation, through, without
-from engine.samples import integers, real, sample
-from engine.traits import START
-from engine.types import broadcast_shapes, float16, float32, numel
 
 # The primitive
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import OpError
-from engine.graph import Tensor
-from engine.op import camel, op
+from engine.graph.graph import Tensor
+from engine.graph.op import camel, op
+from engine.graph.samples import real, sample
+from engine.graph.types import DType, wrap_dim, wrap_dims
 from engine.ops.kernels.reduce import Dims, reduced_shape
 from engine.ops.linalg.solve import require_matrices
 from engine.ops.linalg.svd import singular_values
@@ -16,8 +18,6 @@ from engine.ops.reduction.extrema import amax, amin
 from engine.ops.reduction.sums import dims_of, summed
 from engine.ops.reduction.vector_norms import in_norm_dtype, vector_norm_over
 from engine.ops.shape.movement import permuted, reshaped
-from engine.samples import real, sample
-from engine.types import DType, wrap_dim, wrap_dims
 
 _SUMS = (1, -1, math.inf, -math.inf)
 _SINGULAR = (2, -2, "nuc")

@@ -12,15 +12,15 @@ import numpy as np
 from scipy.linalg import lapack
 
 from engine.errors import OpError
-from engine.graph import Node, Tensor, Type
-from engine.op import op
+from engine.graph.graph import Node, Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import primitive
+from engine.graph.samples import real, sample, spd
+from engine.graph.traits import DIRECT, arrays, decomposition, per_matrix, substitution
+from engine.graph.types import Shape, broadcast_shapes, float16
 from engine.ops.checks import require_floating, require_one_dtype
 from engine.ops.linalg.matmul import of_rank, product
 from engine.ops.shape.movement import matrix_transpose, reshaped
-from engine.primitive import primitive
-from engine.samples import real, sample, spd
-from engine.traits import DIRECT, arrays, decomposition, per_matrix, substitution
-from engine.types import Shape, broadcast_shapes, float16
 
 # What operands must be
 

@@ -11,18 +11,18 @@ from functools import reduce
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import op
-from engine.operands import constant
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import primitive
+from engine.graph.promotion import constant
+from engine.graph.samples import real, sample, spd
+from engine.graph.traits import ITERATIVE, arrays, decomposition, per_matrix
 from engine.ops.elementwise.arithmetic import add
 from engine.ops.indexing.slicing import sliced
 from engine.ops.linalg.matmul import product
 from engine.ops.linalg.solve import require_matrices
 from engine.ops.shape.diagonals import with_diagonal
 from engine.ops.shape.movement import expanded, matrix_transpose, reshaped
-from engine.primitive import primitive
-from engine.samples import real, sample, spd
-from engine.traits import ITERATIVE, arrays, decomposition, per_matrix
 
 
 def _diverged(name: str) -> OpError:

@@ -8,18 +8,18 @@ import numpy as np
 from scipy.linalg import blas, lapack
 
 from engine.errors import OpError
-from engine.graph import Node, Tensor, Type
-from engine.op import op
+from engine.graph.graph import Node, Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import primitive
+from engine.graph.samples import real, sample, spd
+from engine.graph.traits import CALL, DIRECT, arrays, decomposition, per_matrix, substitution
+from engine.graph.types import broadcast_shapes, numel
 from engine.ops.checks import require_one_dtype
 from engine.ops.linalg.matmul import of_rank, product
 from engine.ops.linalg.solve import require_matrices, require_rows, require_square
 from engine.ops.shape.diagonals import lower
 from engine.ops.shape.diagonals import upper as upper_triangle
 from engine.ops.shape.movement import matrix_transpose
-from engine.primitive import primitive
-from engine.samples import real, sample, spd
-from engine.traits import CALL, DIRECT, arrays, decomposition, per_matrix, substitution
-from engine.types import broadcast_shapes, numel
 
 # Triangular systems
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import elementwise, op
-from engine.operands import arithmetic
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import elementwise, op
+from engine.graph.primitive import primitive
+from engine.graph.promotion import arithmetic
+from engine.graph.samples import fixed, positive, real, sample, unit
+from engine.graph.traits import arrays, per_input
 from engine.ops.checks import require_floating, require_one_dtype
 from engine.ops.elementwise.exponential import log, log1p
 from engine.ops.elementwise.selection import clamp
@@ -15,9 +18,6 @@ from engine.ops.elementwise.special import sigmoid
 from engine.ops.kernels.precision import in_single, softplus_of_minus_abs, step
 from engine.ops.loss.regression import Reduction, reduced, require_same_shape, weighted
 from engine.ops.nn.smooth_activation import logsigmoid
-from engine.primitive import primitive
-from engine.samples import fixed, positive, real, sample, unit
-from engine.traits import arrays, per_input
 
 
 @primitive(view=True, cost=per_input(4), memory=arrays(2), trailing=0)

@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import elementwise, op
-from engine.operands import as_tensor
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import elementwise, op
+from engine.graph.primitive import linear
+from engine.graph.promotion import as_tensor
+from engine.graph.samples import fixed, integers, positive, real, sample, unit
+from engine.graph.traits import arrays, moves, per_input, per_result
+from engine.graph.types import DType, Number, int64
 from engine.ops.checks import require_floating, require_one_dtype, require_shape
 from engine.ops.elementwise.comparison import ne
 from engine.ops.elementwise.selection import where
@@ -20,10 +24,6 @@ from engine.ops.loss.regression import Reduction, reduced
 from engine.ops.nn.softmax import log_softmax_along
 from engine.ops.reduction.sums import sum, summed
 from engine.ops.shape.movement import expanded, permuted, reshaped
-from engine.primitive import linear
-from engine.samples import fixed, integers, positive, real, sample, unit
-from engine.traits import arrays, moves, per_input, per_result
-from engine.types import DType, Number, int64
 
 # Primitives
 

@@ -7,16 +7,16 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from engine.graph import Tensor
-from engine.op import elementwise, op
-from engine.operands import arithmetic
+from engine.graph.graph import Tensor
+from engine.graph.op import elementwise, op
+from engine.graph.promotion import arithmetic
+from engine.graph.samples import real, sample, unit
+from engine.graph.signs import Singular
 from engine.ops.checks import require_floating
 from engine.ops.elementwise.exponential import exp, log
 from engine.ops.kernels.precision import in_single
 from engine.ops.loss.regression import notice_broadcast, reduced
 from engine.ops.reduction.sums import sum
-from engine.samples import real, sample, unit
-from engine.signs import Singular
 
 
 def _run_x_log_x(x: np.ndarray) -> np.ndarray:

@@ -7,8 +7,11 @@ import math
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import op
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import primitive
+from engine.graph.samples import positive, real, sample
+from engine.graph.traits import arrays, per_input
 from engine.ops.checks import require_floating
 from engine.ops.elementwise.exponential import exp, log
 from engine.ops.elementwise.power import square
@@ -16,9 +19,6 @@ from engine.ops.elementwise.selection import where
 from engine.ops.loss.regression import Reduction, notice_broadcast, reduced
 from engine.ops.nn.similarity import raised
 from engine.ops.shape.movement import reshaped
-from engine.primitive import primitive
-from engine.samples import positive, real, sample
-from engine.traits import arrays, per_input
 
 
 @op(

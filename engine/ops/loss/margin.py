@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from engine.errors import OpError
-from engine.graph import Tensor
-from engine.op import op
+from engine.graph.graph import Tensor
+from engine.graph.op import op
+from engine.graph.samples import fixed, positive, real, sample, unit
 from engine.ops.checks import require_floating
 from engine.ops.elementwise.comparison import eq, ne
 from engine.ops.elementwise.power import sqrt, square
@@ -13,7 +14,6 @@ from engine.ops.loss.regression import Reduction, notice_broadcast, reduced
 from engine.ops.nn.similarity import pairwise_distance
 from engine.ops.nn.smooth_activation import logsigmoid
 from engine.ops.reduction.sums import summed
-from engine.samples import fixed, positive, real, sample, unit
 
 
 def _require_equal_ranks(**tensors: Tensor) -> None:

@@ -10,17 +10,17 @@ from typing import Literal
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, builder
-from engine.op import elementwise, op
-from engine.operands import arithmetic, promoted
+from engine.graph.graph import Tensor, builder
+from engine.graph.op import elementwise, op
+from engine.graph.promotion import arithmetic, promoted
+from engine.graph.samples import fixed, positive, real, sample
+from engine.graph.signs import Sign
+from engine.graph.traits import known
 from engine.ops.checks import require_floating, require_shape
 from engine.ops.elementwise.arithmetic import abs
 from engine.ops.elementwise.power import square
 from engine.ops.nn.piecewise_activation import hardtanh
 from engine.ops.reduction.sums import mean, sum
-from engine.samples import fixed, positive, real, sample
-from engine.signs import Sign
-from engine.traits import known
 
 Reduction = Literal["none", "mean", "sum"]
 

@@ -7,8 +7,12 @@ import math
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import op
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import primitive
+from engine.graph.samples import boolean, real, sample
+from engine.graph.traits import arrays, per_result
+from engine.graph.types import Shape, bool_, broadcast_shapes, float16, numel
 from engine.ops.checks import require_floating, require_one_dtype
 from engine.ops.elementwise.selection import where
 from engine.ops.linalg.matmul import matmul
@@ -16,10 +20,6 @@ from engine.ops.nn.attention_kernels import attended
 from engine.ops.nn.softmax import softmax_of_scores
 from engine.ops.random.distributions import dropped, require_probability
 from engine.ops.shape.movement import expanded, matrix_transpose, reshaped
-from engine.primitive import primitive
-from engine.samples import boolean, real, sample
-from engine.traits import arrays, per_result
-from engine.types import Shape, bool_, broadcast_shapes, float16, numel
 
 
 @primitive(differentiable=False, cost=per_result(1), memory=arrays(1))

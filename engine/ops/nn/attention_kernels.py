@@ -12,15 +12,15 @@ from math import prod
 
 import numpy as np
 
-from engine.cores import CORES, shared
-from engine.graph import Node, Tensor, Type
+from engine.graph.graph import Node, Tensor, Type
+from engine.graph.primitive import primitive
+from engine.graph.threads import CORES, shared
+from engine.graph.traits import START, arrays
+from engine.graph.types import Shape, broadcast_shapes, numel
 from engine.ops.linalg.matmul import of_rank, product
 from engine.ops.nn.softmax import softmax_of_visible
 from engine.ops.reduction.sums import summed
 from engine.ops.shape.movement import expanded, matrix_transpose
-from engine.primitive import primitive
-from engine.traits import START, arrays
-from engine.types import Shape, broadcast_shapes, numel
 
 Index = tuple[int | slice, ...]
 

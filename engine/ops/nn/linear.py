@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import OpError
-from engine.graph import Tensor
-from engine.op import op
+from engine.graph.graph import Tensor
+from engine.graph.op import op
+from engine.graph.samples import real, sample
 from engine.ops.checks import require_number, require_one_dtype
 from engine.ops.linalg.matmul import matmul
 from engine.ops.shape.movement import t
-from engine.samples import real, sample
 
 
 def _linear_grad_fn(given: Mapping[str, Any], out: Any) -> str:

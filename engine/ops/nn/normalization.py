@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.cores import CORES, shared
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import op
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import primitive
+from engine.graph.samples import fixed, positive, real, sample
+from engine.graph.threads import CORES, shared
+from engine.graph.traits import along_dims, arrays, per_input
+from engine.graph.types import Shape, numel, wrap_dims
 from engine.ops.checks import require_floating, require_one_dtype, require_shape
 from engine.ops.elementwise.power import rsqrt, square
 from engine.ops.elementwise.selection import clamp
@@ -22,10 +26,6 @@ from engine.ops.kernels.reduce import LONGEST, along_rows, reduced_shape
 from engine.ops.reduction.sums import summed
 from engine.ops.reduction.vector_norms import vector_norm_over
 from engine.ops.shape.movement import reshaped, same
-from engine.primitive import primitive
-from engine.samples import fixed, positive, real, sample
-from engine.traits import along_dims, arrays, per_input
-from engine.types import Shape, numel, wrap_dims
 
 Dims = tuple[int, ...]
 

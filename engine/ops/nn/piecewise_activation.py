@@ -8,19 +8,19 @@ from __future__ import annotations
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor
-from engine.lowering import Writing
-from engine.op import elementwise, op
-from engine.operands import arithmetic
+from engine.graph.graph import Tensor
+from engine.graph.kernel import Writing
+from engine.graph.op import elementwise, op
+from engine.graph.promotion import arithmetic
+from engine.graph.samples import real, sample
+from engine.graph.signs import Sign
+from engine.graph.traits import known, least
+from engine.graph.types import Number
 from engine.ops.checks import refuse_inplace, require_floating, require_number, require_one_dtype
 from engine.ops.elementwise.comparison import logical_and, logical_or
 from engine.ops.elementwise.exponential import exp
 from engine.ops.elementwise.selection import clamp, where
 from engine.ops.shape.movement import reshaped
-from engine.samples import real, sample
-from engine.signs import Sign
-from engine.traits import known, least
-from engine.types import Number
 
 _ANY = (sample(real(2, 3)), sample(real()), sample(real(0, 3)))
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.graph import Node, Tensor
-from engine.op import elementwise, op
-from engine.operands import arithmetic, as_tensor, promoted
+from engine.graph.graph import Node, Tensor
+from engine.graph.op import elementwise, op
+from engine.graph.promotion import arithmetic, as_tensor, promoted
+from engine.graph.samples import real, sample
+from engine.graph.signs import Sign
+from engine.graph.types import broadcast_shapes, wrap_dim
 from engine.ops.checks import require_floating
 from engine.ops.reduction.sums import summed
 from engine.ops.reduction.vector_norms import vector_norm_over
 from engine.ops.shape.movement import expanded
-from engine.samples import real, sample
-from engine.signs import Sign
-from engine.types import broadcast_shapes, wrap_dim
 
 
 def _sign_of_bound(node: Node, given: list[Sign]) -> Sign:

@@ -11,9 +11,13 @@ from typing import Literal
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor
-from engine.op import elementwise, op
-from engine.operands import arithmetic, floating
+from engine.graph.graph import Tensor
+from engine.graph.op import elementwise, op
+from engine.graph.promotion import arithmetic, floating
+from engine.graph.samples import real, sample
+from engine.graph.signs import Sign
+from engine.graph.traits import known, least
+from engine.graph.types import wrap_dim
 from engine.ops.checks import refuse_inplace, require_floating, require_number
 from engine.ops.elementwise.arithmetic import abs, div
 from engine.ops.elementwise.exponential import exp
@@ -24,10 +28,6 @@ from engine.ops.elementwise.trigonometric import tanh
 from engine.ops.indexing.slicing import narrowed
 from engine.ops.kernels.normal_cdf import normal_cdf
 from engine.ops.kernels.precision import in_single, logistic, softplus_of_minus_abs
-from engine.samples import real, sample
-from engine.signs import Sign
-from engine.traits import known, least
-from engine.types import wrap_dim
 
 _WIDE = (sample(real(2, 3, low=-8, high=8)), sample(real()), sample(real(0, 3)))
 

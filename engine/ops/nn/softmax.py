@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.graph import Tensor, Type
-from engine.op import op
-from engine.operands import as_tensor
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import primitive
+from engine.graph.promotion import as_tensor
+from engine.graph.samples import real, sample
+from engine.graph.signature import offered_dtype
+from engine.graph.signs import Sign
+from engine.graph.traits import along_dims, arrays, known, per_input
+from engine.graph.types import DType, float64, wrap_dim
 from engine.ops.checks import require_floating
 from engine.ops.elementwise.exponential import exp
 from engine.ops.kernels.precision import in_single
 from engine.ops.kernels.reduce import along_rows
 from engine.ops.reduction.sums import summed
 from engine.ops.shape.movement import reshaped
-from engine.primitive import primitive
-from engine.samples import real, sample
-from engine.signature import offered_dtype
-from engine.signs import Sign
-from engine.traits import along_dims, arrays, known, per_input
-from engine.types import DType, float64, wrap_dim
 
 _SAMPLES = (
     sample(real(2, 3), 1),

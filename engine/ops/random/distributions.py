@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Node, Tensor, Type, builder
-from engine.op import camel, elementwise, op
-from engine.operands import arithmetic, as_tensor, promoted
+from engine.graph.graph import Node, Tensor, Type, builder
+from engine.graph.op import camel, elementwise, op
+from engine.graph.primitive import primitive
+from engine.graph.promotion import arithmetic, as_tensor, promoted
+from engine.graph.samples import fixed, real, sample, unit
+from engine.graph.signature import offered_dtype
+from engine.graph.traits import CALL, per_result, size
+from engine.graph.types import DType, Shape, broadcast_shapes, float64
 from engine.ops.checks import refuse_inplace, require_floating, require_sizes
 from engine.ops.elementwise.arithmetic import zeros_like
 from engine.ops.random.seed import random_seed
 from engine.ops.shape.movement import same
-from engine.primitive import primitive
-from engine.samples import fixed, real, sample, unit
-from engine.signature import offered_dtype
-from engine.traits import CALL, per_result, size
-from engine.types import DType, Shape, broadcast_shapes, float64
 
 # Draws
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.graph import Tensor, Type
-from engine.operands import leaf
-from engine.primitive import primitive
-from engine.traits import arrays, per_result
-from engine.types import Shape, int64
+from engine.graph.graph import Tensor, Type
+from engine.graph.primitive import primitive
+from engine.graph.promotion import leaf
+from engine.graph.traits import arrays, per_result
+from engine.graph.types import Shape, int64
 
 _STRIDE = np.int64(-7046029254386353131)
 """2^64 over the golden ratio, as a signed integer: neighbouring seeds give far apart ones. Source: Knuth, TAOCP 6.4."""

@@ -10,18 +10,18 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import lapack
 
-from engine.graph import Node, Tensor, Type
-from engine.op import op
-from engine.operands import as_tensor
+from engine.graph.graph import Node, Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import linear, primitive
+from engine.graph.promotion import as_tensor
+from engine.graph.samples import integers, real, sample
+from engine.graph.traits import CALL, along_dims, arrays, moves, per_input
+from engine.graph.types import DType, wrap_dim
 from engine.ops.checks import require_floating
 from engine.ops.elementwise.exponential import exp
 from engine.ops.kernels.reduce import reduced_shape
 from engine.ops.reduction.sums import reduction_dtype
 from engine.ops.shape.movement import reshaped, same
-from engine.primitive import linear, primitive
-from engine.samples import integers, real, sample
-from engine.traits import CALL, along_dims, arrays, moves, per_input
-from engine.types import DType, wrap_dim
 
 # Primitives: each result has the input's shape; `reverse` runs from the last element to the first.
 

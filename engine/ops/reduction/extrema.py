@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import camel, op
-from engine.operands import as_tensor, constant
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import camel, op
+from engine.graph.primitive import linear, primitive
+from engine.graph.promotion import as_tensor, constant
+from engine.graph.samples import real, sample
+from engine.graph.traits import along_dims, arrays, moves, per_input, per_result
+from engine.graph.types import bool_, int64, wrap_dim, wrap_dims
 from engine.ops.checks import require_number
 from engine.ops.elementwise.comparison import eq, logical_and, logical_or, ne
 from engine.ops.elementwise.selection import maximum, minimum, where
 from engine.ops.kernels.reduce import Dims, extremum, reduced_shape
 from engine.ops.reduction.sums import dims_of, restored, summed
 from engine.ops.shape.movement import reshaped, same
-from engine.primitive import linear, primitive
-from engine.samples import real, sample
-from engine.traits import along_dims, arrays, moves, per_input, per_result
-from engine.types import bool_, int64, wrap_dim, wrap_dims
 
 # Extrema over several dimensions
 

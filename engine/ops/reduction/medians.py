@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.graph import Node, Tensor, Type
-from engine.op import op
-from engine.operands import as_tensor
+from engine.graph.graph import Node, Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import primitive
+from engine.graph.promotion import as_tensor
+from engine.graph.samples import real, sample
+from engine.graph.traits import arrays
+from engine.graph.types import int64, wrap_dim
 from engine.ops.checks import require_number
 from engine.ops.kernels.reduce import reduced_shape
 from engine.ops.reduction.extrema import require_elements, selected, ties_with
 from engine.ops.reduction.sums import restored, summed
 from engine.ops.shape.movement import reshaped, same
-from engine.primitive import primitive
-from engine.samples import real, sample
-from engine.traits import arrays
-from engine.types import int64, wrap_dim
 
 
 def _middles(input: np.ndarray, dim: int, skip_nan: bool) -> np.ndarray:

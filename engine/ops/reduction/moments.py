@@ -7,18 +7,18 @@ import math
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import elementwise, op
-from engine.operands import floating
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import elementwise, op
+from engine.graph.primitive import primitive
+from engine.graph.promotion import floating
+from engine.graph.samples import real, sample
+from engine.graph.signs import Sign, Singular
+from engine.graph.traits import along_dims, arrays, known, magnitude, per_input
+from engine.graph.types import Number
 from engine.ops.elementwise.comparison import eq
 from engine.ops.elementwise.selection import where
 from engine.ops.kernels.reduce import Dims, reduced_shape, total
 from engine.ops.reduction.sums import count_of, dims_of, mean, restored, summed
-from engine.primitive import primitive
-from engine.samples import real, sample
-from engine.signs import Sign, Singular
-from engine.traits import along_dims, arrays, known, magnitude, per_input
-from engine.types import Number
 
 
 @primitive(cost=per_input(4), effort=along_dims(8, 2), memory=arrays(4), sign=known(Sign.NOT_NEGATIVE))

@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Node, Tensor, Type, builder
-from engine.lowering import Lowered
-from engine.op import op
-from engine.operands import as_tensor
+from engine.graph.graph import Node, Tensor, Type, builder
+from engine.graph.kernel import Lowered
+from engine.graph.op import op
+from engine.graph.primitive import Primitive, linear, primitive
+from engine.graph.promotion import as_tensor
+from engine.graph.samples import boolean, integers, real, sample
+from engine.graph.signature import offered_dtype
+from engine.graph.traits import along_dims, arrays, least, per_input
+from engine.graph.types import DType, Shape, bool_, float16, int64, numel, uint8, wrap_dims
 from engine.ops.elementwise.comparison import eq, ne
 from engine.ops.elementwise.exponential import exp
 from engine.ops.elementwise.selection import where
 from engine.ops.kernels.reduce import MANY, Dims, reduced_shape, total
 from engine.ops.shape.movement import expanded, reshaped
-from engine.primitive import Primitive, linear, primitive
-from engine.samples import boolean, integers, real, sample
-from engine.signature import offered_dtype
-from engine.traits import along_dims, arrays, least, per_input
-from engine.types import DType, Shape, bool_, float16, int64, numel, uint8, wrap_dims
 
 
 def restored(reduced: Tensor, shape: Shape, dims: Dims, keepdim: bool) -> Tensor:

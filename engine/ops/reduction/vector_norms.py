@@ -11,9 +11,14 @@ from typing import Any
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import elementwise, op
-from engine.operands import as_tensor
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import elementwise, op
+from engine.graph.primitive import primitive
+from engine.graph.promotion import as_tensor
+from engine.graph.samples import real, sample
+from engine.graph.signs import Sign, Singular
+from engine.graph.traits import along_dims, arrays, known, per_input
+from engine.graph.types import DType, wrap_dims
 from engine.ops.checks import require_floating
 from engine.ops.elementwise.arithmetic import abs, sign, sub
 from engine.ops.elementwise.comparison import eq
@@ -22,11 +27,6 @@ from engine.ops.elementwise.selection import where
 from engine.ops.kernels.reduce import Dims, reduced_shape, total
 from engine.ops.reduction.extrema import require_elements, ties_with
 from engine.ops.reduction.sums import dims_of, restored, summed
-from engine.primitive import primitive
-from engine.samples import real, sample
-from engine.signs import Sign, Singular
-from engine.traits import along_dims, arrays, known, per_input
-from engine.types import DType, wrap_dims
 
 
 @primitive(cost=per_input(2), effort=along_dims(6), memory=arrays(2), sign=known(Sign.NOT_NEGATIVE))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import op
-from engine.primitive import linear
-from engine.samples import real, sample
-from engine.traits import arrays, moves, per_result
-from engine.types import Shape, wrap_dim
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import linear
+from engine.graph.samples import real, sample
+from engine.graph.traits import arrays, moves, per_result
+from engine.graph.types import Shape, wrap_dim
 
 # Triangles
 

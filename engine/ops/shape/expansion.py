@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from engine.errors import OpError
-from engine.graph import Tensor
-from engine.op import op
+from engine.graph.graph import Tensor
+from engine.graph.op import op
+from engine.graph.samples import real, sample
+from engine.graph.types import Shape
 from engine.ops.shape.movement import expanded, reshaped, same
-from engine.samples import real, sample
-from engine.types import Shape
 
 
 @op(samples=(sample(real(3, 1), 3, 4), sample(real(3), 2, -1), sample(real(), 2)))

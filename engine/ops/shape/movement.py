@@ -10,14 +10,14 @@ import math
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Node, Tensor, Type
-from engine.lowering import Lowered
-from engine.op import alias, op
-from engine.operands import CONSTANT
-from engine.primitive import linear
-from engine.samples import real, sample
-from engine.traits import in_place, moves, per_result
-from engine.types import Shape, numel, wrap_dim, wrap_dims
+from engine.graph.graph import Node, Tensor, Type
+from engine.graph.kernel import Lowered
+from engine.graph.op import alias, op
+from engine.graph.primitive import linear
+from engine.graph.promotion import CONSTANT
+from engine.graph.samples import real, sample
+from engine.graph.traits import in_place, moves, per_result
+from engine.graph.types import Shape, numel, wrap_dim, wrap_dims
 
 Dims = tuple[int, ...]
 

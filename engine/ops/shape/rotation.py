@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import op
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import linear
+from engine.graph.samples import real, sample
+from engine.graph.traits import arrays, moves
+from engine.graph.types import wrap_dim, wrap_dims
 from engine.ops.shape.movement import reshaped
-from engine.primitive import linear
-from engine.samples import real, sample
-from engine.traits import arrays, moves
-from engine.types import wrap_dim, wrap_dims
 
 Dims = tuple[int, ...]
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import GradFn
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import GradFn
+from engine.graph.primitive import primitive
+from engine.graph.samples import real, sample
+from engine.graph.traits import arrays, per_result
+from engine.graph.types import DType, Shape, int64
 from engine.ops.checks import require_floating
 from engine.ops.indexing.gather import taken
 from engine.ops.indexing.slicing import padded
@@ -18,10 +22,6 @@ from engine.ops.windows.avg_pooling import over_dimensions, window_sum
 from engine.ops.windows.max_pooling import least, window_index, window_max
 from engine.ops.windows.spatial import spatial_op
 from engine.ops.windows.windows import Sizes, with_batch
-from engine.primitive import primitive
-from engine.samples import real, sample
-from engine.traits import arrays, per_result
-from engine.types import DType, Shape, int64
 
 OutputSize = int | tuple[int | None, ...]
 

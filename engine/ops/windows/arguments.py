@@ -7,11 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.errors import OpError
-from engine.graph import Tensor
+from engine.graph.graph import Tensor
+from engine.graph.types import Shape
 from engine.ops.indexing.slicing import padded
 from engine.ops.shape.movement import reshaped
 from engine.ops.windows.windows import Sizes, per_dimension, reach, with_batch
-from engine.types import Shape
 
 Numbers = int | tuple[int, ...]
 

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Tensor, Type
-from engine.op import op
+from engine.graph.graph import Tensor, Type
+from engine.graph.op import op
+from engine.graph.primitive import linear, primitive
+from engine.graph.samples import real, sample
+from engine.graph.traits import arrays, inputs, per_place, per_result, per_window, results, with_dims
+from engine.graph.types import DType, int64
 from engine.ops.checks import require_floating
 from engine.ops.elementwise.arithmetic import div
 from engine.ops.shape.movement import reshaped
 from engine.ops.windows.arguments import Numbers, Pool, pool
 from engine.ops.windows.windows import Sizes, cuts, resized, window_counts
-from engine.primitive import linear, primitive
-from engine.samples import real, sample
-from engine.traits import arrays, inputs, per_place, per_result, per_window, results, with_dims
-from engine.types import DType, int64
 
 # Primitives
 

@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from engine.errors import OpError
-from engine.graph import Tensor
+from engine.graph.graph import Tensor
+from engine.graph.samples import real, sample
+from engine.graph.types import Shape
 from engine.ops.checks import require_number, require_one_dtype, require_shape
 from engine.ops.indexing.slicing import padded
 from engine.ops.shape.movement import permuted, reshaped
 from engine.ops.windows.correlation import correlation
 from engine.ops.windows.spatial import spatial_op
 from engine.ops.windows.windows import Sizes, per_dimension, reach, with_batch
-from engine.samples import real, sample
-from engine.types import Shape
 
 Padding = Literal["same", "valid"] | int | tuple[int, ...]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.errors import OpError
-from engine.graph import Tensor
+from engine.graph.graph import Tensor
+from engine.graph.samples import real, sample
 from engine.ops.checks import require_shape
 from engine.ops.indexing.slicing import cropped, padded
 from engine.ops.shape.movement import reshaped
@@ -22,7 +23,6 @@ from engine.ops.windows.conv import (
 from engine.ops.windows.correlation import correlation_images
 from engine.ops.windows.spatial import spatial_op
 from engine.ops.windows.windows import Sizes, per_dimension, reach, with_batch
-from engine.samples import real, sample
 
 Numbers = int | tuple[int, ...]
 

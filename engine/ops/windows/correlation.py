@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.graph import Node, Tensor, Type
-from engine.lowering import InSingle
+from engine.graph.graph import Node, Tensor, Type
+from engine.graph.kernel import InSingle
+from engine.graph.primitive import Declared, multilinear
+from engine.graph.relation import PROBE, Relation, Side, numbered, through, without
+from engine.graph.traits import CALL
+from engine.graph.types import numel
 from engine.ops.windows.im2col import Slide, correlated, layout, most_bytes, spread, weighed, windows_of
 from engine.ops.windows.windows import Sizes, window_counts
-from engine.primitive import Declared, multilinear
-from engine.relation import PROBE, Relation, Side, numbered, through, without
-from engine.traits import CALL
-from engine.types import numel
 
 Array = np.ndarray[Any, Any]
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.cores import CORES, shared
+from engine.graph.threads import CORES, shared
 
 Array = np.ndarray[Any, Any]
 Sizes = tuple[int, ...]

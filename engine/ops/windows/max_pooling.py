@@ -10,16 +10,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.graph import Tensor, Type
+from engine.graph.graph import Tensor, Type
+from engine.graph.primitive import linear, primitive
+from engine.graph.samples import real, sample
+from engine.graph.traits import arrays, inputs, per_place, per_result, per_window, results, with_dims
+from engine.graph.types import DType, int64, uint8
 from engine.ops.checks import require_number
 from engine.ops.kernels.masks import masked
 from engine.ops.windows.arguments import Numbers, pool
 from engine.ops.windows.spatial import spatial_op
 from engine.ops.windows.windows import Sizes, cuts, resized, window_counts
-from engine.primitive import linear, primitive
-from engine.samples import real, sample
-from engine.traits import arrays, inputs, per_place, per_result, per_window, results, with_dims
-from engine.types import DType, int64, uint8
 
 # Primitives
 

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from engine.op import GradFn, op
-from engine.samples import Sample
+from engine.graph.op import GradFn, op
+from engine.graph.samples import Sample
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ def spatial_op(
 
     The function takes the number as `dims`, by keyword, which is no parameter of the ops. Its docstring is a format of
     `{dims}`, `{images}` (their shapes), `{of_index}` (what an index counts) and `{kernel}` (its sizes). `grad_fn` gives
-    PyTorch's name of the backward node by the number of dimensions, as `engine.op.op` takes it.
+    PyTorch's name of the backward node by the number of dimensions, as `engine.graph.op.op` takes it.
     """
 
     def decorate(function: F) -> F:

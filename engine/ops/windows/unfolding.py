@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from engine.errors import OpError
-from engine.graph import Tensor
-from engine.op import op
+from engine.graph.graph import Tensor
+from engine.graph.op import op
+from engine.graph.samples import real, sample
 from engine.ops.checks import require_floating
 from engine.ops.indexing.slicing import cropped, padded
 from engine.ops.shape.movement import permuted, reshaped
 from engine.ops.windows.windows import Sizes, folded, per_dimension, window_counts, windows
-from engine.samples import real, sample
 
 Numbers = int | tuple[int, ...]
 _BLOCKS_LAST = (-6, -5, -2, -1, -4, -3)

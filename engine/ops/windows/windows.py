@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from engine.errors import OpError
-from engine.graph import Node, Tensor, Type
+from engine.graph.graph import Node, Tensor, Type
+from engine.graph.primitive import linear
+from engine.graph.traits import CALL, STRIDED, arrays
+from engine.graph.types import Shape
 from engine.ops.shape.movement import reshaped
-from engine.primitive import linear
-from engine.traits import CALL, STRIDED, arrays
-from engine.types import Shape
 
 Sizes = tuple[int, ...]
 """One number for each spatial dimension."""

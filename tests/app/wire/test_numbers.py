@@ -19,7 +19,7 @@ from app.wire import cut as cutting
 from app.wire import json_body, numbers
 from app.wire.cut import cut
 from app.wire.numbers import Numbers
-from engine.types import DTYPES, float64
+from engine.graph.types import DTYPES, float64
 
 EVALUATOR = Evaluator(Settings())
 NEVER = 2**62

@@ -14,7 +14,7 @@ from app.schemas.tensor import TensorForm
 from app.wire.codec import JSON, MSGPACK
 from app.wire.decode import decode
 from app.wire.reply import raw_bytes
-from engine.types import DTYPES, float64
+from engine.graph.types import DTYPES, float64
 
 REAL = [name for name, dtype in DTYPES.items() if not dtype.is_complex]
 

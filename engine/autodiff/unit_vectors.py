@@ -1,0 +1,172 @@
+"""Batching over unit vectors: what a Jacobian's sweep computes for a whole basis of directions, or for some of it.
+
+What a matrix makes of a unit vector is one of its columns, so that what it makes of a basis is the matrix itself: no
+product is computed, and nothing is multiplied by zeros that an infinite element would make NaN. What is elementwise
+before it gives the columns factors. Where the matrix lies in memory row by row, its columns are directions that stand
+last. They stay there through what is elementwise and through products, which read memory as it lies; whatever else
+reads them has them moved to the front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.autodiff.vmap import lifted, with_axis
+from engine.graph.elementwise import is_one
+from engine.graph.function import ancestors
+from engine.graph.graph import Node, Tensor, builder
+from engine.graph.promotion import constant
+from engine.graph.types import Shape
+from engine.ops.indexing.gather import taken
+from engine.ops.linalg.matmul import PRODUCT
+from engine.ops.shape.movement import PERMUTE, expanded, is_matrix_transpose, permuted, reshaped, turned
+
+FEWEST = 16
+"""Directions from which on they stand last: loops of NumPy's run along them, and short ones cost more than they do."""
+
+
+class Directions:
+    """The tensors that depend on a direction, each with an axis for many directions: in front, or behind all others.
+
+    `basis`, of shape (directions, *direction.shape), stands for the direction. It is any directions, unless `units`:
+    then it is a unit vector for each element of the direction, or for those with `numbers`, of shape (directions).
+    """
+
+    def __init__(self, direction: Tensor, basis: Tensor, *, units: bool = False, numbers: Tensor | None = None) -> None:
+        self._size = basis.shape[0]
+        self._first = {direction: basis}
+        self._last: dict[Tensor, Tensor] = {}
+        self._factors = {direction: expanded(constant(1, direction.dtype), direction.shape)} if units else {}
+        self._numbers = numbers
+
+    def add(self, outputs: Sequence[Tensor]) -> None:
+        """Add the nodes that compute the outputs for every direction."""
+        active = builder()
+        origin = active.origin
+        try:
+            for node in ancestors(outputs):
+                if any(map(self._moves, node.inputs)):
+                    active.origin = node.origin
+                    self._add(node)
+        finally:
+            active.origin = origin
+
+    def first(self, tensor: Tensor) -> Tensor:
+        """Return a tensor with the axis of directions in front."""
+        if tensor not in self._first and tensor not in self._last:
+            return lifted(tensor, self._size)
+        if tensor not in self._first:
+            last = self._last[tensor]
+            self._first[tensor] = permuted(last, (-1, *range(-last.ndim, -1)))
+        return self._first[tensor]
+
+    def last(self, tensor: Tensor) -> Tensor:
+        """Return a tensor with the axis of directions behind all others."""
+        if tensor not in self._last:
+            first = self.first(tensor)
+            return permuted(first, (*range(1 - first.ndim, 0), -first.ndim))
+        return self._last[tensor]
+
+    def _moves(self, tensor: Tensor) -> bool:
+        return tensor in self._first or tensor in self._last
+
+    def _add(self, node: Node) -> None:
+        result = node.outputs[0]
+        if any(tensor in self._factors for tensor in node.inputs):
+            self._scale(node)
+        if node.primitive is PRODUCT and self._picked(node):
+            return
+        if any(tensor in self._last for tensor in node.inputs):
+            made = self._with_axis_last(node)
+            if made is not None:
+                self._last[result] = made
+                return
+        known = {tensor: self.first(tensor) for tensor in node.inputs if self._moves(tensor)}
+        self._first.update(zip(node.outputs, with_axis(node, known, self._size), strict=True))
+
+    # What products make of unit vectors
+
+    def _scale(self, node: Node) -> None:
+        """Note the factors of unit vectors that a node gives, if it does: what is linear in an element scales it."""
+        primitive, result = node.primitive, node.outputs[0]
+        known = {tensor: self._factors.get(tensor) for tensor in node.inputs if self._moves(tensor)}
+        apart = primitive.kind == "elementwise" or primitive.pointwise
+        if apart and all(factors is not None and factors.numel == result.numel for factors in known.values()):
+            self._factors[result] = primitive(*[known.get(tensor) or tensor for tensor in node.inputs], **node.params)
+
+    def _picked(self, node: Node) -> bool:
+        """Let a matrix's columns or rows be its product with unit vectors, if the node is that."""
+        input, other = node.inputs
+        if other in self._factors and other.numel == other.shape[-2] and not self._moves(input):
+            self._pick(node.outputs[0], input, self._factors[other])
+        elif input in self._factors and input.numel == input.shape[-1] and not self._moves(other):
+            self._pick(node.outputs[0], turned(other), self._factors[input])
+        else:
+            return False
+        return True
+
+    def _pick(self, result: Tensor, columns: Tensor, factors: Tensor) -> None:
+        """Let the columns of a matrix, (*batch, n, directions), times factors be a result of shape (*batch, n) or more.
+
+        They stand as they lie in memory.
+        """
+        rows = turned(columns) if columns.ndim == 2 else None
+        if rows is not None and (self._size < FEWEST or is_matrix_transpose(columns)):
+            vectors = reshaped(self._chosen(rows, -2), (self._size, *result.shape))
+            self._first[result] = self._times(vectors, factors, (self._size, *(1,) * result.ndim))
+        else:
+            vectors = reshaped(self._chosen(columns, -1), (*result.shape, self._size))
+            self._last[result] = self._times(vectors, factors, (self._size,))
+
+    def _times(self, vectors: Tensor, factors: Tensor, shape: Shape) -> Tensor:
+        """Return vectors, each times its own factor; `shape` is that of as many factors beside them."""
+        if is_one(factors):
+            return vectors
+        return vectors * reshaped(self._chosen(reshaped(factors, (factors.numel,)), -1), shape)
+
+    def _chosen(self, vectors: Tensor, dim: int) -> Tensor:
+        return vectors if self._numbers is None else taken(vectors, self._numbers, dim)
+
+    # Nodes that take the axis of directions last
+
+    def _with_axis_last(self, node: Node) -> Tensor | None:
+        """Return the result with the axis of directions last, or None where the node wants it in front."""
+        if node.primitive is PRODUCT:
+            return self._product(node)
+        params = _behind(node, self._size)
+        if params is None or any(self._moves(tensor) and tensor not in self._last for tensor in node.inputs):
+            return None
+        made: Tensor = node.primitive(*map(self._aligned, node.inputs), **params)
+        return made
+
+    def _aligned(self, tensor: Tensor) -> Tensor:
+        """Return an operand that broadcasts beside those with the axis of directions last."""
+        if tensor in self._last or not tensor.shape:
+            return self._last.get(tensor, tensor)
+        return reshaped(tensor, (*tensor.shape, 1))
+
+    def _product(self, node: Node) -> Tensor | None:
+        """Return a product of matrices for all directions, as one of matrices that are as many times as wide."""
+        input, other = node.inputs
+        if not self._moves(input):
+            *batch, rows, columns, size = self._last[other].shape
+            found = PRODUCT(input, reshaped(self._last[other], (*batch, rows, columns * size)))
+        elif input.shape[-2] == 1 and input in self._last and not self._moves(other):
+            *batch, _, columns, size = self._last[input].shape
+            found = PRODUCT(turned(other), reshaped(self._last[input], (*batch, columns, size)))
+        else:
+            return None
+        return reshaped(found, (*node.outputs[0].shape, self._size))
+
+
+def _behind(node: Node, size: int) -> Mapping[str, Any] | None:
+    """Return the parameters of a node for `size` directions that stand last, or None where it wants them in front."""
+    primitive, params = node.primitive, node.params
+    if primitive is PERMUTE:
+        return {"dims": (*[dim - 1 for dim in params["dims"]], -1)}
+    if primitive.sums:
+        return {**params, "dims": tuple([dim - 1 for dim in params["dims"]])}
+    if primitive.kind == "elementwise" or primitive.pointwise or primitive.broadcasts:
+        return {**params, "shape": (*params["shape"], size)} if "shape" in params else params
+    return None
