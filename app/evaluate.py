@@ -26,7 +26,7 @@ from app.wire.codec import JSON, Codec
 from app.wire.document import Document
 from app.wire.reply import Piece, Size
 from engine.errors import DeadlineExceeded, Fault, GraphError, ValueFault
-from engine.finite import not_finite
+from engine.inspect.not_finite import not_finite
 from engine.program.program import Program
 
 T = TypeVar("T")

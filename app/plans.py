@@ -13,14 +13,14 @@ from typing import Any, Protocol
 
 from app.values import Array, Source
 from app.wire.reply import Kept, Results
-from engine.check import compile_check
-from engine.checked import Check, CheckRequest
-from engine.compile import compile as compile_program
-from engine.compiled import Compiled
-from engine.estimate import estimate
-from engine.explain import explain as explain_program
+from engine.check.compile import compile_check
+from engine.check.run import Check, CheckRequest
+from engine.compile.compile import compile as compile_program
+from engine.compile.compiled import Compiled
+from engine.compile.estimate import estimate
+from engine.compile.explain import explain as explain_program
+from engine.compile.request import Request
 from engine.program.program import Limits, Program
-from engine.requests import Request
 
 Arrays = Mapping[Source, Array]
 Options = Mapping[str, Any]

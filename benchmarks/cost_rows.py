@@ -14,8 +14,8 @@ from benchmarks.results import Row, Target
 from benchmarks.timing import interleaved
 from benchmarks.workload import LIMITS, Workload
 from benchmarks.workloads import CATALOGUE
-from engine.compile import compile as compile_request
-from engine.estimate import estimate
+from engine.compile.compile import compile as compile_request
+from engine.compile.estimate import estimate
 
 COST = "cost_model"
 COST_WORK = "predicted and measured time: the larger by the smaller"

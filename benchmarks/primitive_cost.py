@@ -1,7 +1,7 @@
 """Predicted against measured time of every primitive at three sizes: run `python -m benchmarks.primitive_cost`.
 
 Nodes come from the samples of all ops and of their derivatives, batched, and from `GROWING`. Each node runs alone. The
-prediction is that of `engine.estimate`; a factor above 1 means that the node took longer than predicted, which is the
+prediction is that of `engine.compile.estimate`; a factor above 1 means that the node took longer than predicted, which is the
 side on which a request could hold the event loop.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 import engine.ops  # noqa: F401
 from engine.autodiff.reverse import backward
 from engine.autodiff.vmap import batched
-from engine.estimate import BYTE_S, DOUBLE_S, FLOP_S, SINGLE_S, STEP_S
+from engine.compile.estimate import BYTE_S, DOUBLE_S, FLOP_S, SINGLE_S, STEP_S
 from engine.execute.numpy.kernels import lowered
 from engine.graph.function import Function
 from engine.graph.graph import Builder, Node, Tensor, building

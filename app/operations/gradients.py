@@ -13,7 +13,7 @@ from app.operations.operation import Operation, example
 from app.schemas.members import Flag, member
 from app.schemas.replies import Gradients, Reply, Tensors
 from app.schemas.requests import Differentiated
-from engine.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.gradients import GradientRequest
 
 
 class GradientsMembers(Differentiated):

@@ -19,8 +19,8 @@ from app.schemas.graph import Graph
 from app.schemas.members import Closed
 from app.schemas.replies import Reply
 from app.schemas.requests import SECTIONS, VOLATILE, Options, call_of, request_of
+from engine.compile.request import Request
 from engine.program.program import Leaf
-from engine.requests import Request
 
 Members = Mapping[str, Any]
 Leaves = Mapping[tuple[str, str], Leaf]

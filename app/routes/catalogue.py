@@ -14,9 +14,9 @@ from app.errors import NotFound
 from app.routes.negotiation import JSON, accepts
 from app.schemas.openapi import content, problems, ref
 from app.schemas.replies import OpList, OpPage
-from engine import catalogue
 from engine.hints import names as hints
 from engine.hints.suggestions import Suggestions
+from engine.inspect import catalogue
 
 router = APIRouter(prefix="/v1/ops", tags=["catalogue"], dependencies=[accepts(JSON)])
 

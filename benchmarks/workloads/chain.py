@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.peers import by_autograd, by_jax, by_torch
 from benchmarks.workload import Case, call, normal, program, value_and_gradients
-from engine.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.gradients import GradientRequest
 
 WRT = ("x", "scale", "shift")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.workload import Case, by_gradd, call, normal, program, value_and_gradients
-from engine.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.gradients import GradientRequest
 
 
 def checkpoint(layers: int = 64, batch: int = 8192, width: int = 128) -> Case:

@@ -15,8 +15,8 @@ import numpy as np
 from benchmarks.peers import jax as load_jax
 from benchmarks.peers import torch as load_torch
 from benchmarks.workload import LIMITS, Array, Case, Run, call, normal, picked, program, value_and_gradients
-from engine.compile import compile as compile_request
-from engine.derivatives.gradients import GradientRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.gradients import GradientRequest
 from engine.program.program import Call
 
 WRT = ("x", "y")

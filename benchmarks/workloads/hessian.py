@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.peers import jax as load_jax
 from benchmarks.peers import torch as load_torch
 from benchmarks.workload import Array, Case, Run, call, normal, program
-from engine.derivatives.hessian import HessianRequest
+from engine.compile.derivatives.hessian import HessianRequest
 
 
 def hessian(rows: int = 1000, dimensions: int = 100) -> Case:

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.peers import by_jax, by_torch
 from benchmarks.workload import Case, call, normal, program, value_and_gradients
-from engine.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.gradients import GradientRequest
 
 SHAPES = {
     "kernel1": (6, 1, 5, 5),

@@ -13,7 +13,7 @@ from benchmarks.peers import by_jax, by_torch
 from benchmarks.peers import jax as load_jax
 from benchmarks.peers import torch as load_torch
 from benchmarks.workload import Array, Case, Run, call, normal, program, value_and_gradients
-from engine.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.gradients import GradientRequest
 
 WRT = ("w1", "b1", "w2", "b2", "w3", "b3")
 

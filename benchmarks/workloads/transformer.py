@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.peers import by_jax, by_torch
 from benchmarks.workload import Array, Case, call, normal, program, value_and_gradients
-from engine.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.gradients import GradientRequest
 from engine.program.program import Call
 
 PARAMETERS = (

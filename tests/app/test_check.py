@@ -14,8 +14,8 @@ from app.evaluate import Call, Evaluator
 from app.operations import example_graphs as graphs
 from app.routes.examples import EXAMPLES
 from app.settings import Settings
-from engine import catalogue
 from engine.execute.numpy.runner import Runner
+from engine.inspect import catalogue
 from tests.app.graphs import op, request, sum_of_exp, wanted
 from tests.engine.wrong_rules import WRONG
 

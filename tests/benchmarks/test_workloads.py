@@ -13,13 +13,13 @@ from benchmarks.results import TITLES
 from benchmarks.timing import compare
 from benchmarks.workload import LIMITS, Array, Case, Workload
 from benchmarks.workloads import CATALOGUE, WORKLOADS
-from engine.compile import compile as compile_request
-from engine.derivatives.forward import ForwardRequest
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.hessian import HessianRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.forward import ForwardRequest
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.hessian import HessianRequest
+from engine.compile.request import Request
 from engine.graph.types import float32, float64
 from engine.program.program import Program
-from engine.requests import Request
 
 WORK = pytest.mark.parametrize("workload", CATALOGUE, ids=lambda workload: workload.name)
 STEP = 1e-6

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 import engine.ops  # noqa: F401
-from engine.compile import compile as compile_request
-from engine.derivatives.forward import ForwardRequest
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.hessian import HessianRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.forward import ForwardRequest
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.hessian import HessianRequest
+from engine.compile.request import Request
 from engine.program.program import Call, Limits, Program, Ref
-from engine.requests import Request
 from tests.engine.programs import Array, call, given, program
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.compile import compile as compile_request
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.jacobian import JacobianRequest
-from engine.derivatives.jvp import TangentRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.jacobian import JacobianRequest
+from engine.compile.derivatives.jvp import TangentRequest
 from engine.errors import Fault, ValueFault
 from engine.program.program import Call, Limits
 from tests.engine.programs import call, given, program

@@ -11,11 +11,12 @@ import pytest
 from engine.autodiff import unit_vectors as basis
 from engine.autodiff.forward import pushforward
 from engine.autodiff.unit_vectors import Directions
-from engine.compile import compile as compile_request
-from engine.compile import derived
-from engine.derivation import Derivation
-from engine.derivatives.hessian import HessianRequest
-from engine.derivatives.jacobian import JacobianRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.compile import derived
+from engine.compile.derivation import Derivation
+from engine.compile.derivatives.hessian import HessianRequest
+from engine.compile.derivatives.jacobian import JacobianRequest
+from engine.compile.request import Request
 from engine.graph.graph import Tensor, building
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
@@ -23,7 +24,6 @@ from engine.graph.samples import Sample
 from engine.graph.types import float64, int64
 from engine.ops.linalg.matmul import PRODUCT
 from engine.program.program import Limits, Program
-from engine.requests import Request
 from tests.engine.programs import Array, call, given, program
 from tests.engine.test_laws import CASES, Case, gradients, recorded, traced
 from tests.engine.test_sparsity import random_graph

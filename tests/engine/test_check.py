@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import check as check_module
-from engine.check import compile_check
-from engine.checked import Check, CheckRequest
-from engine.compile import compile as compile_request
-from engine.derivatives.gradients import GradientRequest
+from engine.check import compile as check_module
+from engine.check.compile import compile_check
+from engine.check.run import Check, CheckRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.gradients import GradientRequest
 from engine.errors import DeadlineExceeded, GraphError, ValueFault
 from engine.graph.samples import Sample
 from engine.graph.types import float64

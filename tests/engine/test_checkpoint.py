@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.compile import derived
-from engine.compiled import Compiled
-from engine.derivatives.gradients import GradientRequest
+from engine.compile.compile import derived
+from engine.compile.compiled import Compiled
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.explain import explain
 from engine.execute.numpy.runner import numpy_executor
-from engine.explain import explain
 from engine.program.program import Limits, Program
 from tests.engine.programs import Array, call, given, program
 

@@ -11,15 +11,16 @@ import pytest
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import backward
 from engine.autodiff.sparsity import pattern as sparsity
-from engine.compile import compile as compile_request
-from engine.compiled import Compiled
-from engine.derivation import Derivation
-from engine.derivatives.forward import ForwardRequest
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.hessian import HessianRequest
-from engine.derivatives.hvp import ProductRequest
-from engine.derivatives.jacobian import JacobianRequest
-from engine.derivatives.jvp import TangentRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.compiled import Compiled
+from engine.compile.derivation import Derivation
+from engine.compile.derivatives.forward import ForwardRequest
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.hessian import HessianRequest
+from engine.compile.derivatives.hvp import ProductRequest
+from engine.compile.derivatives.jacobian import JacobianRequest
+from engine.compile.derivatives.jvp import TangentRequest
+from engine.compile.request import Request
 from engine.execute.numpy.lowering import plan
 from engine.graph.function import Function, ancestors
 from engine.graph.graph import Builder, Tensor, building
@@ -28,7 +29,6 @@ from engine.graph.promotion import leaf
 from engine.graph.types import float64
 from engine.optimize.schedule import interleaved
 from engine.program.program import Call, Leaf, Limits, Program
-from engine.requests import Request
 from tests.engine.programs import Array, call, given, program
 from tests.engine.test_laws import Case
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from engine.compile import compile as compile_request
-from engine.derivatives.forward import ForwardRequest
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.hessian import HessianRequest
-from engine.estimate import FLOP_S, Estimate, estimate
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.forward import ForwardRequest
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.hessian import HessianRequest
+from engine.compile.estimate import FLOP_S, Estimate, estimate
+from engine.compile.request import Request
 from engine.graph.types import DType, float16, float32, float64, int64
 from engine.program.program import Leaf, Limits, Program
-from engine.requests import Request
 from tests.engine.programs import call
 
 N, K, M = 64, 96, 32

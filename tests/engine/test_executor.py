@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.check import compile_check
-from engine.checked import CheckRequest
-from engine.compile import compile as compile_request
-from engine.derivatives.forward import ForwardRequest
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.hessian import HessianRequest
-from engine.derivatives.hvp import ProductRequest
-from engine.derivatives.jacobian import JacobianRequest
-from engine.derivatives.jvp import TangentRequest
+from engine.check.compile import compile_check
+from engine.check.run import CheckRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.forward import ForwardRequest
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.hessian import HessianRequest
+from engine.compile.derivatives.hvp import ProductRequest
+from engine.compile.derivatives.jacobian import JacobianRequest
+from engine.compile.derivatives.jvp import TangentRequest
+from engine.compile.request import Request
 from engine.execute.executor import Executable
 from engine.graph.function import Function
 from engine.graph.graph import Tensor
 from engine.graph.types import float64
 from engine.plan.plan import Plan, Source
 from engine.program.program import Leaf, Limits
-from engine.requests import Request
 from tests.engine.programs import call, given, program
 
 

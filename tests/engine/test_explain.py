@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.compile import compile as compile_request
-from engine.derivatives.forward import ForwardRequest
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.hessian import HessianRequest
-from engine.derivatives.jacobian import JacobianRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.forward import ForwardRequest
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.hessian import HessianRequest
+from engine.compile.derivatives.jacobian import JacobianRequest
+from engine.compile.explain import explain
+from engine.compile.request import Request
 from engine.errors import GraphError
 from engine.execute.numpy.runner import Runner
-from engine.explain import explain
 from engine.graph.graph import Builder, Node, building
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.types import float32, float64
 from engine.optimize.cost import Cost, flops
 from engine.program.program import Call, Leaf, Limits, Program
-from engine.requests import Request
 from tests.engine.programs import call
 
 LINEAR = Program(

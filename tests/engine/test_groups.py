@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from engine.autodiff.reverse import backward
-from engine.compile import derived
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.seeds import ones
+from engine.compile.compile import derived
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.seeds import ones
 from engine.execute.numpy.lowering import plan
 from engine.execute.numpy.runner import Runner, numpy_executor
 from engine.execute.numpy.tiles import build

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.catalogue import names
 from engine.graph.types import DTYPES
 from engine.hints import names as hints
 from engine.hints.suggestions import Suggestions
+from engine.inspect.catalogue import names
 
 OPS = frozenset(names())
 

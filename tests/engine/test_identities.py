@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from engine.compile import compile as compile_request
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.jvp import TangentRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.jvp import TangentRequest
 from engine.execute.numpy.lowering import plan
 from engine.execute.numpy.runner import Runner
 from engine.graph.function import Function

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import engine.ops  # noqa: F401
-from engine.compile import compile as compile_program
-from engine.derivatives.forward import ForwardRequest
-from engine.derivatives.gradients import GradientRequest
+from engine.compile.compile import compile as compile_program
+from engine.compile.derivatives.forward import ForwardRequest
+from engine.compile.derivatives.gradients import GradientRequest
 from engine.errors import GraphError, ValueFault
 from engine.graph.types import DTYPES
 from engine.program.program import Argument, Call, Leaf, Limits, Program, Ref

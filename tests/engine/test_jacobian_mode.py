@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pytest
 
-from engine.compile import compile as compile_request
-from engine.compiled import Compiled
-from engine.derivatives.jacobian import JacobianRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.compiled import Compiled
+from engine.compile.derivatives.jacobian import JacobianRequest
+from engine.compile.estimate import estimate
 from engine.errors import GraphError
-from engine.estimate import estimate
 from engine.program.program import Call, Limits
 from tests.engine.programs import call, given, program
 

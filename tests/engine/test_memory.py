@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.workloads import WORKLOADS
 from engine.autodiff.vmap import batched
-from engine.compile import compile as compile_request
+from engine.compile.compile import compile as compile_request
 from engine.execute.numpy.lowering import plan
 from engine.execute.numpy.runner import Runner
 from engine.execute.numpy.tiles import build

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.compile import compile as compile_request
-from engine.compile import derived
-from engine.compiled import Compiled
-from engine.derivation import Derivation
-from engine.derivatives.gradients import GradientRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.compile import derived
+from engine.compile.compiled import Compiled
+from engine.compile.derivation import Derivation
+from engine.compile.derivatives.gradients import GradientRequest
 from engine.errors import DeadlineExceeded, ValueFault
 from engine.execute.numpy import runner as executor
 from engine.execute.numpy.lowering import plan

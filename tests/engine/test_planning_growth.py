@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from engine.compile import compile as compile_request
-from engine.derivatives.forward import ForwardRequest
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.hvp import ProductRequest
-from engine.derivatives.jacobian import JacobianRequest
-from engine.derivatives.jvp import TangentRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.forward import ForwardRequest
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.hvp import ProductRequest
+from engine.compile.derivatives.jacobian import JacobianRequest
+from engine.compile.derivatives.jvp import TangentRequest
+from engine.compile.request import Request
 from engine.errors import GraphError
 from engine.graph.graph import Tensor
 from engine.graph.types import float64
 from engine.program.program import Call, Leaf, Limits, Program, Ref
-from engine.requests import Request
 
 FEW, MANY = 60, 480
 PAIR = Leaf(float64, (2,), True)

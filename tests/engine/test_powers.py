@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import engine.ops  # noqa: F401
-from engine.compile import compile as compile_request
-from engine.derivatives.forward import ForwardRequest
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.hessian import HessianRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.forward import ForwardRequest
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.hessian import HessianRequest
 from engine.program.program import Limits
 from tests.engine.programs import call, given, program
 

@@ -8,13 +8,16 @@ from pkgutil import iter_modules
 
 import pytest
 
-import engine.derivatives
-from engine.requests import Request
+import engine.compile.derivatives
+from engine.compile.request import Request
 
 
 def kinds() -> list[type[Request]]:
     """Return the records of the package, each from its own module."""
-    modules = [import_module(f"engine.derivatives.{found.name}") for found in iter_modules(engine.derivatives.__path__)]
+    modules = [
+        import_module(f"engine.compile.derivatives.{found.name}")
+        for found in iter_modules(engine.compile.derivatives.__path__)
+    ]
     return [
         value
         for module in modules

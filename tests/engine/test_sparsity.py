@@ -13,10 +13,10 @@ from engine.autodiff.sparsity import colouring
 from engine.autodiff.sparsity import pattern as sparsity
 from engine.autodiff.sparsity.colouring import coloured
 from engine.autodiff.vmap import batched
-from engine.compile import compile as compile_request
-from engine.compiled import Compiled
-from engine.derivatives.hessian import HessianRequest
-from engine.derivatives.jacobian import JacobianRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.compiled import Compiled
+from engine.compile.derivatives.hessian import HessianRequest
+from engine.compile.derivatives.jacobian import JacobianRequest
 from engine.graph.graph import Builder, Tensor, building
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf

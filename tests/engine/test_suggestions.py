@@ -7,9 +7,9 @@ from difflib import get_close_matches
 
 import pytest
 
-from engine.catalogue import names
 from engine.graph.types import DTYPES
 from engine.hints.suggestions import MAX_COMPARED, Suggestions, did_you_mean
+from engine.inspect.catalogue import names
 
 
 def test_up_to_three_names_are_suggested() -> None:

@@ -15,11 +15,11 @@ import pytest
 
 from benchmarks.primitive_cost import GROWING, batched_sample, grown_call
 from engine.autodiff.reverse import backward
-from engine.compile import compile as compile_request
-from engine.derivatives.forward import ForwardRequest
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.jacobian import JacobianRequest
-from engine.estimate import estimate
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.forward import ForwardRequest
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.jacobian import JacobianRequest
+from engine.compile.estimate import estimate
 from engine.execute.numpy.kernels import lowered
 from engine.execute.numpy.lowering import plan
 from engine.execute.numpy.runner import Runner

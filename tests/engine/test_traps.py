@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.compile import compile as compile_request
-from engine.derivatives.forward import ForwardRequest
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.jacobian import JacobianRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.forward import ForwardRequest
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.jacobian import JacobianRequest
 from engine.graph.samples import Sample
 from engine.program.program import Call, Limits
 from tests.engine.programs import call, given, program, sample_program, with_outputs

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.compile import compile as compile_request
-from engine.derivatives.forward import ForwardRequest
-from engine.derivatives.gradients import GradientRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.forward import ForwardRequest
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.estimate import estimate
 from engine.errors import GraphError
-from engine.estimate import estimate
 from engine.program.program import Limits, Program
 from tests.engine.programs import call, given, program
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.compile import compile as compile_request
-from engine.derivatives.gradients import GradientRequest
-from engine.derivatives.jacobian import JacobianRequest
-from engine.derivatives.vjp import VjpRequest
+from engine.compile.compile import compile as compile_request
+from engine.compile.derivatives.gradients import GradientRequest
+from engine.compile.derivatives.jacobian import JacobianRequest
+from engine.compile.derivatives.vjp import VjpRequest
 from engine.errors import GraphError
 from engine.graph.types import float64, int64
 from engine.program.program import Leaf, Limits, Program

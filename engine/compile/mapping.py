@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from engine.asked import mapped_axes
 from engine.autodiff.vmap import batched
+from engine.compile.request import Request
+from engine.compile.targets import mapped_axes
 from engine.graph.function import ancestors
 from engine.graph.graph import Tensor
 from engine.graph.promotion import LEAF, leaf, source_of
@@ -18,7 +19,6 @@ from engine.graph.types import Shape
 from engine.ops.random.seed import forked
 from engine.ops.shape.movement import permuted
 from engine.program.program import Leaf, Program
-from engine.requests import Request
 
 
 class Vmap:

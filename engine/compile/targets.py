@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from engine.compile.request import Request
 from engine.errors import Fault, GraphError, Path
 from engine.program.program import Leaf, Program
-from engine.requests import Request
 
 
 def targets_require_grad(tensors: Mapping[str, Leaf], request: Request) -> dict[str, Leaf]:

@@ -12,10 +12,11 @@ from operator import add
 from typing import Any
 
 from engine.autodiff.vmap import batched
-from engine.compile import derived
-from engine.compiled import Compiled, Sweep
-from engine.derivation import Derivation
-from engine.estimate import runs
+from engine.compile.compile import derived
+from engine.compile.compiled import Compiled, Sweep
+from engine.compile.derivation import Derivation
+from engine.compile.estimate import runs
+from engine.compile.request import Request
 from engine.graph.graph import Node, Tensor, building
 from engine.graph.promotion import CONSTANT
 from engine.graph.traits import size
@@ -24,7 +25,6 @@ from engine.optimize.cost import Cost, step_cost, stored
 from engine.plan.plan import Plan
 from engine.plan.steps import Step, Unit
 from engine.program.program import Limits, Program
-from engine.requests import Request
 
 PASSES = ("forward", "backward")
 

@@ -8,12 +8,12 @@ from typing import ClassVar, Literal
 
 from engine.autodiff.forward import zeros
 from engine.autodiff.reverse import Edge, backward
-from engine.compiled import Compiled, Place
-from engine.derivation import Derivation
-from engine.derivatives.seeds import seed_of, typed_roots
+from engine.compile.compiled import Compiled, Place
+from engine.compile.derivation import Derivation
+from engine.compile.derivatives.seeds import seed_of, typed_roots
+from engine.compile.request import Names, Request
 from engine.graph.graph import Tensor
 from engine.program.program import Leaf
-from engine.requests import Names, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

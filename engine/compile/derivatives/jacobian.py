@@ -7,12 +7,12 @@ from math import inf
 from typing import ClassVar, Literal
 
 from engine.autodiff.sparsity.mode import passes
-from engine.compiled import Compiled
-from engine.derivation import Dearer, Derivation
-from engine.derivatives.blocks import add_columns, add_rows, check_blocks
+from engine.compile.compiled import Compiled
+from engine.compile.derivation import Dearer, Derivation
+from engine.compile.derivatives.blocks import add_columns, add_rows, check_blocks
+from engine.compile.estimate import STEP_S, estimate
+from engine.compile.request import Names, Request, Start
 from engine.errors import GraphError
-from engine.estimate import STEP_S, estimate
-from engine.requests import Names, Request, Start
 
 Mode = Literal["forward", "reverse"]
 Made = tuple[Derivation, Compiled]

@@ -7,29 +7,29 @@ from contextlib import contextmanager
 from dataclasses import replace
 from math import inf
 
-from engine.anomaly import Watches
-from engine.asked import targets_require_grad
 from engine.autodiff.checkpoint import behind, recomputed
 from engine.autodiff.reverse import Edge
 from engine.autodiff.sparsity.mode import count_of
 from engine.autodiff.unit_vectors import Directions
-from engine.compiled import Array, Basis, Block, Compiled, Place, Sweep, numbers_of
-from engine.dag import Dag
+from engine.compile.compiled import Array, Basis, Block, Compiled, Place, Sweep, numbers_of
+from engine.compile.estimate import estimated
+from engine.compile.mapping import Vmap
+from engine.compile.request import Request
+from engine.compile.targets import targets_require_grad
 from engine.errors import Fault, GraphError, OpError, Path
-from engine.estimate import estimated
 from engine.execute.numpy.lowering import plan
 from engine.graph.function import Function, ancestors
 from engine.graph.graph import Tensor, building, check_elements
 from engine.graph.promotion import as_tensor, leaf, source_of
 from engine.graph.types import DType, Shape, int64
+from engine.inspect.anomaly import Watches
+from engine.inspect.dag import Dag
+from engine.inspect.nan_gradients import traps
 from engine.optimize.schedule import interleaved
 from engine.plan.plan import Plan
 from engine.program.names import Lookup
 from engine.program.program import Leaf, Limits, Program
 from engine.program.trace import trace
-from engine.requests import Request
-from engine.traps import traps
-from engine.vmap import Vmap
 
 
 class Dearer(Exception):

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine.anomaly import Watches
 from engine.autodiff.sparsity.mode import Pattern
-from engine.dag import Dag
 from engine.execute.executor import Executable, Executor
 from engine.graph.types import DType, Shape, numel
+from engine.inspect.anomaly import Watches
+from engine.inspect.dag import Dag
 from engine.plan.plan import Plan, Source
 
 Array = np.ndarray[Any, Any]

@@ -16,12 +16,12 @@ import numpy as np
 from engine.autodiff.forward import pushforward, zeros
 from engine.autodiff.reverse import Edge, backward
 from engine.autodiff.vmap import batched, lifted
-from engine.checked import Check, CheckRequest, Moved
-from engine.compiled import Place
-from engine.complex_step import complex_step
-from engine.derivation import Derivation
-from engine.derivatives.gradients import check_accumulated, unreached
-from engine.derivatives.seeds import seed_of, typed_roots
+from engine.check.complex_step import complex_step
+from engine.check.run import Check, CheckRequest, Moved
+from engine.compile.compiled import Place
+from engine.compile.derivation import Derivation
+from engine.compile.derivatives.gradients import check_accumulated, unreached
+from engine.compile.derivatives.seeds import seed_of, typed_roots
 from engine.errors import GraphError
 from engine.execute.executor import Executor
 from engine.execute.numpy.runner import numpy_executor

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from engine.autodiff.forward import zeros
 from engine.autodiff.reverse import backward
-from engine.compiled import Place
-from engine.derivation import Derivation
+from engine.compile.compiled import Place
+from engine.compile.derivation import Derivation
 from engine.graph.graph import Tensor
 from engine.graph.promotion import constant
 from engine.ops.shape.movement import expanded

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.autodiff.sparsity.mode import passes
-from engine.compiled import Compiled
-from engine.derivation import Derivation
-from engine.derivatives.blocks import add_columns, check_blocks
-from engine.derivatives.seeds import add_gradients
-from engine.requests import Names, Request
+from engine.compile.compiled import Compiled
+from engine.compile.derivation import Derivation
+from engine.compile.derivatives.blocks import add_columns, check_blocks
+from engine.compile.derivatives.seeds import add_gradients
+from engine.compile.request import Names, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from engine.autodiff.forward import zeros
 from engine.autodiff.reverse import backward
-from engine.compiled import Compiled, Place
-from engine.derivation import Derivation
+from engine.compile.compiled import Compiled, Place
+from engine.compile.derivation import Derivation
+from engine.compile.request import Names, Request
 from engine.graph.graph import Tensor
 from engine.program.program import Leaf
-from engine.requests import Names, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.autodiff.forward import pushforward, zeros
-from engine.compiled import Compiled, Place
-from engine.derivation import Derivation
-from engine.derivatives.seeds import add_gradients
+from engine.compile.compiled import Compiled, Place
+from engine.compile.derivation import Derivation
+from engine.compile.derivatives.seeds import add_gradients
+from engine.compile.request import Request
 from engine.graph.graph import Tensor
 from engine.program.program import Leaf
-from engine.requests import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

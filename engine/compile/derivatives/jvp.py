@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.autodiff.forward import pushforward, zeros
-from engine.compiled import Compiled, Place
-from engine.derivation import Derivation
+from engine.compile.compiled import Compiled, Place
+from engine.compile.derivation import Derivation
+from engine.compile.request import Names, Request
 from engine.graph.graph import Tensor
 from engine.program.program import Leaf
-from engine.requests import Names, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from engine.autodiff.forward import pushforward
 from engine.autodiff.reverse import backward
 from engine.autodiff.sparsity.mode import Passes
-from engine.compiled import Block, Place
-from engine.derivation import Derivation
+from engine.compile.compiled import Block, Place
+from engine.compile.derivation import Derivation
 from engine.graph.graph import Tensor
 from engine.graph.types import numel
 

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from engine.compiled import SEED, Array, Basis, Compiled
-from engine.complex_step import TINY, ComplexStep, NotAnalyticError
-from engine.derivatives.gradients import GradientRequest
-from engine.differences import Probe, Tolerance, judged, judged_along, judged_exactly
+from engine.check.complex_step import TINY, ComplexStep, NotAnalyticError
+from engine.check.differences import Probe, Tolerance, judged, judged_along, judged_exactly
+from engine.compile.compiled import SEED, Array, Basis, Compiled
+from engine.compile.derivatives.gradients import GradientRequest
 from engine.errors import DeadlineExceeded, ValueFault
 from engine.execute.executor import Executable
 from engine.graph.types import Shape, float64, numel

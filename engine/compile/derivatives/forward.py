@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.compiled import Compiled
-from engine.derivation import Derivation
-from engine.requests import Names, Request
+from engine.compile.compiled import Compiled
+from engine.compile.derivation import Derivation
+from engine.compile.request import Names, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

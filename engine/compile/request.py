@@ -1,6 +1,6 @@
 """The record that every request to the engine extends: its common members, and facts that compilation needs.
 
-`engine.derivatives` has a module for each kind of request. Names are those of tensors and of ops' outputs; a `Leaf` is
+`engine.compile.derivatives` has a module for each kind of request. Names are those of tensors and of ops' outputs; a `Leaf` is
 the type of a tensor that the request brings. None stands for the usual choice.
 """
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 from engine.program.program import Leaf
 
 if TYPE_CHECKING:
-    from engine.compiled import Compiled
-    from engine.derivation import Derivation
+    from engine.compile.compiled import Compiled
+    from engine.compile.derivation import Derivation
 
 Names = tuple[str, ...]
 

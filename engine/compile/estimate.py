@@ -1,6 +1,6 @@
 """What a run of a compiled request costs in all, from shapes alone, and how long that is likely to take.
 
-The service asks it where to compute a request; `engine.explain` shows the same costs step by step.
+The service asks it where to compute a request; `engine.compile.explain` shows the same costs step by step.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from engine.compiled import Compiled, Sweep
+from engine.compile.compiled import Compiled, Sweep
 from engine.optimize.cost import Cost
 
 RUN_S = 6e-6

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from engine.compiled import Compiled
-from engine.derivation import Derivation
+from engine.compile.compiled import Compiled
+from engine.compile.derivation import Derivation
+from engine.compile.request import Request
 from engine.execute.executor import Executor
 from engine.execute.numpy.runner import numpy_executor
 from engine.program.program import Limits, Program
-from engine.requests import Request
 
 
 def compile(

@@ -1,7 +1,7 @@
 """Derivatives by complex steps: the imaginary part of f(x + ih), divided by h, for a step too small to matter.
 
 Nothing is subtracted, so that the derivative is right to the last digits. It takes functions that are analytic on the
-way from what is moved to the result, whose kernels run on complex arrays too. `engine.checked` asks for it before it
+way from what is moved to the result, whose kernels run on complex arrays too. `engine.check.run` asks for it before it
 takes differences.
 
 Source: Squire and Trapp 1998, "Using complex variables to estimate derivatives of real functions".
