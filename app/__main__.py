@@ -9,16 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from app import logs
 from app.errors import Problem
-from app.evaluate import Call, Evaluator
+from app.evaluation.evaluator import Call, Evaluator
+from app.evaluation.operations import OPERATIONS
+from app.graphs.store.tables import UnusableStore
+from app.http.server import CannotListen, Server, curl_line
+from app.http.services import services_of
 from app.main import VERSION, create_app
-from app.operations import OPERATIONS
 from app.routes.catalogue import op_list, op_page
-from app.server import CannotListen, Server, curl_line
-from app.services import services_of
 from app.settings import Settings
-from app.tables import UnusableStore
+from app.telemetry import logs
 from engine.hints.suggestions import did_you_mean
 
 main = typer.Typer(name="gradd", help="A gradient server.", no_args_is_help=True, add_completion=False)

@@ -13,16 +13,17 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from app.compression import Compression
+from app.evaluation.operations import OPERATIONS
+from app.http.compression import Compression
 from app.http.cors import CrossOrigin
+from app.http.middleware import Admission, BodyBounds, Observation
 from app.http.refusals import refuse
-from app.middleware import Admission, BodyBounds, Observation
-from app.operations import OPERATIONS
-from app.routes import catalogue, derivatives, docs, graphs, service
+from app.http.services import Services, services_of
+from app.routes import catalogue, derivatives, docs, graphs
+from app.routes import health as service
 from app.schemas.openapi import components
 from app.schemas.replies import Health, Limit, OpList, OpPage, Problem, RegisteredGraph, RegistrationReply
 from app.schemas.requests import RegistrationRequest
-from app.services import Services, services_of
 from app.settings import Settings
 
 VERSION = version("gradd")

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import CrossOriginRefused, Problem
-from app.logs import AccessLog
-from app.metrics import Metrics
-from app.middleware import Observation
+from app.http.middleware import Observation
+from app.telemetry.logs import AccessLog
+from app.telemetry.metrics import Metrics
 
 
 class CrossOrigin(CORSMiddleware):

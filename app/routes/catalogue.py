@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.errors import NotFound
-from app.routes.negotiation import JSON, accepts
+from app.http.negotiation import JSON, accepts
 from app.schemas.openapi import content, problems, ref
 from app.schemas.replies import OpList, OpPage
 from engine.hints import names as hints

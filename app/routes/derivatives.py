@@ -1,4 +1,4 @@
-"""POST /v1/gradients, /v1/forward and their kind: one resource for each entry of `app.operations.OPERATIONS`."""
+"""POST /v1/gradients, /v1/forward and their kind: one resource for each entry of `app.evaluation.operations.OPERATIONS`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app.compression import DEADLINE
-from app.evaluate import Answer, Call
-from app.operations import OPERATIONS
-from app.routes.negotiation import VARY, codecs
+from app.evaluation.evaluator import Answer, Call
+from app.evaluation.operations import OPERATIONS
+from app.http.compression import DEADLINE
+from app.http.negotiation import VARY, codecs
+from app.http.services import services_of
 from app.schemas.openapi import bodies, problems, replies
-from app.segments import Loan
-from app.services import services_of
 from app.wire.codec import Codec
+from app.workers.shared_memory import Loan
 
 
 class BareRoute(APIRoute):

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.errors import NotFound
-from app.routes.negotiation import accepts
+from app.http.negotiation import accepts
 
 router = APIRouter(include_in_schema=False)
 

@@ -11,16 +11,16 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app import registration
-from app.operations import OPERATIONS
-from app.registered import unknown
+from app.evaluation.operations import OPERATIONS
+from app.graphs import registration
+from app.graphs.registered import unknown
+from app.http.negotiation import VARY, codecs, reply_codec
+from app.http.services import services_of
 from app.routes.derivatives import BareRoute, answered, gone
-from app.routes.negotiation import VARY, codecs, reply_codec
-from app.routes.registered_examples import CALLS_OF_LAYER, GRAPHS, REGISTERED_ID
+from app.routes.examples.registered import CALLS_OF_LAYER, GRAPHS, REGISTERED_ID
 from app.schemas.openapi import bodies, problems, replies
 from app.schemas.replies import RegisteredGraph, RegistrationReply
 from app.schemas.requests import RegistrationRequest
-from app.services import services_of
 
 router = APIRouter(prefix="/v1/graphs", tags=["registered graphs"], route_class=BareRoute)
 

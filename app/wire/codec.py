@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.wire import json_body, json_reply, msgpack_body, msgpack_reply
 from app.wire.document import Document, Sections
+from app.wire.json import body as json_body
+from app.wire.json import reply as json_reply
+from app.wire.msgpack import body as msgpack_body
+from app.wire.msgpack import reply as msgpack_reply
 from app.wire.reply import Kept, Measure, Members, Piece, Results, Size
 
 KEPT_S = 0.2e-9

@@ -18,8 +18,8 @@ import pybase64
 from app.errors import InvalidRequest
 from app.schemas.faults import WORDS, short
 from app.schemas.tensor import TensorForm
-from app.wire.cut import Packed
-from app.wire.numbers import Array, Numbers
+from app.wire.json.long_values import Packed
+from app.wire.json.numbers import Array, Numbers
 from engine.errors import Fault, Path
 from engine.graph.types import Category, DType, Shape, bool_
 

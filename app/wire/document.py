@@ -1,6 +1,6 @@
 """A request, taken apart: its structure on one side, its tensors' values on the other, in whichever format it came.
 
-The codecs, `app.wire.json_body` and `app.wire.msgpack_body`, make documents; `app.evaluate` and `app.values` use them.
+The codecs, `app.wire.json.body` and `app.wire.msgpack.body`, make documents; `app.evaluation.evaluator` and `app.wire.values` use them.
 """
 
 from __future__ import annotations

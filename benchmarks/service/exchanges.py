@@ -16,7 +16,7 @@ import msgpack
 import numpy as np
 import orjson
 
-from app.routes.examples import TUTORIAL
+from app.routes.examples.inline import TUTORIAL
 from benchmarks.results import Quantity, Target
 from benchmarks.service.client import Question, asking
 from benchmarks.workload import Array

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from app.services import services_of
+from app.http.services import services_of
 
 
 class Client:

@@ -12,8 +12,8 @@ from uvicorn.server import ServerState
 
 from app.http.fast_path.connection import Connection
 from app.http.fast_path.shortcut import Shortcut
-from app.server import config_of
-from app.services import services_of
+from app.http.server import config_of
+from app.http.services import services_of
 
 
 class Listening:

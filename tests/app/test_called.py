@@ -7,12 +7,12 @@ import orjson
 import pytest
 
 from app.errors import InvalidRequest, NotFound, pointer
-from app.evaluate import Call, Evaluator
-from app.registered import RegisteredGraphs
-from app.registration import read
-from app.routes.examples import EXAMPLES
+from app.evaluation.evaluator import Call, Evaluator
+from app.graphs.registered import RegisteredGraphs
+from app.graphs.registration import read
+from app.graphs.store.store import Store
+from app.routes.examples.inline import EXAMPLES
 from app.settings import Settings
-from app.store import Store
 from app.wire.codec import JSON
 from tests.app.graphs import op, request, tensor, wanted
 

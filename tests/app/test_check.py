@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from app.errors import InvalidRequest, TimedOut
-from app.evaluate import Call, Evaluator
-from app.operations import example_graphs as graphs
-from app.routes.examples import EXAMPLES
+from app.evaluation.evaluator import Call, Evaluator
+from app.evaluation.operations import example_graphs as graphs
+from app.routes.examples.inline import EXAMPLES
 from app.settings import Settings
 from engine.execute.numpy.runner import Runner
 from engine.inspect import catalogue

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import main
-from app.operations import OPERATIONS
-from app.routes.examples import EXAMPLES, TUTORIAL
+from app.evaluation.operations import OPERATIONS
+from app.routes.examples.inline import EXAMPLES, TUTORIAL
 from tests.app.client import Client
 from tests.app.malformed import RIGHT
 from tests.serving import PATIENCE_S

@@ -20,9 +20,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.codings import CHUNK, CODINGS
-from app.compression import Compression
 from app.errors import BodyTooLarge
+from app.http.compression import Compression
+from app.http.content_coding import CHUNK, CODINGS
 from app.main import create_app
 from app.settings import Settings
 from tests.app.client import Client, chunks, client_of
@@ -265,7 +265,7 @@ def test_large_replies_and_bodies_go_through_a_thread(client: Client) -> None:
 
 @pytest.mark.parametrize("coding", CODINGS)
 def test_compressing_ends_at_the_deadline(client: Client, coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.codings._STEP", 2**12)
+    monkeypatch.setattr("app.http.content_coding._STEP", 2**12)
     compressed = CODINGS[coding].compressed
 
     def late(self: Any, body: bytes) -> Iterator[bytes]:
@@ -273,7 +273,7 @@ def test_compressing_ends_at_the_deadline(client: Client, coding: str, monkeypat
             yield piece
             time.sleep(0.2)
 
-    monkeypatch.setattr("app.codings.Coding.compressed", late)
+    monkeypatch.setattr("app.http.content_coding.Coding.compressed", late)
     headers = {"Accept-Encoding": f"{coding}, identity;q=0"}
     for numbers in (NOISE, NOISE * 10):  # computed on the event loop, and in a worker
         reply = client.post("/v1/forward", echo(numbers, timeout_ms=1500), headers=headers)

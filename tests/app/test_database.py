@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
+from app.graphs.store.store import Store
+from app.graphs.store.tables import UnusableStore
 from app.settings import Settings
-from app.store import Store
-from app.tables import UnusableStore
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_location_that_is_none_is_refused(location: str, shown: str) -> None:
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
 def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    monkeypatch.delitem(sys.modules, "app.postgresql", raising=False)
+    monkeypatch.delitem(sys.modules, "app.graphs.store.postgresql", raising=False)
     with pytest.raises(UnusableStore) as refused:
         Store(Settings(store=f"{scheme}://user:secret@host/graphs")).check()
     assert str(refused.value) == (

@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from app.errors import TimedOut
-from app.evaluate import Call, Evaluator
-from app.operations import example_graphs as graphs
-from app.routes.examples import EXAMPLES
+from app.evaluation.evaluator import Call, Evaluator
+from app.evaluation.operations import example_graphs as graphs
+from app.routes.examples.inline import EXAMPLES
 from app.settings import Settings
 from engine.errors import DeadlineExceeded
 from tests.app.graphs import op, request, sum_of_exp, wanted
@@ -277,7 +277,7 @@ def test_a_computation_that_takes_too_long_to_plan_is_stopped(monkeypatch: pytes
 
     seen: list[float] = []
     deadline = time.monotonic() + 60
-    monkeypatch.setattr("app.plans.compile_program", slow)
+    monkeypatch.setattr("app.evaluation.plans.compile_program", slow)
     with pytest.raises(TimedOut):
         Evaluator(Settings()).answer(Call("hessian", orjson.dumps(sum_of_exp())), deadline)
     assert seen == [deadline]

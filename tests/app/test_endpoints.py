@@ -5,9 +5,9 @@ from typing import Any
 import orjson
 import pytest
 
-from app import registration
+from app.graphs import registration
 from app.main import create_app
-from app.routes.registered_examples import GRAPHS, REGISTERED_ID
+from app.routes.examples.registered import GRAPHS, REGISTERED_ID
 from app.settings import Settings
 from app.wire.codec import JSON
 from tests.app.client import Client, chunks, client_of

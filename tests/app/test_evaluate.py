@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from app.errors import InvalidRequest, TimedOut
-from app.evaluate import Call, Evaluator
-from app.routes.examples import TUTORIAL
+from app.evaluation.evaluator import Call, Evaluator
+from app.routes.examples.inline import TUTORIAL
 from app.settings import Settings
 from tests.app.graphs import echo, op, request, sum_of_exp, tensor, wanted
 

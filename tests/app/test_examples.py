@@ -8,7 +8,7 @@ import msgpack
 import pytest
 
 from app.main import create_app
-from app.routes.registered_examples import REGISTERED_ID
+from app.routes.examples.registered import REGISTERED_ID
 from tests.app.client import Client
 
 SCHEMA = create_app().openapi()

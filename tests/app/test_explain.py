@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from app.errors import InvalidRequest
-from app.evaluate import Call, Evaluator
-from app.operations import example_graphs as graphs
+from app.evaluation.evaluator import Call, Evaluator
+from app.evaluation.operations import example_graphs as graphs
 from app.settings import Settings
 from tests.app.graphs import op, request, sum_of_exp, wanted
 

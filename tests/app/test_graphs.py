@@ -11,9 +11,9 @@ from typing import Any
 import msgpack
 import pytest
 
+from app.evaluation.operations import OPERATIONS
 from app.main import create_app
-from app.operations import OPERATIONS
-from app.routes.registered_examples import CALLS_OF_LAYER, GRAPHS, REGISTERED_ID
+from app.routes.examples.registered import CALLS_OF_LAYER, GRAPHS, REGISTERED_ID
 from app.settings import Settings
 from tests.app.client import Client, client_of
 from tests.app.graphs import op, request, sum_of_exp, tensor, wanted
@@ -136,7 +136,7 @@ def test_a_call_of_a_deleted_graph_is_not_found_although_it_was_kept_ready(fresh
 
 def test_who_shares_the_store_shares_the_graphs(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("app.store.time", clock)
+    monkeypatch.setattr("app.graphs.store.store.time", clock)
     settings = Settings(store=location)
     with client_of(create_app(settings)) as one, client_of(create_app(settings)) as other:
         path = f"/v1/graphs/{register(one, sum_of_exp())}"

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.evaluate import Call, Evaluator
+from app.evaluation.evaluator import Call, Evaluator
 from app.settings import Settings
 
 STEPS = 40

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from app.errors import InvalidRequest, pointer
-from app.evaluate import Call, Evaluator
+from app.evaluation.evaluator import Call, Evaluator
 from app.settings import Settings
 from tests.app.graphs import echo, op, request
 

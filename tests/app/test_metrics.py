@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 
 from app.errors import InvalidRequest, NotFound
-from app.metrics import Metrics
+from app.telemetry.metrics import Metrics
 from engine.errors import Fault
 
 

@@ -9,12 +9,12 @@ import orjson
 import pytest
 
 import engine.program.program
-from app.evaluate import Call, Evaluator, Observer
-from app.placement import PLAN_S
-from app.planning import graph_items, planning_work
+from app.evaluation.evaluator import Call, Evaluator, Observer
+from app.evaluation.planning_cost import graph_items, planning_work
+from app.evaluation.structure import Key
 from app.schemas.graph import GraphForm
 from app.settings import Settings
-from app.structure import Key
+from app.workers.dispatch import PLAN_S
 from engine.graph.types import float64
 from engine.program.program import Ref
 from tests.app.graphs import op, request

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from app.errors import ClientGone, TimedOut
-from app.pool import Pool
+from app.workers.threads import Pool
 from tests.serving import PATIENCE_S
 
 

@@ -6,11 +6,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.errors import StoreUnavailable
+from app.graphs.store.store import Store
+from app.graphs.store.tables import UnusableStore
 from app.main import create_app
-from app.routes.registered_examples import CALLS_OF_LAYER, GRAPHS
+from app.routes.examples.registered import CALLS_OF_LAYER, GRAPHS
 from app.settings import Settings
-from app.store import Store
-from app.tables import UnusableStore
 from tests.app.client import client_of
 from tests.app.postgres import Cluster
 from tests.app.test_graphs import register
@@ -72,7 +72,7 @@ def test_a_server_that_restarts_is_found_again(cluster: Cluster, store: Store) -
 def test_a_server_that_says_nothing_is_given_up(
     cluster: Cluster, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.postgresql._SILENCE_S", 0.2)
+    monkeypatch.setattr("app.graphs.store.postgresql._SILENCE_S", 0.2)
     store.put(kept("a"))
     with cluster.frozen():
         for work in (lambda: store.get("a"), lambda: store.put(kept("b")), store.usage):

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from app import registration
 from app.errors import NotFound, StoreUnavailable
-from app.registered import Registered, RegisteredGraphs, restored
-from app.routes.registered_examples import GRAPHS, REGISTERED_ID
+from app.graphs import registration
+from app.graphs.registered import Registered, RegisteredGraphs, restored
+from app.graphs.store.store import Kept, Store
+from app.graphs.store.tables import GRAPHS as TABLE
+from app.routes.examples.registered import GRAPHS, REGISTERED_ID
 from app.settings import Settings
-from app.store import Kept, Store
-from app.tables import GRAPHS as TABLE
 from app.wire.codec import JSON, MSGPACK, Codec
 from tests.app.graphs import op, request, tensor, wanted
 

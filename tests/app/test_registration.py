@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from app import registration
 from app.errors import InvalidRequest, TimedOut, pointer
+from app.graphs import registration
 from app.settings import Settings
 from app.wire.codec import JSON
 from tests.app.graphs import op, request, tensor, wanted

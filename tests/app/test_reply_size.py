@@ -8,14 +8,14 @@ import numpy as np
 import orjson
 import pytest
 
-from app.evaluate import Call, Evaluator
+from app.evaluation.evaluator import Call, Evaluator
+from app.evaluation.operations import OPERATIONS
+from app.http.services import services_of
 from app.main import create_app
-from app.operations import OPERATIONS
-from app.routes.examples import EXAMPLES
-from app.services import services_of
+from app.routes.examples.inline import EXAMPLES
 from app.settings import Settings
 from app.wire.codec import CODECS, JSON, MSGPACK, Codec
-from app.wire.json_reply import MEASURES
+from app.wire.json.reply import MEASURES
 from app.wire.reply import Results, Size
 from engine.graph.types import DTYPES
 from tests.app.client import client_of
@@ -75,7 +75,7 @@ def test_a_short_request_with_a_long_reply_is_not_answered_on_the_event_loop(
     size: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """120 bytes that expand to 30 M numbers held the event loop for 2.4 s."""
-    monkeypatch.setattr("app.plans.Computation.members", None)  # nothing runs here
+    monkeypatch.setattr("app.evaluation.plans.Computation.members", None)  # nothing runs here
     services = services_of(create_app(Settings(max_reply_bytes=2**40)))
     call = Call("forward", expanded(size))
     assert services.placement.at_once(call) is None
@@ -103,7 +103,7 @@ def test_a_reply_that_is_short_stays_on_the_event_loop() -> None:
 def test_a_reply_over_the_limit_is_refused_before_anything_runs(
     size: list[int], codec: Codec, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.plans.Computation.members", None)
+    monkeypatch.setattr("app.evaluation.plans.Computation.members", None)
     with client_of(create_app(Settings(concurrency=1))) as client:
         headers = {"Content-Type": "application/json", "Accept": codec.media_type}
         reply = client.post("/v1/forward", expanded(size, encoding=encoding), headers=headers)

@@ -15,11 +15,11 @@ import numpy as np
 import orjson
 import pytest
 
-from app import segments as shared
-from app.evaluate import Call, Evaluator
-from app.segments import LARGE, Loan, Mappings, Segments, Sheet
+from app.evaluation.evaluator import Call, Evaluator
 from app.settings import Settings
 from app.wire.codec import CODECS, JSON, MSGPACK, Codec
+from app.workers import shared_memory as shared
+from app.workers.shared_memory import LARGE, Loan, Mappings, Segments, Sheet
 from tests.app.graphs import op, request
 from tests.app.test_server import everything, serving
 from tests.serving import PATIENCE_S

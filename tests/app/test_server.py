@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from app.server import curl_line
+from app.http.server import curl_line
 from tests.app.graphs import op, request, wanted
 from tests.serving import PATIENCE_S
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from app.errors import StoreUnavailable
-from app.registered import RegisteredGraphs
+from app.graphs.registered import RegisteredGraphs
+from app.graphs.store.sqlite import APPLICATION
+from app.graphs.store.store import Store, Usage
+from app.graphs.store.tables import VERSION, UnusableStore
 from app.settings import Settings
-from app.sqlite import APPLICATION
-from app.store import Store, Usage
-from app.tables import VERSION, UnusableStore
 from tests.app.test_store import kept
 
 

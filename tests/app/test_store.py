@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from app.database import Database
 from app.errors import OverQuota, StoreUnavailable
+from app.graphs.store.database import Database
+from app.graphs.store.store import Kept, Store, Usage
 from app.settings import Settings
-from app.store import Kept, Store, Usage
 from tests.serving import CHECKOUT
 
 
@@ -63,7 +63,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("app.store.time", clock)
+    monkeypatch.setattr("app.graphs.store.store.time", clock)
     return clock
 
 
@@ -277,7 +277,7 @@ def test_many_who_open_a_new_store_at_once_make_one(opened: Open) -> None:
 _FORKING = """
 import os, sys
 from app.settings import Settings
-from app.store import Kept, Store
+from app.graphs.store.store import Kept, Store
 store = Store(Settings(store=sys.argv[1]))
 store.put(Kept("parent", b"t", b"d"))
 children = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.routes.examples import TUTORIAL
+from app.routes.examples.inline import TUTORIAL
 from benchmarks.results import TITLES
 from benchmarks.service.client import asking
 from benchmarks.service.exchanges import EXCHANGES, Exchange, base64, large_json

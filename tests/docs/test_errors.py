@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from app.errors import InvalidRequest
-from app.evaluate import Call, Evaluator
+from app.evaluation.evaluator import Call, Evaluator
 from app.settings import Settings
 from tests.app import malformed, malformed_derivatives, refusals
 from tests.docs.markdown import sections

@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from app.evaluation.operations import OPERATIONS
 from app.main import create_app
-from app.operations import OPERATIONS
-from app.routes.examples import TUTORIAL
+from app.routes.examples.inline import TUTORIAL
 from app.settings import Settings
 from tests.docs.commands import command_lines
 from tests.docs.markdown import PAGES, anchors, blocks, links, sections

@@ -17,7 +17,7 @@ Faulty = Callable[..., AbstractContextManager[Client]]
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> Faulty:
     """Give clients of applications that compute everything in such workers, one of them unless the settings say so."""
-    monkeypatch.setattr("app.workers._START", planted.START)
+    monkeypatch.setattr("app.workers.pool._START", planted.START)
 
     @contextmanager
     def made(**settings: Any) -> Iterator[Client]:

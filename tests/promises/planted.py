@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 
-from app.evaluate import Evaluator
+from app.evaluation.evaluator import Evaluator
 
 START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); import tests.promises.planted as planted; "
-    "planted.plant(); from app.nursery import main; main()"
+    "planted.plant(); from app.workers.fork_server import main; main()"
 )
 
 

@@ -13,7 +13,7 @@ GROWTH_BYTES = 24 * 2**20
 MEASURE = """
 import resource, sys
 import orjson
-from app.evaluate import Call, Evaluator
+from app.evaluation.evaluator import Call, Evaluator
 from app.settings import Settings
 from tests.app.graphs import sum_of_exp
 

@@ -11,9 +11,9 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
-from app.routes.registered_examples import GRAPHS
+from app.graphs.store.store import Kept, Store
+from app.routes.examples.registered import GRAPHS
 from app.settings import Settings
-from app.store import Kept, Store
 from tests.app.test_server import HEAVY, everything, send_heavy, serving
 from tests.serving import PATIENCE_S
 
@@ -93,5 +93,5 @@ def test_the_store_s_url_is_in_no_command_line(tmp_path: Path) -> None:
     with serving(store=f"sqlite:///{tmp_path}/secret.sqlite") as (_, words):
         register(words)
         listed = subprocess.run(["ps", "-A", "-ww", "-o", "args="], capture_output=True, text=True, check=True).stdout
-    assert "app.nursery" in listed
+    assert "app.workers.fork_server" in listed
     assert "secret.sqlite" not in listed

@@ -5,9 +5,9 @@ from typing import Any
 import orjson
 import pytest
 
-from app.evaluate import Call
+from app.evaluation.evaluator import Call
 from app.main import create_app
-from app.routes.examples import EXAMPLES
+from app.routes.examples.inline import EXAMPLES
 from app.settings import Settings
 from tests.app.client import client_of
 from tests.app.graphs import sum_of_exp

@@ -24,10 +24,10 @@ import orjson
 import pytest
 import zstandard
 
-from app.evaluate import Call, Evaluator
+from app.evaluation.evaluator import Call, Evaluator
 from app.main import create_app
 from app.settings import Settings
-from app.worker import _answered, _Teller
+from app.workers.worker import _answered, _Teller
 from tests.app.client import Client, client_of
 from tests.app.graphs import echo, op, request
 from tests.app.listening import listening
@@ -132,9 +132,9 @@ def test_a_defect_leaves_no_body(client: Client, monkeypatch: pytest.MonkeyPatch
     def failing(*_: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("app.exchange._log", SimpleNamespace(exception=lambda *_, **__: traceback.format_exc()))
+    monkeypatch.setattr("app.http.exchange._log", SimpleNamespace(exception=lambda *_, **__: traceback.format_exc()))
     monkeypatch.setattr(Evaluator, "answer", failing)
-    monkeypatch.setattr("app.placement.Placement._sent", failing)
+    monkeypatch.setattr("app.workers.dispatch.Placement._sent", failing)
 
     def fail(body: bytes) -> None:
         found, _ = client.call("/v1/forward", [{"type": "http.request", "body": body}])

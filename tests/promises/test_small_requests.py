@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.evaluate import Call
+from app.evaluation.evaluator import Call
+from app.http.services import services_of
 from app.main import create_app
-from app.services import services_of
 from app.settings import Settings
 from app.wire.codec import CODECS
 from benchmarks.service.short_requests import SHORT

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.protocol import BoundedProtocol
+from app.http.protocol import BoundedProtocol
 
 _HOLD_S = 0.005
 """How long the rest of a small call may take to arrive; after that its body has bounds of its own."""

@@ -13,15 +13,15 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 
-from app.compression import BRIEF, Accepted, accepted, timing
 from app.errors import Problem
-from app.evaluate import Call
-from app.exchange import COMMON_LINES, Exchange, lines
+from app.evaluation.evaluator import Call
+from app.evaluation.operations import OPERATIONS
+from app.http.compression import BRIEF, Accepted, accepted, timing
+from app.http.exchange import COMMON_LINES, Exchange, lines
 from app.http.fast_path import head
-from app.operations import OPERATIONS
+from app.http.negotiation import negotiated
+from app.http.services import Services
 from app.routes.derivatives import server_timing
-from app.routes.negotiation import negotiated
-from app.services import Services
 from app.wire.codec import Codec
 
 _HEAD = 2048

@@ -17,11 +17,11 @@ import pytest
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
-from app import registration
+from app.graphs import registration
+from app.graphs.store.store import Store
 from app.main import create_app
-from app.routes.examples import TUTORIAL
+from app.routes.examples.inline import TUTORIAL
 from app.settings import Settings
-from app.store import Store
 from app.wire.codec import JSON
 from tests.app.graphs import op, request, sum_of_exp, tensor, wanted
 from tests.app.listening import Listening, listening
@@ -150,7 +150,7 @@ def test_answers_are_those_of_the_general_way(both: Any, name: str) -> None:
 def test_small_calls_alone_are_answered_on_the_spot(
     found: Listening, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store._BELIEVED_S", math.inf)  # a graph is known from the first call on
+    monkeypatch.setattr("app.graphs.store.store._BELIEVED_S", math.inf)  # a graph is known from the first call on
     found.exchange({**SHORT, **GENERAL}[name], LEAVE)
     found.taken.clear()
     found.exchange({**SHORT, **GENERAL}[name], LEAVE)
@@ -333,7 +333,7 @@ def test_a_graph_that_another_process_deletes_is_gone_within_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr("app.store.time", clock)
+    monkeypatch.setattr("app.graphs.store.store.time", clock)
     with listening(made(store=tmp_path / "graphs.sqlite")) as found:
         found.exchange(post("/v1/graphs", REGISTER), LEAVE)
         for _ in range(2):  # the first call fetches the graph

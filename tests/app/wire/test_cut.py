@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import Problem
-from app.evaluate import Call, Evaluator
+from app.evaluation.evaluator import Call, Evaluator
 from app.settings import Settings
-from app.wire import cut as cutting
-from app.wire import json_body
-from app.wire.cut import Packed
+from app.wire.json import body as json_body
+from app.wire.json import long_values as cutting
+from app.wire.json.long_values import Packed
 
 EVALUATOR = Evaluator(Settings())
 SECTIONS = {"tensors": ("graph", "tensors")}

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from app.errors import BadBody, BodyTooLarge, InvalidRequest, pointer
-from app.wire import json_body
 from app.wire.document import Document
-from app.wire.json_body import read
+from app.wire.json import body as json_body
+from app.wire.json.body import read
 
 SECTIONS = {"tensors": ("graph", "tensors"), "backward": ("backward",)}
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from app.errors import BadBody, BodyTooLarge, InvalidRequest, pointer
-from app.wire import json_body, msgpack_body
 from app.wire.document import Document
+from app.wire.json import body as json_body
+from app.wire.msgpack import body as msgpack_body
 from engine.errors import Fault
 
 SECTIONS = {"tensors": ("graph", "tensors"), "backward": ("backward",)}

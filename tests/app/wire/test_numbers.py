@@ -13,12 +13,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import Problem
-from app.evaluate import Call, Evaluator
+from app.evaluation.evaluator import Call, Evaluator
 from app.settings import Settings
-from app.wire import cut as cutting
-from app.wire import json_body, numbers
-from app.wire.cut import cut
-from app.wire.numbers import Numbers
+from app.wire.json import body as json_body
+from app.wire.json import long_values as cutting
+from app.wire.json import numbers
+from app.wire.json.long_values import cut
+from app.wire.json.numbers import Numbers
 from engine.graph.types import DTYPES, float64
 
 EVALUATOR = Evaluator(Settings())

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from app.errors import Problem
-from app.evaluate import Call, Evaluator
+from app.evaluation.evaluator import Call, Evaluator
 from app.settings import Settings
-from app.wire import cut as cutting
-from app.wire import decode, json_reply
+from app.wire import decode
 from app.wire.codec import JSON
+from app.wire.json import long_values as cutting
+from app.wire.json import reply as json_reply
 from app.wire.reply import Tensor
 
 EVALUATOR = Evaluator(Settings())

@@ -1,0 +1,101 @@
+"""One kind of call: its request, its reply, its words, its examples, and the engine's request that it becomes.
+
+Each module of `app.evaluation.operations` makes one. `app.evaluation.evaluator` drives them all in the same way, the routes describe them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+from pydantic import create_model
+
+from app.evaluation.operations.example_graphs import Graph as ExampleGraph
+from app.evaluation.plans import Planner, compute
+from app.schemas.faults import read
+from app.schemas.graph import Graph
+from app.schemas.members import Closed
+from app.schemas.replies import Reply
+from app.schemas.requests import SECTIONS, VOLATILE, Options, call_of, request_of
+from engine.compile.request import Request
+from engine.program.program import Leaf
+
+Members = Mapping[str, Any]
+Leaves = Mapping[tuple[str, str], Leaf]
+"""Types of the tensors of a request, by section and name."""
+
+Example = dict[str, Any]
+
+
+def example(summary: str, computation: ExampleGraph, **members: Any) -> Example:
+    """Return an example of a request."""
+    return {"summary": summary, "value": {"graph": computation, **members}}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One kind of call.
+
+    `title` begins the names of its models. `members` are the members of its request besides the graph, and `kind` is
+    the engine's request, whose fields have the members' names. `plan` makes the plan that answers it. `warns` says
+    whether the reply always has `warnings`. `called` are the members, besides tensors, of the example that calls a
+    registered graph. Operations are listed by their `place`.
+    """
+
+    title: str
+    summary: str
+    description: str
+    members: type[Options]
+    reply: type[Reply]
+    kind: type[Request]
+    examples: Mapping[str, Example]
+    called: Mapping[str, Any] = field(default_factory=dict)
+    graph: type[Graph] = Graph
+    plan: Planner = compute
+    warns: bool = False
+    place: int = 0
+
+    @cached_property
+    def request(self) -> type[Closed]:
+        """The model of a request that brings its graph."""
+        return request_of(self.title, self.members, self.graph)
+
+    @cached_property
+    def call(self) -> type[Closed]:
+        """The model of a call of a registered graph."""
+        return call_of(self.title, self.members, self.graph)
+
+    @property
+    def volatile(self) -> frozenset[str]:
+        """The members that change nothing about the plan."""
+        return VOLATILE
+
+    def options(self, given: dict[str, Any]) -> Members:
+        """Return the volatile members, defaults included. Raises InvalidRequest."""
+        if not given:
+            return self._defaults
+        return vars(read(self._options, given))
+
+    @cached_property
+    def _options(self) -> type[Closed]:
+        typed: dict[str, Any] = {
+            name: (info.annotation, info) for name, info in self.members.model_fields.items() if name in VOLATILE
+        }
+        return create_model("Options", __base__=Closed, **typed)
+
+    @cached_property
+    def _defaults(self) -> Members:
+        return vars(read(self._options, {}))
+
+    def request_for(self, members: Members, leaves: Leaves) -> Request:
+        """Return the engine's request, in which types stand for tensors."""
+        return self.kind(**{field.name: _typed(field.name, members, leaves) for field in fields(self.kind)})
+
+
+def _typed(name: str, members: Members, leaves: Leaves) -> Any:
+    value = members[name]
+    if name not in SECTIONS or value is None:
+        return value
+    return {key: leaves.get((name, key)) for key in value}

@@ -1,0 +1,208 @@
+"""Registered graphs: their normal form, the id that is its hash, and what is kept ready of them.
+
+Two graphs that say the same have one normal form, however they were written: members in any order or left out where the
+default is meant, numbers as 1 or 1.0, values nested, flat or as bytes. Ops stay in the order in which they were given,
+because they run, and gradients add up, in that order. A number among an op's arguments stays an integer or a fraction,
+as it was written: ops distinguish them.
+
+The normal form is JSON in ASCII with sorted members and no spaces, in which each tensor's values are named by the
+SHA-256 of their little-endian bytes; the id is the SHA-256 of that text. Changing it would change every id, so a test
+holds some. `app.graphs.registration` writes it, `app.evaluation.evaluator` and the routes read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import structlog
+from pydantic import ValidationError
+
+from app.cache import Cache
+from app.errors import NotFound, StoreUnavailable
+from app.graphs.store.store import Kept, Store
+from app.schemas.faults import WORDS
+from app.schemas.graph import OPEN_GRAPH, GraphForm
+from app.schemas.tensor import TensorForm
+from app.settings import Settings
+from app.wire.reply import Tensor
+from engine.graph.types import DType
+from engine.program.program import Argument, Call, Ref
+
+Array = np.ndarray[Any, Any]
+
+_log = structlog.get_logger("gradd.store")
+
+_WORDS = {value: word for word, value in WORDS.items() if not math.isnan(value)}
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A registered graph, ready to be called: its structure, and the values, read-only, of tensors that have some.
+
+    `sources` has the same values by section and name, as a request's own are.
+    """
+
+    id: str
+    created: str
+    graph: GraphForm
+    arrays: Mapping[str, Array]
+    sources: MappingProxyType[tuple[str, str], Array]
+
+    @property
+    def needs(self) -> list[str]:
+        """The tensors that every call must give values for."""
+        return [name for name in self.graph.tensors if name not in self.arrays]
+
+    @property
+    def weight(self) -> int:
+        """Bytes that keeping it ready takes, about."""
+        calls = 500 * (len(self.graph.ops) + len(self.graph.tensors))
+        return sum(array.nbytes for array in self.arrays.values()) + calls
+
+    def shown(self) -> dict[str, Any]:
+        """Return what a client is shown of it, members of a reply: the graph in its normal form, with the values."""
+        tensors = {name: self._tensor(name, form) for name, form in self.graph.tensors.items()}
+        graph = {"dtype": self.graph.dtype.name, "tensors": tensors, "ops": list(map(_op, self.graph.ops))}
+        return {"id": self.id, "created": self.created, "needs": self.needs, "graph": graph}
+
+    def _tensor(self, name: str, form: TensorForm) -> Tensor | dict[str, Any]:
+        array = self.arrays.get(name)
+        if array is None:
+            return _type(form, self.graph.dtype)
+        return Tensor(array, {"requires_grad": form.requires_grad})
+
+
+def normalised(graph: GraphForm, arrays: Mapping[str, Array]) -> Kept:
+    """Return the graph as it is kept: its normal form, and the values of those of its tensors that have some."""
+    values = {name: _bytes(arrays[name]) for name in sorted(arrays)}
+    tensors: dict[str, Any] = {}
+    for name, form in graph.tensors.items():
+        if name in values:
+            array = arrays[name]
+            known = {"dtype": array.dtype.name, "shape": list(array.shape), "requires_grad": form.requires_grad}
+            tensors[name] = {**known, "data": hashlib.sha256(values[name]).hexdigest()}
+        else:
+            tensors[name] = _type(form, graph.dtype)
+    structure = {"dtype": graph.dtype.name, "tensors": tensors, "ops": list(map(_op, graph.ops))}
+    text = json.dumps(structure, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return Kept(_id(text), text, b"".join(values.values()))
+
+
+def _id(text: bytes) -> str:
+    return f"sha256-{hashlib.sha256(text).hexdigest()}"
+
+
+def _type(form: TensorForm, default: DType) -> dict[str, Any]:
+    shape = form.shape if form.pattern is None else form.pattern
+    return {"dtype": (form.dtype or default).name, "shape": list(shape or ()), "requires_grad": form.requires_grad}
+
+
+def _bytes(array: Array) -> bytes:
+    """Return the values' little-endian bytes, row-major. All that is not a number is one NaN, as it is in JSON."""
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _op(call: Call) -> dict[str, Any]:
+    return {
+        "op": call.op,
+        "inputs": _arguments(call.inputs) if isinstance(call.inputs, Mapping) and call.inputs else _list(call.inputs),
+        "attributes": _arguments(call.attributes),
+        "output": call.output if isinstance(call.output, str) else list(call.output),
+        "no_grad": call.no_grad,
+    }
+
+
+def _arguments(arguments: Mapping[str, Argument]) -> dict[str, Any]:
+    return {name: _argument(arguments[name]) for name in sorted(arguments)}
+
+
+def _list(arguments: Any) -> list[Any]:
+    return [_argument(argument) for argument in arguments]
+
+
+def _argument(argument: Argument) -> Any:
+    if isinstance(argument, tuple):
+        return _list(argument)
+    if isinstance(argument, Ref):
+        return argument.name
+    if isinstance(argument, float) and not math.isfinite(argument):
+        return {"number": _WORDS.get(argument, "NaN")}
+    return argument
+
+
+class _Damaged(Exception):
+    """What is kept under an id is not what the id is the hash of."""
+
+
+def restored(kept: Kept) -> Registered:
+    """Return a graph that was kept, held against its id. Raises _Damaged."""
+    if _id(kept.text) != kept.id:
+        raise _Damaged
+    structure = json.loads(kept.text)
+    try:
+        graph = OPEN_GRAPH.validate_python(structure)
+    except ValidationError:
+        raise _Damaged from None
+    arrays = dict(_arrays(structure["tensors"], graph, kept.data))
+    sources = {("tensors", name): array for name, array in arrays.items()}
+    return Registered(kept.id, kept.created, graph, MappingProxyType(arrays), MappingProxyType(sources))
+
+
+def _arrays(tensors: Mapping[str, Any], graph: GraphForm, data: bytes) -> Iterator[tuple[str, Array]]:
+    """Yield the tensors that have values, in the order in which these stand one after the other."""
+    rest = memoryview(data)
+    for name in sorted(tensors):
+        form = graph.tensors[name]
+        if form.typed or form.shape is None or form.dtype is None:
+            continue
+        size = math.prod(form.shape) * form.dtype.itemsize
+        values, rest = rest[:size], rest[size:]
+        if hashlib.sha256(values).hexdigest() != tensors[name]["data"]:
+            raise _Damaged
+        array = np.frombuffer(values, form.dtype.numpy.newbyteorder("<")).reshape(form.shape).astype(form.dtype.numpy)
+        array.flags.writeable = False
+        yield name, array
+
+
+class RegisteredGraphs:
+    """The graphs of a store, those used last kept ready. Several threads may use it."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._retry_after_s = settings.retry_after_s
+        self._ready: Cache[str, Registered] = Cache(settings.max_graphs, settings.cached_graph_bytes)
+
+    def is_ready(self, graph_id: str) -> bool:
+        """Whether the graph is at hand, so that `get` returns at once."""
+        return self._ready.get(graph_id) is not None
+
+    def get(self, graph_id: str) -> Registered:
+        """Return a graph. One that is ready is not looked up again. Raises NotFound, StoreUnavailable."""
+        found = self._ready.get(graph_id)
+        if found is None:
+            kept = self._store.get(graph_id)
+            if kept is None:
+                raise unknown(graph_id)
+            try:
+                found = restored(kept)
+            except _Damaged:
+                _log.error("registered graph is damaged", id=graph_id, store=self._store.name)
+                detail = "What is kept of this graph is damaged. DELETE it and register it again."
+                raise StoreUnavailable(detail, self._retry_after_s) from None
+            self._ready.put(graph_id, found, found.weight)
+        return found
+
+
+def unknown(graph_id: str) -> NotFound:
+    """Return the problem of an id that no registered graph has."""
+    detail = f"No graph is registered as {graph_id[:100]!r}: it never was, or was deleted."
+    return NotFound(detail, hint="POST the graph to /v1/graphs; the reply has its id.")

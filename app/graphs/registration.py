@@ -1,0 +1,180 @@
+"""From the body of POST /v1/graphs to a graph that can be kept: read, typed as far as sizes are known, normalised.
+
+The routes call it. Its faults are those of any request that holds a graph, with the same pointers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from app.errors import InvalidRequest, TimedOut
+from app.graphs.registered import normalised
+from app.graphs.store.store import Kept
+from app.schemas.faults import MAX_FAULTS
+from app.schemas.faults import read as validated
+from app.schemas.graph import GraphForm
+from app.schemas.requests import SECTIONS, RegistrationRequest
+from app.schemas.tensor import TensorForm
+from app.settings import Settings
+from app.wire.codec import Codec
+from app.wire.document import Document
+from app.wire.values import Array, decode_values, value_faults
+from engine.errors import DeadlineExceeded, Fault, GraphError, Path
+from engine.graph.types import DTYPES, DType, Shape
+from engine.program.program import Leaf, Limits, Program
+from engine.program.trace import output_names, references, trace
+
+_SECTIONS = {"tensors": SECTIONS["tensors"]}
+
+
+def read(body: bytes, codec: Codec, settings: Settings, deadline: float | None) -> tuple[Kept, list[str]]:
+    """Return the graph of a request's body as it is to be kept, and the tensors that have no values. Raises Problem."""
+    document = codec.read(body, _SECTIONS, frozenset())
+    try:
+        graph = _graph(document, settings)
+        forms = {("tensors", name): form for name, form in graph.tensors.items()}
+        values = decode_values(document, forms, graph.dtype)
+    except InvalidRequest:
+        raise InvalidRequest(_faults(document.whole(), settings)) from None
+    arrays = {name: array for (_, name), array in values.items()}
+    try:
+        faults = graph_faults(graph, arrays, settings.engine_limits(), deadline)
+    except DeadlineExceeded:
+        raise TimedOut("The graph was not looked through in time; it is not registered.") from None
+    if faults:
+        raise InvalidRequest(faults[:MAX_FAULTS])
+    kept = normalised(graph, arrays)
+    if kept.bytes > settings.max_graph_bytes:
+        detail = f"the graph has {kept.bytes} bytes, over the limit of {settings.max_graph_bytes}"
+        hint = "Leave `data` out of the tensors that every call gives anyway."
+        raise InvalidRequest([Fault(("graph",), "graph_bytes_limit", detail, hint)])
+    return kept, sorted(graph.tensors.keys() - arrays.keys())
+
+
+def _faults(document: Document, settings: Settings) -> list[Fault]:
+    """Return what is wrong with the request's structure and its values."""
+    faults: list[Fault] = []
+    try:
+        _graph(document, settings)
+    except InvalidRequest as error:
+        faults.extend(error.faults)
+    return [*faults, *value_faults(document)][:MAX_FAULTS]
+
+
+def _graph(document: Document, settings: Settings) -> GraphForm:
+    limits = {"max_tensors": settings.max_tensors, "max_ops": settings.max_ops}
+    graph: Any = validated(RegistrationRequest, document.skeleton, limits).graph
+    form: GraphForm = graph
+    return form
+
+
+_WRITTEN = frozenset(
+    {
+        "cycle",
+        "duplicate_name",
+        "repeated_argument",
+        "tensor_in_attributes",
+        "too_many_arguments",
+        "unknown_op",
+        "unknown_parameter",
+        "unknown_tensor",
+    }
+)
+"""Faults of what is written, whatever is computed."""
+
+_TYPED = frozenset(
+    {
+        "argument_length",
+        "argument_type",
+        "complex_not_offered",
+        "dtype",
+        "dtype_not_offered",
+        "missing_argument",
+        "not_differentiable",
+        "rank_limit",
+        "unknown_choice",
+        "unknown_dtype",
+    }
+)
+"""Faults of dtypes and arguments. Sizes have a say in them only by way of ops like `squeeze`, which drop dimensions."""
+
+_TRIALS = 4
+"""The most sizes that are tried for those that are not known."""
+
+
+def graph_faults(graph: GraphForm, arrays: Mapping[str, Array], limits: Limits, deadline: float | None) -> list[Fault]:
+    """Return what is wrong with a graph whatever sizes its open dimensions have. Raises DeadlineExceeded.
+
+    Where no dimension is open, that is all that typing finds. Else the graph is typed with a few sizes in place of the
+    open ones. What is found then holds for any size if it has nothing to do with open tensors, if it is about what is
+    written, or if it is about dtypes and arguments and every size that was tried has it. A shape that does not fit
+    depends on the size, so calls find it, not the registration.
+    """
+    trials = [_typed(graph, arrays, size, limits, deadline) for size in _sizes(graph, arrays)]
+    if len(trials) == 1:
+        return trials[0]
+    everywhere = set.intersection(*({(fault.path, fault.code) for fault in faults} for faults in trials))
+    undecided = _undecided(graph)
+    holding = {
+        (fault.path, fault.code): fault
+        for faults in reversed(trials)
+        for fault in faults
+        if fault.code in _WRITTEN
+        or ((fault.path, fault.code) in everywhere and (fault.code in _TYPED or fault.path[:3] not in undecided))
+    }
+    return list(holding.values())
+
+
+def _sizes(graph: GraphForm, arrays: Mapping[str, Array]) -> list[int]:
+    """Return the sizes to try: small ones, and those that stand in the graph, which fit where others do not."""
+    if all(form.pattern is None for form in graph.tensors.values()):
+        return [1]
+    written = {size for array in arrays.values() for size in array.shape}
+    written |= {size for form in graph.tensors.values() for size in form.pattern or form.shape or () if size}
+    return [1, 2, *sorted(written - {0, 1, 2})][:_TRIALS]
+
+
+def _typed(
+    graph: GraphForm, arrays: Mapping[str, Array], size: int, limits: Limits, deadline: float | None
+) -> list[Fault]:
+    """Return the faults that typing finds where every open dimension has a size."""
+    leaves = {
+        name: Leaf(
+            _dtype(form, arrays.get(name), graph.dtype), _shape(form, arrays.get(name), size), form.requires_grad
+        )
+        for name, form in graph.tensors.items()
+    }
+    try:
+        trace(Program(leaves, graph.ops, graph.dtype), limits, deadline=deadline)
+    except GraphError as error:
+        return list(error.faults)
+    return []
+
+
+def _dtype(form: TensorForm, array: Array | None, default: DType) -> DType:
+    return (form.dtype or default) if array is None else DTYPES[array.dtype.name]
+
+
+def _shape(form: TensorForm, array: Array | None, size: int) -> Shape:
+    if array is not None:
+        form = replace(form, shape=array.shape)
+    return form.shape or tuple(size if given is None else given for given in form.pattern or ())
+
+
+def _undecided(graph: GraphForm) -> set[Path]:
+    """Return the places of the open tensors and of the ops that need one of them, directly or not."""
+    users: dict[str, list[int]] = {}
+    for index, call in enumerate(graph.ops):
+        for _, ref in references(call):
+            users.setdefault(ref.name, []).append(index)
+    names = [name for name, form in graph.tensors.items() if form.pattern is not None]
+    found: set[Path] = {("graph", "tensors", name) for name in names}
+    while names:
+        for index in users.get(names.pop(), ()):
+            place: Path = ("graph", "ops", index)
+            if place not in found:
+                found.add(place)
+                names.extend(name for name in output_names(graph.ops[index]) if name is not None)
+    return found

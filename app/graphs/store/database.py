@@ -1,0 +1,128 @@
+"""The database of registered graphs: its table, and one pool of connections per process.
+
+`app.graphs.store.store` reads and writes through it. `app.graphs.store.sqlite` and `app.graphs.store.postgresql` open the two kinds of database.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeGuard
+
+from sqlalchemy import URL, Connection
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from app.graphs.store import sqlite
+from app.graphs.store.tables import Opened, UnusableStore
+from app.graphs.store.temporary import TemporaryFolder
+
+_KINDS = "a path, sqlite:///path or postgresql+psycopg://user:password@host/database"
+
+
+class Database:
+    """The database at a location, which several threads and processes may use.
+
+    `location` is the path of a SQLite file or a URL. Without one the database is a SQLite file in a folder of its own,
+    which is removed with the process.
+    """
+
+    def __init__(self, location: str | None) -> None:
+        self._folder = TemporaryFolder() if location is None else None
+        self.location = str(self._folder.path / "graphs.sqlite") if self._folder else str(location)
+        self._opened: dict[int, Opened] = {}
+
+    @property
+    def folder(self) -> TemporaryFolder | None:
+        """The folder of a database without a location."""
+        return self._folder
+
+    @property
+    def name(self) -> str:
+        """The location as messages show it: without a password."""
+        if "://" not in self.location:
+            return self.location
+        url = _url(self.location)
+        return "that GRADD_STORE names" if url is None else url.set(query={}).render_as_string()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection for reading, which waits for no writer. Raises SQLAlchemyError, OSError, UnusableStore."""
+        with self.open().engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Give a connection in a transaction, while no other one writes.
+
+        Raises SQLAlchemyError, OSError, UnusableStore.
+        """
+        opened = self.open()
+        with opened.engine.begin() as connection:
+            connection.exec_driver_sql(opened.lock)
+            yield connection
+
+    def open(self) -> Opened:
+        """Return this process's connections; the first call makes them. Raises SQLAlchemyError, OSError, UnusableStore.
+
+        A forked process makes its own. It keeps those of its parent untouched: closing a SQLite file that was opened
+        before a fork can damage it. Source: https://sqlite.org/howtocorrupt.html, section 2.6.
+        """
+        process = os.getpid()
+        found = self._opened.get(process)
+        if found is None:
+            made = self._made()
+            found = self._opened.setdefault(process, made)
+            if found is not made:  # another thread was faster
+                made.engine.dispose()
+        return found
+
+    def close(self) -> None:
+        """Close this process's connections, and remove a folder of its own."""
+        opened = self._opened.pop(os.getpid(), None)
+        if opened is not None:
+            opened.engine.dispose()
+        if self._folder is not None:
+            self._folder.remove()
+
+    def _made(self) -> Opened:
+        if self._folder is not None:
+            self._folder.make()
+        if "://" not in self.location:
+            return sqlite.opened(self.location)
+        url = _url(self.location)
+        if url is None:
+            raise UnusableStore(f"GRADD_STORE is not a URL; it takes {_KINDS}.")
+        if url.drivername in {"sqlite", "sqlite+pysqlite"} and _is_file(url.database) and not url.query:
+            return sqlite.opened(url.database)
+        if url.drivername in {"postgresql", "postgresql+psycopg"}:
+            return self._connected(url)
+        raise UnusableStore(f"The store {self.name} cannot be used; GRADD_STORE takes {_KINDS}.")
+
+    def _connected(self, url: URL) -> Opened:
+        try:
+            from app.graphs.store.postgresql import opened  # noqa: PLC0415  # its driver is optional
+        except ImportError:
+            detail = "needs a driver that is not installed; run pip install 'gradd[postgres]'."
+            raise UnusableStore(f"The store {self.name} {detail}") from None
+        return opened(url)
+
+
+def _url(location: str) -> URL | None:
+    """Return what a location says as a URL, or None where it is none."""
+    try:
+        return make_url(location)
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
+        return None
+
+
+def _is_file(database: str | None) -> TypeGuard[str]:
+    """Whether the database of a SQLite URL is a file, which other processes can open, and not memory."""
+    return database not in {None, "", ":memory:"}
+
+
+def reason(error: Exception) -> str:
+    """Return the message of a failure in one line: the driver's, without the statement and its parameters."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return " ".join(str(cause).split())

@@ -1,0 +1,115 @@
+"""A PostgreSQL database as the database of registered graphs, for servers on several machines.
+
+Whatever the database does, a call of it ends: the server bounds locks and statements, and the client bounds the wait
+for each answer, since a server that is stopped or cut off bounds nothing. `app.graphs.store.database` imports this module when a URL
+asks for it, because the driver is optional.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+import psycopg
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+from app.graphs.store.tables import BUSY_S, METADATA, Opened, UnusableStore, check_version
+
+T = TypeVar("T")
+
+_CONNECT_S = 3
+"""Seconds that a connection may take to open."""
+
+_STATEMENT_S = 10
+"""Seconds that a statement may take: ten times what a graph of 64 MiB takes on a network of 1 Gbit/s."""
+
+_SILENCE_S = 12.0
+"""Seconds that the client waits for an answer. Longer than the server's bound, whose message says more."""
+
+_LOCK = "SELECT pg_advisory_xact_lock(1735549284)"
+"""Writers wait for each other: a quota is exact only if nothing is added between counting and inserting. Readers take
+no lock. The number is "grad" in ASCII, and means nothing to PostgreSQL."""
+
+_MARK = "SELECT to_regclass('graphs') IS NOT NULL, obj_description(to_regclass('graphs'), 'pg_class')"
+
+
+class _Bounded(psycopg.Connection[Any]):
+    """A connection that fails when the server is silent for too long."""
+
+    def wait(self, gen: Generator[Any, Any, T], *arguments: Any, **options: Any) -> T:
+        """Wait for what `gen` communicates with the server. Raises OperationalError."""
+        return super().wait(self._bounded(gen), *arguments, **options)
+
+    def _bounded(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        """Pass on what `gen` waits for and what has become ready, which is nothing when an interval has passed."""
+        latest = time.monotonic() + _SILENCE_S
+        try:
+            waits = next(gen)
+            while True:
+                ready = yield waits
+                if not ready and time.monotonic() > latest:
+                    self.close()
+                    raise psycopg.OperationalError(f"the server gave no answer in {_SILENCE_S:.0f} s")
+                waits = gen.send(ready)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def opened(url: URL) -> Opened:
+    """Connect to the database; create its table if there is none. Raises SQLAlchemyError, UnusableStore."""
+    engine = create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        connect_args={"connect_timeout": _CONNECT_S, "client_encoding": "utf8"},
+        isolation_level="READ COMMITTED",  # statements after the lock see what was committed while it was waited for
+        pool_pre_ping=True,  # connections to a server that was started again are replaced
+        pool_timeout=_STATEMENT_S,
+        hide_parameters=True,
+    )
+    event.listen(engine, "do_connect", _connected)
+    try:
+        _prepare(engine, url.set(query={}).render_as_string())
+    except BaseException:
+        engine.dispose()
+        raise
+    return Opened(engine, _LOCK)
+
+
+def _connected(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> _Bounded:
+    connection = _Bounded.connect(*arguments, **options)
+    bounds = {
+        "lock_timeout": BUSY_S,
+        "statement_timeout": _STATEMENT_S,
+        "idle_in_transaction_session_timeout": _STATEMENT_S,  # a client that is cut off keeps no lock
+    }
+    try:
+        for name, seconds in bounds.items():
+            connection.execute(f"SET {name} = '{seconds}s'")
+        connection.commit()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(engine: Engine, name: str) -> None:
+    """Create the table where there is none, and refuse one that is not this release's. Raises UnusableStore."""
+    with engine.connect() as connection:
+        exists, mark = _found(connection)
+    if not exists:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(_LOCK)
+            METADATA.create_all(connection)
+            _, mark = _found(connection)
+    program, _, version = (mark or "").partition(" ")
+    if program != "gradd" or not version.isdecimal():
+        detail = "has another program's table `graphs`; name another database or schema in GRADD_STORE."
+        raise UnusableStore(f"The store {name} {detail}")
+    check_version(name, int(version))
+
+
+def _found(connection: Connection) -> tuple[bool, str | None]:
+    """Return whether there is a table of graphs, and its comment."""
+    exists, mark = connection.exec_driver_sql(_MARK).one()
+    return exists, mark

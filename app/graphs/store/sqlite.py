@@ -1,0 +1,80 @@
+"""A SQLite file as the database of registered graphs. Several processes may have it open at the same time.
+
+The file has a write-ahead log, so reading waits for no writer.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+
+from app.graphs.store.tables import BUSY_S, METADATA, VERSION, Opened, UnusableStore, check_version
+
+APPLICATION = 0x67726164
+"""Marks a SQLite file as this service's: "grad" in ASCII. Source: SQLite, PRAGMA application_id."""
+
+_LOCK = "BEGIN IMMEDIATE"
+
+
+def opened(path: str) -> Opened:
+    """Open the file; create its table if the file is new. Raises SQLAlchemyError, UnusableStore."""
+    engine = create_engine(
+        URL.create("sqlite+pysqlite", database=path),
+        # Without an isolation level the driver begins no transactions: `_LOCK` does.
+        connect_args={"timeout": BUSY_S, "isolation_level": None},
+        hide_parameters=True,
+    )
+    event.listen(engine, "connect", _configure)
+    try:
+        _prepare(engine, path)
+    except BaseException:
+        engine.dispose()
+        raise
+    return Opened(engine, _LOCK)
+
+
+def _configure(connection: sqlite3.Connection, _record: object) -> None:
+    """Write to the disk at checkpoints, not at every commit: a power cut may undo the last commits, but no more."""
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _prepare(engine: Engine, path: str) -> None:
+    """Create the table of a new file, and refuse files that are not this release's. Raises UnusableStore."""
+    if not _marks(engine)[0]:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(_LOCK)
+            if connection.exec_driver_sql("SELECT 1 FROM sqlite_master").first() is None:
+                METADATA.create_all(connection)
+                connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION}")
+                connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+    application, version = _marks(engine)
+    if application != APPLICATION:
+        raise UnusableStore(f"The store {path} is another program's SQLite file; name another in GRADD_STORE.")
+    check_version(path, version)
+    _write_ahead(engine)
+
+
+def _marks(engine: Engine) -> tuple[int, int]:
+    """Return the numbers in the file's header that name its program and the version of its tables; 0 in a new file."""
+    with engine.connect() as connection:
+        application, version = (
+            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+            for name in ("application_id", "user_version")
+        )
+    return application, version
+
+
+def _write_ahead(engine: Engine) -> None:
+    """Give the file a write-ahead log. SQLite does not wait for other processes that do the same, so this does."""
+    latest = time.monotonic() + BUSY_S
+    with engine.connect() as connection:
+        while connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() != "wal":
+            try:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            except OperationalError:
+                if time.monotonic() > latest:
+                    raise
+                time.sleep(0.01)

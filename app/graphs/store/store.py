@@ -1,0 +1,192 @@
+"""The store of registered graphs, which several processes and servers may share.
+
+`app.graphs.registered` reads and writes it, the routes ask which graphs exist. The store knows ids, bytes and quotas, not what
+the bytes mean. Every failure of the database becomes `StoreUnavailable`, and a line in the log.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+
+import structlog
+from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.errors import OverQuota, StoreUnavailable
+from app.graphs.store.database import Database, reason
+from app.graphs.store.tables import GRAPHS, UnusableStore
+from app.settings import Settings
+
+_log = structlog.get_logger("gradd.store")
+
+_BELIEVED_S = 1.0
+"""Seconds for which a graph that was found is believed to exist. A process forgets at once what it deletes itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A graph as it is kept: its text, and the values of its tensors one after the other."""
+
+    id: str
+    text: bytes
+    data: bytes
+    created: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """The bytes that it counts for."""
+        return len(self.text) + len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The number of graphs in the store, and their bytes."""
+
+    graphs: int
+    bytes: int
+
+
+class Store:
+    """The registered graphs. Several threads, processes and servers may use one store.
+
+    Without a location in the settings the graphs are gone with this object or its process.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database = Database(settings.store)
+        self._found_until: dict[str, float] = {}
+        self._deletions = 0
+        self._lock = Lock()
+        self._finalizer = weakref.finalize(self, self._database.close)
+
+    @property
+    def location(self) -> str:
+        """The path or URL by which other processes open the store."""
+        return self._database.location
+
+    @property
+    def name(self) -> str:
+        """The location as messages show it: without a password."""
+        return self._database.name
+
+    @property
+    def temporary(self) -> Path | None:
+        """The folder of a store that goes with its process, None for one that stays."""
+        folder = self._database.folder
+        return None if folder is None else folder.path
+
+    def check(self) -> None:
+        """Open the store that the settings name, if they do, before anything depends on it. Raises UnusableStore."""
+        if self.temporary is not None:  # made when the first graph is registered
+            return
+        try:
+            self._database.open()
+        except (SQLAlchemyError, OSError) as error:
+            raise UnusableStore(f"The store {self.name} cannot be opened: {reason(error)}.") from None
+
+    def close(self) -> None:
+        """Close the connections, and remove a store that goes with its process."""
+        self._finalizer()
+
+    def is_known(self, graph_id: str) -> bool:
+        """Whether the graph was found less than a second ago. The database is not asked, so this never waits."""
+        return time.monotonic() < self._found_until.get(graph_id, 0.0)
+
+    def __contains__(self, graph_id: str) -> bool:
+        """Whether the graph is registered. Raises StoreUnavailable."""
+        return self.is_known(graph_id) or self._is_found(graph_id)
+
+    def _is_found(self, graph_id: str) -> bool:
+        """Ask the database. The answer is as old as the question, so it is not believed if a deletion came between."""
+        deletions, until = self._deletions, time.monotonic() + _BELIEVED_S
+        if not _is_askable(graph_id):
+            return False
+        with self._available(), self._database.reading() as connection:
+            found = connection.execute(select(GRAPHS.c.id).where(GRAPHS.c.id == graph_id)).first() is not None
+        with self._lock:
+            if found and deletions == self._deletions:
+                if len(self._found_until) >= self._settings.max_graphs:
+                    self._found_until.clear()
+                self._found_until[graph_id] = until
+        return found
+
+    def get(self, graph_id: str) -> Kept | None:
+        """Return the graph, or None. Raises StoreUnavailable."""
+        if not _is_askable(graph_id):
+            return None
+        query = select(GRAPHS.c.id, GRAPHS.c.text, GRAPHS.c.data, GRAPHS.c.created).where(GRAPHS.c.id == graph_id)
+        with self._available(), self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else Kept(*row)
+
+    def put(self, graph: Kept) -> tuple[str, bool]:
+        """Keep a graph; return when it was registered first, and whether that is now.
+
+        If several put the same graph at once, one is first. Raises OverQuota, StoreUnavailable.
+        """
+        with self._available(), self._database.writing() as connection:
+            known = connection.execute(select(GRAPHS.c.created).where(GRAPHS.c.id == graph.id)).scalar()
+            if known is not None:
+                return known, False
+            self._check_quota(_usage(connection), graph)
+            created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            row = {"id": graph.id, "created": created, "bytes": graph.bytes, "text": graph.text, "data": graph.data}
+            connection.execute(insert(GRAPHS).values(row))
+            return created, True
+
+    def delete(self, graph_id: str) -> bool:
+        """Delete a graph; return whether there was one. Raises StoreUnavailable."""
+        if not _is_askable(graph_id):
+            return False
+        with self._available(), self._database.writing() as connection:
+            found = connection.execute(delete(GRAPHS).where(GRAPHS.c.id == graph_id)).rowcount > 0
+        with self._lock:
+            self._deletions += 1
+            self._found_until.pop(graph_id, None)
+        return found
+
+    def usage(self) -> Usage:
+        """Return how much is kept. Raises StoreUnavailable."""
+        with self._available(), self._database.reading() as connection:
+            return _usage(connection)
+
+    def _check_quota(self, usage: Usage, graph: Kept) -> None:
+        settings = self._settings
+        full = (
+            f"{usage.graphs} graphs are registered, as many as the server keeps"
+            if usage.graphs >= settings.max_graphs
+            else f"{usage.bytes} of {settings.max_store_bytes} bytes for registered graphs are taken, "
+            f"and this one has {graph.bytes}"
+            if usage.bytes + graph.bytes > settings.max_store_bytes
+            else ""
+        )
+        if full:
+            raise OverQuota(f"{full}.", settings.retry_after_s)
+
+    @contextmanager
+    def _available(self) -> Iterator[None]:
+        """Turn failures of the database into a problem. Raises StoreUnavailable."""
+        try:
+            yield
+        except (SQLAlchemyError, OSError, UnusableStore) as error:
+            _log.error("store failed", store=self.name, error=f"{type(error).__name__}: {reason(error)}")
+            detail = "Registered graphs are not available now; the server's log tells why."
+            raise StoreUnavailable(detail, self._settings.retry_after_s) from None
+
+
+def _is_askable(graph_id: str) -> bool:
+    """Whether a database can be asked for the id: PostgreSQL refuses some characters that a path may have."""
+    return graph_id.isascii() and graph_id.isprintable()
+
+
+def _usage(connection: Connection) -> Usage:
+    graphs, size = connection.execute(select(func.count(), func.coalesce(func.sum(GRAPHS.c.bytes), 0))).one()
+    return Usage(graphs, int(size))

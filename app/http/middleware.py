@@ -1,0 +1,186 @@
+"""What surrounds every request: an id, a log line, counters and headers; places; and bounds on its body.
+
+Plain ASGI classes, from the outside in: `Observation`, `Admission`, `BodyBounds`. The inner ones raise problems, the
+outermost turns whatever was raised into a problem document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Generator
+from types import coroutine
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import BodyTooLarge, Busy, ClientGone, Problem, SlowBody
+from app.http.exchange import Exchange
+from app.telemetry.logs import AccessLog
+from app.telemetry.metrics import Metrics
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    """Return the first header of a name, or nothing."""
+    for known, value in scope["headers"]:
+        if known == name:
+            return str(value, "latin-1")
+    return ""
+
+
+class Observation:
+    """Gives every request an id and an answer, logs and counts it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, access: AccessLog) -> None:
+        self.app, self.metrics, self.access = app, metrics, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, whatever happens inside."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = scope.get("raw_path", b"").decode("latin-1")
+        exchange = Exchange(scope["method"], path, _header(scope, b"x-request-id"))
+        self.metrics.inflight.inc()
+        # A HEAD is answered as the GET it stands for; the server sends no body for it.
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        try:
+            await self._answer(exchange, inner, receive, _Sending(exchange, send))
+        finally:
+            self.metrics.inflight.dec()
+            exchange.route = getattr(inner.get("route"), "path", exchange.route)
+            exchange.report(self.metrics, self.access)
+
+    async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, sending: _Sending) -> None:
+        try:
+            await self.app(scope, receive, sending.send)
+        except Problem as problem:
+            await sending.refuse(problem)
+        except ClientDisconnect:
+            await sending.refuse(ClientGone("The client closed the connection."))
+        except Exception:
+            failure = exchange.failed()
+            if exchange.status:
+                raise
+            await sending.refuse(failure)
+
+
+class _Sending:
+    """An answer on its way out."""
+
+    def __init__(self, exchange: Exchange, send: Send) -> None:
+        self._exchange, self._send = exchange, send
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on, with the headers that every response has."""
+        if message["type"] == "http.response.start":
+            message["headers"] = self._exchange.answered(message["status"], message["headers"])
+        await self._send(message)
+
+    async def refuse(self, problem: Problem) -> None:
+        """Answer with a problem document."""
+        headers, body = self._exchange.refused(problem)
+        await self.send({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+class Places:
+    """How many requests may be computed or wait for it at the same time, and how many do."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+
+    @property
+    def is_free(self) -> bool:
+        """Whether one more request has a place."""
+        return self.taken < self._most
+
+
+class Admission:
+    """Gives places to the requests that are to be computed, before their bodies are read, and turns away the others."""
+
+    def __init__(self, app: ASGIApp, places: Places, retry_after_s: int) -> None:
+        self.app, self.places, self.retry_after_s = app, places, retry_after_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hold a place while the request is answered. Raises Busy."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        if not self.places.is_free:
+            raise Busy("All slots are taken and the queue is full; come again later.", self.retry_after_s)
+        self.places.taken += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.places.taken -= 1
+
+
+class BodyBounds:
+    """Bounds the size of a body, declared or streamed, and the time that it takes to arrive."""
+
+    def __init__(self, app: ASGIApp, most: int, timeout_s: float) -> None:
+        self.app, self.most, self.timeout_s = app, most, timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on. Raises BodyTooLarge and, while its body is read, SlowBody."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = _header(scope, b"content-length")
+        if declared.isdecimal() and int(declared[:20]) > self.most:
+            raise self._too_large()
+        await self.app(scope, self._bounded(receive), send)
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The body has more than {self.most} bytes; GET /v1/limits lists the server's limits.")
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """Return `receive` within the bounds, until the body is complete."""
+        received = 0
+        complete = False
+        latest = asyncio.get_running_loop().time() + self.timeout_s
+
+        async def bounded() -> Message:
+            nonlocal received, complete
+            if complete:
+                return await receive()
+            try:
+                message = await _by(latest, receive())
+            except TimeoutError:
+                detail = f"The body did not arrive within {self.timeout_s:g} seconds."
+                raise SlowBody(detail, headers={"Connection": "close"}) from None
+            received += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if received > self.most:
+                raise self._too_large()
+            return message
+
+        return bounded
+
+
+async def _by(latest: float, message: Awaitable[Message]) -> Message:
+    """Return the message. Raises TimeoutError where it has not come at the moment `latest`.
+
+    One that is there already is taken as it is: a timer, for the ten microseconds that it costs, would never ring.
+    """
+    coming = message.__await__()
+    try:
+        waited_for = next(coming)
+    except StopIteration as at_once:
+        found: Message = at_once.value
+        return found
+    async with asyncio.timeout_at(latest):
+        return await _rest(coming, waited_for)
+
+
+@coroutine
+def _rest(started: Generator[Any, Any, Message], waited_for: Any) -> Generator[Any, Any, Message]:
+    """Wait for what has been started and waits for something; it is closed where the waiting is given up."""
+    try:
+        yield waited_for
+    except BaseException:
+        started.close()
+        raise
+    return (yield from started)

@@ -1,0 +1,159 @@
+"""HTTP/1.1 as the server speaks it: uvicorn's httptools protocol, with a bound on headers and on half-sent requests.
+
+httptools parses in C, where h11 would be Python on the way of every request. But neither it nor uvicorn bounds how
+large a request's headers may grow or how long a client may take to send them, so that a few slow connections could hold
+the server's memory and sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache
+from http import HTTPStatus
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.errors import HeadersTooLarge, MalformedHttp, Problem, SlowHeaders
+from app.http.exchange import Exchange, lines
+from app.http.large_body import Receiver, promised
+from app.http.services import Services
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. Subclasses made by `bounded_protocol` have its bounds."""
+
+    services: Services
+    max_header_bytes: int
+    header_timeout_s: float
+
+    url = b""
+    """The target of the request whose headers arrive, as much of it as has arrived."""
+    _header_bytes = 0
+    """What has arrived since the last request was complete, while its successor's headers are not."""
+    _in_headers = True
+    _timer: asyncio.TimerHandle | None = None
+    _receiver: Receiver | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expect headers from the start."""
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing any more."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to headers. A later request of the connection starts its own time."""
+        expecting = self._in_headers
+        if expecting and self._timer is None:
+            self._expect_headers()
+        self._header_bytes += len(data)
+        super().data_received(data)
+        if not self._in_headers:
+            if expecting:
+                self._hand_over()
+        elif self._header_bytes > self.max_header_bytes:
+            detail = f"The request's line and headers have more than {self.max_header_bytes} bytes."
+            self._refuse(HeadersTooLarge(detail))
+
+    def _hand_over(self) -> None:
+        """Let a large body be received by its own protocol; nobody has asked for any of it yet."""
+        size = promised(self.headers)
+        if not size or self.pipeline or self.transport.is_closing():
+            return
+        loan = self.services.segments.lend(size)
+        if loan is None:
+            return
+        cycle = self.cycle
+        self._receiver = Receiver(self, cycle, loan, bytes(cycle.body))
+        cycle.body.clear()
+        cycle.message_event.clear()
+        cycle.receive = self._receiver.receive  # type: ignore[method-assign]
+        self._lead_to(self._receiver)
+
+    def take_back(self) -> None:
+        """Go on behind a large body."""
+        self._lead_to(self)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.on_message_complete()
+
+    def _lead_to(self, protocol: asyncio.BaseProtocol) -> None:
+        """Have the transport call another protocol. How it reads depends on that, and is settled as it begins to."""
+        self.flow.pause_reading()
+        self.transport.set_protocol(protocol)
+        self.flow.resume_reading()
+
+    def on_headers_complete(self) -> None:
+        """Count no more until the body is complete."""
+        self._in_headers = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Count from here for the next request."""
+        self._in_headers = True
+        self._header_bytes = 0
+        self.url = b""
+        self._stop_timer()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Give the rest of a body that was answered before it was read as long as headers have."""
+        super().on_response_complete()
+        if self._receiver is not None:
+            self._receiver.drop()
+            self._receiver = None
+        if not self._in_headers:
+            self._timer = self.loop.call_later(self.header_timeout_s, self.transport.close)
+
+    def _expect_headers(self) -> None:
+        self._timer = self.loop.call_later(self.header_timeout_s, self._refuse_slow)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse_slow(self) -> None:
+        self._refuse(SlowHeaders(f"The request's headers did not arrive within {self.header_timeout_s:g} seconds."))
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """Refuse bytes that are not HTTP. uvicorn calls it with a text of its own."""
+        self._refuse(MalformedHttp("The bytes that arrived are not an HTTP/1.1 request."))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer with a problem and close the connection. Method and path are logged as far as they have arrived."""
+        if self.transport.is_closing():
+            return
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        exchange = Exchange(self.parser.get_method().decode("ascii") if path else "", path, "")
+        headers, body = exchange.refused(problem)
+        head = lines(exchange.answered(problem.status, [*headers, (b"connection", b"close")]))
+        self.transport.write(b"".join((self.beginning(problem.status), head, b"\r\n", body)))
+        self.transport.close()
+        exchange.report(self.services.metrics, self.services.access)
+
+    def beginning(self, status: int) -> bytes:
+        """Return the status line and the headers that the server adds to every response."""
+        return _status_line(status) + lines(self.server_state.default_headers)
+
+
+@cache
+def _status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode("ascii")
+
+
+def bounded_protocol(services: Services) -> type[BoundedProtocol]:
+    """Return the protocol class of an application, for uvicorn to make one of for each connection."""
+
+    class Bounded(BoundedProtocol):
+        pass
+
+    Bounded.services = services
+    Bounded.max_header_bytes = services.settings.max_header_bytes
+    Bounded.header_timeout_s = services.settings.header_timeout_ms / 1000
+    return Bounded

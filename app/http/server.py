@@ -1,0 +1,122 @@
+"""The service as a process: uvicorn with this service's bounds, which says how to call it once it really listens."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.http.fast_path.connection import connection
+from app.http.fast_path.shortcut import Shortcut
+from app.http.protocol import bounded_protocol
+from app.http.services import services_of
+from app.routes.examples.inline import TUTORIAL
+from app.workers import collector
+
+
+class CannotListen(Exception):
+    """The address or the port cannot be listened on. The message is for the operator."""
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that calls `listening` with its URL, and marks the app as not ready when it is told to stop."""
+
+    def __init__(self, app: FastAPI, listening: Callable[[str], None]) -> None:
+        super().__init__(config_of(app))
+        services = services_of(app)
+        self._readiness, self._listening = services.readiness, listening
+        self._published_port = services.settings.published_port
+
+    def serve_until_stopped(self) -> None:
+        """Listen, then serve until a signal stops it. Raises CannotListen before anything else starts."""
+        self.run(_listeners(self.config.host, self.config.port))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then tell where."""
+        await super().startup(sockets)
+        collector.configure()
+        if self.started:
+            self._listening(_url(self.servers[0].sockets[0], self._published_port))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Stop: finish what is in flight, take nothing new, and end with status 0. A second Ctrl-C does not wait."""
+        self._readiness.is_ready = False
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+def config_of(app: FastAPI) -> uvicorn.Config:
+    """Return the configuration with which uvicorn serves the application."""
+    services = services_of(app)
+    settings = services.settings
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=connection(bounded_protocol(services), Shortcut(services)),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=settings.idle_timeout_s,
+        timeout_graceful_shutdown=settings.stop_timeout_s,
+    )
+
+
+def _listeners(host: str, port: int) -> list[socket.socket]:
+    """Return a socket bound to the port for each address of the host. Raises CannotListen."""
+    listeners: list[socket.socket] = []
+    try:
+        for family, address in _addresses(host):
+            chosen = listeners[0].getsockname()[1] if listeners else port  # 0: one free port for all addresses
+            listeners.append(socket.create_server((address, chosen), family=family, backlog=_BACKLOG))
+    except OSError as error:
+        if listeners and error.errno in _ABSENT:
+            return listeners
+        for listener in listeners:
+            listener.close()
+        raise CannotListen(_refusal(host, port, error)) from None
+    return listeners
+
+
+def _addresses(host: str) -> list[tuple[int, str]]:
+    """Return the families and addresses of a host, each once, IPv4 before IPv6. Raises OSError."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return sorted({(int(family), str(address[0])) for family, _, _, _, address in found})
+
+
+_ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+"""Errors of a machine without IPv6 whose host names have an IPv6 address all the same."""
+
+_BACKLOG = 2048
+"""Connections that may wait to be accepted: uvicorn's own number."""
+
+
+def _refusal(host: str, port: int, error: OSError) -> str:
+    """Return a sentence for the operator: the port, the reason, and the command for another port."""
+    if error.errno == errno.EADDRINUSE:
+        other = port + 1000 if port < 64000 else port - 1000
+        again = f"`make run PORT={other}` or `gradd serve --port {other}`"
+        return f"Port {port} of {host} is taken by another program. Take another port: {again}."
+    reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    return f"Port {port} of {host} cannot be listened on: {reason}."
+
+
+def _url(listener: socket.socket, published: int | None) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{published or port}"
+
+
+def curl_line(url: str) -> str:
+    """Return a command that posts the tutorial, to be pasted into a shell."""
+    body = json.dumps(TUTORIAL, separators=(",", ":"))
+    return f"curl {url}/v1/gradients -H 'content-type: application/json' -d '{body}'"

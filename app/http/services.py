@@ -1,0 +1,93 @@
+"""The objects that all requests share: one of each in an application.
+
+`app.main` makes them. Routes and the server read them with `services_of`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from app.evaluation.evaluator import Evaluator
+from app.graphs.registered import RegisteredGraphs
+from app.graphs.store.store import Store
+from app.http.middleware import Places
+from app.settings import Settings
+from app.telemetry.logs import AccessLog
+from app.telemetry.metrics import Metrics
+from app.workers.dispatch import Placement
+from app.workers.pool import Workers
+from app.workers.shared_memory import Segments
+from app.workers.threads import Pool
+
+_LOOKUPS = 4
+"""Short questions to the store at the same time. They have threads of their own, since registering takes seconds."""
+
+
+class Readiness:
+    """Whether the service takes requests: not while it starts or stops."""
+
+    def __init__(self) -> None:
+        self.is_ready = False
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The shared objects of one application."""
+
+    settings: Settings
+    metrics: Metrics
+    access: AccessLog
+    readiness: Readiness
+    places: Places
+    store: Store
+    graphs: RegisteredGraphs
+    evaluator: Evaluator
+    pool: Pool
+    lookups: Pool
+    segments: Segments
+    placement: Placement
+
+    @classmethod
+    def create(cls, settings: Settings) -> Services:
+        """Return new objects with these settings. No process or thread runs before `start`."""
+        store = Store(settings)
+        graphs = RegisteredGraphs(store, settings)
+        evaluator = Evaluator(settings, graphs)
+        workers = Workers(settings.model_copy(update={"store": store.location}), store.temporary)
+        return cls(
+            settings=settings,
+            metrics=Metrics(),
+            access=AccessLog(settings),
+            readiness=Readiness(),
+            places=Places(settings.concurrency + settings.queue),
+            store=store,
+            graphs=graphs,
+            evaluator=evaluator,
+            pool=Pool(settings.concurrency),
+            lookups=Pool(_LOOKUPS),
+            segments=Segments(settings.max_body_bytes),
+            placement=Placement(evaluator, graphs, workers, settings),
+        )
+
+    def start(self) -> None:
+        """Start the worker processes, and be ready. Called on the event loop."""
+        self.placement.workers.start()
+        self.readiness.is_ready = True
+
+    def close(self) -> None:
+        """Be no longer ready, end the workers, and release everything. Called on the event loop."""
+        self.readiness.is_ready = False
+        self.pool.close()
+        self.lookups.close()
+        self.store.close()  # before the fork server, which removes the temporary store of a server that was killed
+        self.placement.workers.close()
+        self.segments.close()
+        self.access.flush()
+
+
+def services_of(app: FastAPI) -> Services:
+    """Return the shared objects of an application that `app.main.create_app` made."""
+    services: Services = app.state.services
+    return services
