@@ -8,8 +8,8 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from tests.app import postgres
 from tests.app.client import Client, client_of
+from tests.app.graphs import postgres
 
 # Drawn tests judge results, not how busy the machine is.
 hypothesis.settings.register_profile("gradd", deadline=None)

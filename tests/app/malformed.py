@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tests.app.graphs import op, request, tensor, wanted
+from tests.app.bodies import op, request, tensor, wanted
 
 
 class Case(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from tests.app.graphs import op, request, tensor, wanted
+from tests.app.bodies import op, request, tensor, wanted
 from tests.app.malformed import Case
 
 TENSORS = {"x": wanted([1, 2]), "c": [3, 4], "k": tensor([0, 1], dtype="int64"), "m": [[1, 2], [3, 4], [5, 6]]}

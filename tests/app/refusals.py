@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.app.graphs import op, request, tensor
+from tests.app.bodies import op, request, tensor
 
 Body = dict[str, Any]
 SQUARE = [[1, 2], [2, 4]]

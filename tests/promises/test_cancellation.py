@@ -1,6 +1,6 @@
 """A client that leaves frees the worker that computes for it."""
 
-from tests.app.graphs import sum_of_exp
+from tests.app.bodies import sum_of_exp
 from tests.promises.conftest import Faulty
 from tests.promises.planted import SEEDS
 

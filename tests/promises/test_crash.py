@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from tests.app.graphs import sum_of_exp
+from tests.app.bodies import sum_of_exp
 from tests.promises.conftest import Faulty
 from tests.promises.planted import SEEDS
 

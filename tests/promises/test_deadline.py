@@ -6,8 +6,8 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
+from tests.app.bodies import op, request, sum_of_exp, wanted
 from tests.app.client import Client, client_of
-from tests.app.graphs import op, request, sum_of_exp, wanted
 from tests.promises.conftest import Faulty
 from tests.promises.planted import SEEDS
 

@@ -2,9 +2,9 @@
 
 from app.main import create_app
 from app.settings import Settings
+from tests.app.bodies import sum_of_exp
 from tests.app.client import client_of
-from tests.app.graphs import sum_of_exp
-from tests.app.test_server import HEAVY
+from tests.app.http.test_server import HEAVY
 
 
 def test_health_and_small_requests_do_not_wait_for_large_ones() -> None:

@@ -15,7 +15,7 @@ import resource, sys
 import orjson
 from app.evaluation.evaluator import Call, Evaluator
 from app.settings import Settings
-from tests.app.graphs import sum_of_exp
+from tests.app.bodies import sum_of_exp
 
 evaluator = Evaluator(Settings(cached_plans=50))
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.app.graphs import sum_of_exp
+from tests.app.bodies import sum_of_exp
 from tests.promises.conftest import Faulty
 from tests.promises.planted import SEEDS
 

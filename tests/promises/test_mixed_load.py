@@ -6,8 +6,8 @@ import numpy as np
 
 from app.main import create_app
 from app.settings import Settings
+from tests.app.bodies import op, request, wanted
 from tests.app.client import client_of
-from tests.app.graphs import op, request, wanted
 
 COUNT = 200
 

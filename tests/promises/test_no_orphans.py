@@ -14,7 +14,7 @@ import pytest
 from app.graphs.store.store import Kept, Store
 from app.routes.examples.registered import GRAPHS
 from app.settings import Settings
-from tests.app.test_server import HEAVY, everything, send_heavy, serving
+from tests.app.http.test_server import HEAVY, everything, send_heavy, serving
 from tests.serving import PATIENCE_S
 
 SECONDS = PATIENCE_S

@@ -9,8 +9,8 @@ from app.evaluation.evaluator import Call
 from app.main import create_app
 from app.routes.examples.inline import EXAMPLES
 from app.settings import Settings
+from tests.app.bodies import sum_of_exp
 from tests.app.client import client_of
-from tests.app.graphs import sum_of_exp
 
 ASKED = [(f"/v1/{name}", example["value"]) for name, examples in EXAMPLES.items() for example in examples.values()]
 REFUSED = [

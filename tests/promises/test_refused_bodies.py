@@ -28,10 +28,10 @@ from app.evaluation.evaluator import Call, Evaluator
 from app.main import create_app
 from app.settings import Settings
 from app.workers.worker import _answered, _Teller
+from tests.app.bodies import echo, op, request
 from tests.app.client import Client, client_of
-from tests.app.graphs import echo, op, request
+from tests.app.http.test_server import serving
 from tests.app.listening import listening
-from tests.app.test_server import serving
 from tests.promises.conftest import Faulty
 from tests.promises.planted import SEEDS
 

@@ -23,9 +23,9 @@ from app.main import create_app
 from app.routes.examples.inline import TUTORIAL
 from app.settings import Settings
 from app.wire.codec import JSON
-from tests.app.graphs import op, request, sum_of_exp, tensor, wanted
+from tests.app.bodies import op, request, sum_of_exp, tensor, wanted
+from tests.app.graphs.test_store import Clock
 from tests.app.listening import Listening, listening
-from tests.app.test_store import Clock
 
 GRADIENTS = "/v1/gradients"
 REGISTER = orjson.dumps({"graph": TUTORIAL["graph"]})
