@@ -13,13 +13,14 @@ from app.errors import Problem
 from app.evaluation.evaluator import Call, Evaluator
 from app.evaluation.operations import OPERATIONS
 from app.graphs.store.tables import UnusableStore
-from app.http.server import CannotListen, Server, curl_line
+from app.http.server import CannotListen, Server
 from app.http.services import services_of
 from app.main import VERSION, create_app
 from app.routes.catalogue import op_list, op_page
+from app.routes.examples.inline import TUTORIAL
 from app.settings import Settings
 from app.telemetry import logs
-from engine.hints.suggestions import did_you_mean
+from engine import did_you_mean
 
 main = typer.Typer(name="gradd", help="A gradient server.", no_args_is_help=True, add_completion=False)
 
@@ -60,6 +61,12 @@ def serve(
     except CannotListen as error:
         typer.echo(error, err=True)
         raise typer.Exit(1) from None
+
+
+def curl_line(url: str) -> str:
+    """Return a command that posts the tutorial, to be pasted into a shell."""
+    body = json.dumps(TUTORIAL, separators=(",", ":"))
+    return f"curl {url}/v1/gradients -H 'content-type: application/json' -d '{body}'"
 
 
 def _operation(name: str) -> str:

@@ -31,7 +31,7 @@ from urllib.parse import quote
 
 import orjson
 
-from engine.errors import Fault, Path
+from engine import Fault, Path
 
 MEDIA_TYPE = "application/problem+json"
 

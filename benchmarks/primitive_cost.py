@@ -1,8 +1,8 @@
 """Predicted against measured time of every primitive at three sizes: run `python -m benchmarks.primitive_cost`.
 
 Nodes come from the samples of all ops and of their derivatives, batched, and from `GROWING`. Each node runs alone. The
-prediction is that of `engine.compile.estimate`; a factor above 1 means that the node took longer than predicted, which is the
-side on which a request could hold the event loop.
+prediction is that of `engine.compile.estimate`; a factor above 1 means that the node took longer than predicted, which
+is the side on which a request could hold the event loop.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from engine.compile.estimate import BYTE_S, DOUBLE_S, FLOP_S, SINGLE_S, STEP_S
 from engine.execute.numpy.kernels import lowered
 from engine.graph.function import Function
 from engine.graph.graph import Builder, Node, Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.samples import Draw, Sample
 from engine.graph.types import DTYPES, DType, Shape, float32, float64
 from engine.optimize.cost import step_cost
-from engine.program.program import Limits
 
 FACTOR = 6.0
 """How many times as long as predicted a node may take."""

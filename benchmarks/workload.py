@@ -16,8 +16,9 @@ import engine.ops  # noqa: F401  # registers the ops
 from benchmarks.results import Target
 from engine.compile.compile import compile as compile_request
 from engine.compile.request import Request
+from engine.graph.limits import Limits
 from engine.graph.types import DTYPES
-from engine.program.program import Argument, Call, Leaf, Limits, Program, Ref
+from engine.program.program import Argument, Call, Leaf, Program, Ref
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[], Sequence[Any]]

@@ -25,9 +25,7 @@ from app.wire.codec import JSON, Codec
 from app.wire.document import Document
 from app.wire.reply import Piece, Size
 from app.wire.values import Array, Source, decode_values
-from engine.errors import DeadlineExceeded, Fault, GraphError, ValueFault
-from engine.inspect.not_finite import not_finite
-from engine.program.program import Program
+from engine import DeadlineExceeded, Fault, GraphError, Program, ValueFault, not_finite
 
 T = TypeVar("T")
 

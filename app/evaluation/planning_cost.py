@@ -1,6 +1,7 @@
 """How long planning a request is likely to take, from the size of its structure alone. The unit is an op's planning.
 
-`app.evaluation.structure` computes it before a structure is read, so that `app.workers.dispatch` keeps long planning off the event loop.
+`app.evaluation.structure` computes it before a structure is read, so that `app.workers.dispatch` keeps long planning
+off the event loop.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a request becomes once the types of its tensors are known: a plan that answers every request like it.
 
-`app.evaluation.operations` says which kind each call has; `app.evaluation.evaluator` makes, keeps and asks them. A plan holds no values.
+`app.evaluation.operations` says which kind each call has; `app.evaluation.evaluator` makes, keeps and asks them. A plan
+holds no values.
 """
 
 from __future__ import annotations
@@ -13,14 +14,8 @@ from typing import Any, Protocol
 
 from app.wire.reply import Kept, Results
 from app.wire.values import Array, Source
-from engine.check.compile import compile_check
-from engine.check.run import Check, CheckRequest
-from engine.compile.compile import compile as compile_program
-from engine.compile.compiled import Compiled
-from engine.compile.estimate import estimate
-from engine.compile.explain import explain as explain_program
-from engine.compile.request import Request
-from engine.program.program import Limits, Program
+from engine import Check, CheckRequest, Compiled, Limits, Program, Request, compile_check, compile_request, estimate
+from engine import explain as explain_program
 
 Arrays = Mapping[Source, Array]
 Options = Mapping[str, Any]
@@ -196,7 +191,7 @@ class Explanation:
 
 def compute(program: Program, request: Request, limits: Limits, deadline: float | None) -> Plan:
     """Plan a request to run it."""
-    return Computation(compile_program(program, request, limits, deadline))
+    return Computation(compile_request(program, request, limits, deadline))
 
 
 def check(program: Program, request: Request, limits: Limits, deadline: float | None) -> Plan:

@@ -20,9 +20,7 @@ from app.schemas.requests import SECTIONS, spelled_shape
 from app.schemas.tensor import TensorForm
 from app.wire.document import Document
 from app.wire.values import Array, Source, value_faults
-from engine.errors import Fault, Path
-from engine.graph.types import DTYPES, DType, Shape
-from engine.program.program import Leaf
+from engine import DTYPES, DType, Fault, Leaf, Path, Shape
 
 Key = tuple[Any, ...]
 Limits = dict[str, Any]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Registered graphs: their normal form, their id, and the store."""

@@ -32,8 +32,7 @@ from app.schemas.graph import OPEN_GRAPH, GraphForm
 from app.schemas.tensor import TensorForm
 from app.settings import Settings
 from app.wire.reply import Tensor
-from engine.graph.types import DType
-from engine.program.program import Argument, Call, Ref
+from engine import Argument, Call, DType, Ref
 
 Array = np.ndarray[Any, Any]
 

@@ -21,10 +21,21 @@ from app.settings import Settings
 from app.wire.codec import Codec
 from app.wire.document import Document
 from app.wire.values import Array, decode_values, value_faults
-from engine.errors import DeadlineExceeded, Fault, GraphError, Path
-from engine.graph.types import DTYPES, DType, Shape
-from engine.program.program import Leaf, Limits, Program
-from engine.program.trace import output_names, references, trace
+from engine import (
+    DTYPES,
+    DeadlineExceeded,
+    DType,
+    Fault,
+    GraphError,
+    Leaf,
+    Limits,
+    Path,
+    Program,
+    Shape,
+    output_names,
+    references,
+    trace,
+)
 
 _SECTIONS = {"tensors": SECTIONS["tensors"]}
 

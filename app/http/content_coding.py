@@ -1,7 +1,7 @@
 """Content codings, gzip and zstd: bodies are inflated within a bound, replies are compressed.
 
-`app.http.compression` calls them, off the event loop where there is much to do: both libraries give up the interpreter's
-lock while they work. Sources: RFC 1952 (gzip), RFC 8878 and 9659 (zstd).
+`app.http.compression` calls them, off the event loop where there is much to do: both libraries give up the
+interpreter's lock while they work. Sources: RFC 1952 (gzip), RFC 8878 and 9659 (zstd).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 import zstandard
 
 from app.errors import BadBody, BodyTooLarge
-from engine.errors import Fault
+from engine import Fault
 
 CHUNK = 2**18
 """Bytes that are inflated at a time: what may be held beyond the bound."""

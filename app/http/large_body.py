@@ -1,6 +1,7 @@
 """A large body comes straight from the socket to where it stays: no pieces, and no waking of whoever waits for it.
 
-`app.http.protocol` hands a connection over when a request's headers promise such a body, and gets it back at the body's end.
+`app.http.protocol` hands a connection over when a request's headers promise such a body, and gets it back at the body's
+end.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from app.errors import MethodNotAllowed, NotFound, Problem
-from engine.hints.suggestions import did_you_mean
+from engine import did_you_mean
 
 
 async def refuse(request: Request, error: Exception) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import socket
@@ -17,7 +16,6 @@ from app.http.fast_path.connection import connection
 from app.http.fast_path.shortcut import Shortcut
 from app.http.protocol import bounded_protocol
 from app.http.services import services_of
-from app.routes.examples.inline import TUTORIAL
 from app.workers import collector
 
 
@@ -114,9 +112,3 @@ def _url(listener: socket.socket, published: int | None) -> str:
     host, port = listener.getsockname()[:2]
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{shown}:{published or port}"
-
-
-def curl_line(url: str) -> str:
-    """Return a command that posts the tutorial, to be pasted into a shell."""
-    body = json.dumps(TUTORIAL, separators=(",", ":"))
-    return f"curl {url}/v1/gradients -H 'content-type: application/json' -d '{body}'"

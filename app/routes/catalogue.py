@@ -14,9 +14,7 @@ from app.errors import NotFound
 from app.http.negotiation import JSON, accepts
 from app.schemas.openapi import content, problems, ref
 from app.schemas.replies import OpList, OpPage
-from engine.hints import names as hints
-from engine.hints.suggestions import Suggestions
-from engine.inspect import catalogue
+from engine import Suggestions, catalogue, op_hint
 
 router = APIRouter(prefix="/v1/ops", tags=["catalogue"], dependencies=[accepts(JSON)])
 
@@ -32,7 +30,7 @@ def op_page(name: str) -> dict[str, Any]:
     """Return all that there is to know of an op, with a request for /v1/forward that runs. Raises NotFound."""
     names = catalogue.names()
     if name not in names:
-        hint = hints.of_op(name, names, Suggestions())
+        hint = op_hint(name, names, Suggestions())
         raise NotFound(f"There is no op {name[:100]!r}.", hint=hint)
     page = catalogue.describe(name)
     return {**page, "example": {"graph": page["example"]}}

@@ -1,4 +1,4 @@
-"""POST /v1/gradients, /v1/forward and their kind: one resource for each entry of `app.evaluation.operations.OPERATIONS`."""
+"""POST /v1/gradients, /v1/forward, …: one resource for each entry of `app.evaluation.operations.OPERATIONS`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from app.evaluation.evaluator import Answer, Call
 from app.evaluation.operations import OPERATIONS
 from app.http.compression import DEADLINE
 from app.http.negotiation import VARY, codecs
+from app.http.server_timing import server_timing
 from app.http.services import services_of
 from app.schemas.openapi import bodies, problems, replies
 from app.wire.codec import Codec
@@ -85,16 +86,6 @@ class _Reply(Response):
 
 
 _VARY = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in VARY.items()]
-
-
-def server_timing(answer: Answer) -> str:
-    """Return the header's value, durations in milliseconds. Source: W3C Server Timing, section 2."""
-    parse, plan, run, encode, kept = answer.timings
-    phases = (
-        f"parse;dur={parse * 1000:.3f}, plan;desc={'hit' if kept else 'miss'};dur={plan * 1000:.3f}, "
-        f"run;dur={run * 1000:.3f}, encode;dur={encode * 1000:.3f}"
-    )
-    return phases if answer.elsewhere_s is None else f"{phases}, elsewhere;dur={answer.elsewhere_s * 1000:.3f}"
 
 
 async def gone(request: Request) -> None:

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from app.schemas.faults import WORDS, collect, fault, invalid, short, wrong_kind
 from app.schemas.members import read_name
-from engine.program.program import Argument, Ref
+from engine import Argument, Ref
 
 MAX_NESTING = 8
 """Levels of lists in one argument."""

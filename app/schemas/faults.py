@@ -15,9 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.errors import InvalidRequest
-from engine.errors import Fault, Path
-from engine.hints import names as hints
-from engine.hints.suggestions import Suggestions
+from engine import Fault, Path, Suggestions, dtype_hint
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -168,9 +166,7 @@ def _fault(path: Path, error: PydanticCustomError, suggestions: Suggestions) -> 
         detail = f"{f'`{path[-1]}`' if path and isinstance(path[-1], str) else 'this'} {detail}"
     if said["given"]:
         suggest = (
-            partial(hints.of_dtype, suggestions=suggestions)
-            if error.type == "unknown_dtype"
-            else suggestions.did_you_mean
+            partial(dtype_hint, suggestions=suggestions) if error.type == "unknown_dtype" else suggestions.did_you_mean
         )
         near = suggest(said["given"], said["known"])
         hint = f"{near} {hint}".strip() if error.type in _BOTH else near or hint

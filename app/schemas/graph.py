@@ -16,8 +16,7 @@ from app.schemas.argument import Attributes, Inputs
 from app.schemas.faults import MAX_FAULTS, Located, bounded, collect, fault, short, wrong_kind
 from app.schemas.members import Closed, Flag, Name, Text, member, read_name
 from app.schemas.tensor import BareTensor, GraphDType, OpenTensor, Tensor, TensorForm
-from engine.graph.types import DType
-from engine.program.program import Call
+from engine import Call, DType
 
 
 @dataclass(frozen=True, slots=True)

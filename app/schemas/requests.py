@@ -32,7 +32,7 @@ from app.schemas.tensor import (
     Tensor,
     TensorForm,
 )
-from engine.errors import Path
+from engine import Path
 
 SECTIONS: Mapping[str, Path] = {
     "tensors": ("graph", "tensors"),

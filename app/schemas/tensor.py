@@ -13,7 +13,7 @@ from pydantic import Field, PlainValidator, TypeAdapter, ValidationInfo, WithJso
 
 from app.schemas.faults import Located, collect, fault, invalid, short, wrong_kind
 from app.schemas.members import Closed, Flag, member
-from engine.graph.types import DTYPES, DType, Shape
+from engine import DTYPES, DType, Shape
 
 Pattern = tuple[int | None, ...]
 """A shape in which None stands for any size."""

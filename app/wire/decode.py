@@ -20,8 +20,7 @@ from app.schemas.faults import WORDS, short
 from app.schemas.tensor import TensorForm
 from app.wire.json.long_values import Packed
 from app.wire.json.numbers import Array, Numbers
-from engine.errors import Fault, Path
-from engine.graph.types import Category, DType, Shape, bool_
+from engine import Category, DType, Fault, Path, Shape, bool_
 
 MAX_NESTING = 64
 """NumPy's own bound on dimensions; the limit on a tensor's rank is the engine's."""

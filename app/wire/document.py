@@ -1,6 +1,7 @@
 """A request, taken apart: its structure on one side, its tensors' values on the other, in whichever format it came.
 
-The codecs, `app.wire.json.body` and `app.wire.msgpack.body`, make documents; `app.evaluation.evaluator` and `app.wire.values` use them.
+The codecs, `app.wire.json.body` and `app.wire.msgpack.body`, make documents; `app.evaluation.evaluator` and
+`app.wire.values` use them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import orjson
 from app.errors import BadBody, BodyTooLarge
 from app.schemas.faults import short
 from app.schemas.tensor import SHORTHAND
-from engine.errors import Fault, Path
+from engine import Fault, Path
 
 Values = dict[str, dict[str, Any]]
 Sections = Mapping[str, Path]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from engine.graph.types import DTYPES, DType, Shape
+from engine import DTYPES, DType, Shape
 
 Array = np.ndarray[Any, Any]
 Members = Mapping[str, Any]

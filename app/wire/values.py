@@ -1,4 +1,4 @@
-"""The values of a request's tensors: all of them decoded, or the faults of all of them. `app.evaluation.evaluator` calls it."""
+"""The values of a request: all tensors decoded, or the faults of all of them. `app.evaluation.evaluator` calls it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from app.schemas.graph import GraphForm
 from app.schemas.tensor import TENSOR, TensorForm
 from app.wire.decode import Slowly, at_ease, decode
 from app.wire.document import Document
-from engine.errors import Fault, Path
-from engine.graph.types import DTYPES, DType, float64
+from engine import DTYPES, DType, Fault, Path, float64
 
 Array = np.ndarray[Any, Any]
 Source = tuple[str, str]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Where a call is computed: the event loop or a worker process."""

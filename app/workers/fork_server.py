@@ -1,9 +1,9 @@
 """The process that workers are forked from: it has read all of the code once, so that a new worker is there in
 milliseconds, and computes nothing itself.
 
-`app.workers.pool` starts it, and sends it a socket for each worker that it wants and the number of each that is to be ended.
-It answers with 0 when it is ready, and then with how workers ended. When the server is gone, however it went, the
-nursery ends its workers and itself.
+`app.workers.pool` starts it, and sends it a socket for each worker that it wants and the number of each that is to be
+ended. It answers with 0 when it is ready, and then with how workers ended. When the server is gone, however it went,
+the nursery ends its workers and itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Messages between the server and its workers: a header of plain members as JSON, and a body of bytes as they are.
 
 A frame is the sizes of both, the header, the body. Descriptors of segments may come with it. Nothing that a client sent
-is unpickled or looked at on the way. `app.workers.pool` speaks it on the event loop, `app.workers.worker` in a process that does
-nothing else.
+is unpickled or looked at on the way. `app.workers.pool` speaks it on the event loop, `app.workers.worker` in a process
+that does nothing else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The server's side of its worker processes: who is free, who waits, and what happens to one that must not go on.
 
-`app.workers.dispatch` lends a worker for each call that is not computed on the event loop. One that is given up on, because
-the deadline passed or the client left, or that ends by itself, is replaced at once; nothing else notices.
+`app.workers.dispatch` lends a worker for each call that is not computed on the event loop. One that is given up on,
+because the deadline passed or the client left, or that ends by itself, is replaced at once; nothing else notices.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Memory that the server and its workers see alike: large bodies are received into it, and replies are written there.
 
-The server lends a segment for each large call, `app.http.protocol` receives the body at its begin, a worker writes the reply
-behind that, and it is sent from where it stands. Pages that were written to once stay with a segment, so that the next
-call needs no new ones. A segment belongs to one call, until the last view of it is gone.
+The server lends a segment for each large call, `app.http.protocol` receives the body at its begin, a worker writes the
+reply behind that, and it is sent from where it stands. Pages that were written to once stay with a segment, so that the
+next call needs no new ones. A segment belongs to one call, until the last view of it is gone.
 
 Where the system has no such memory (it has on Linux), nothing is lent, and all bytes go through sockets.
 """

@@ -1,4 +1,5 @@
-"""A worker process: it answers one call after the other, and may be killed at any moment. `app.workers.fork_server` makes it.
+"""A worker process: it answers one call after the other, and may be killed at any moment. `app.workers.fork_server`
+makes it.
 
 A call's frame names the codecs, and how many other workers compute at that moment: they have cores too. Its body is the
 client's, unread, or stands in a segment of memory, and then the reply is written there too. While it computes, a worker
@@ -21,7 +22,7 @@ from app.wire.codec import CODECS
 from app.workers import collector
 from app.workers.ipc import Closed, Header, receive, send
 from app.workers.shared_memory import Mappings, Sheet
-from engine.graph.threads import computing
+from engine import computing
 
 
 def work(connection: socket.socket, settings: Settings) -> None:

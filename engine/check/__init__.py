@@ -1,1 +1,1 @@
-"""TODO."""
+"""Gradients compared with differences and complex steps."""

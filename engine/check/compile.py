@@ -27,13 +27,14 @@ from engine.execute.executor import Executor
 from engine.execute.numpy.runner import numpy_executor
 from engine.graph.function import ancestors
 from engine.graph.graph import Tensor
+from engine.graph.limits import Limits
 from engine.graph.promotion import as_tensor, constant, leaf
 from engine.graph.types import DType, float64
 from engine.ops.elementwise.arithmetic import abs
 from engine.ops.elementwise.selection import maximum
 from engine.ops.reduction.sums import sum as summed
 from engine.optimize.cost import flops
-from engine.program.program import Leaf, Limits, Program
+from engine.program.program import Leaf, Program
 
 WORK = 2**32
 """Operations that the differences may take: some seconds. They decide how many elements are moved."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""From a program and a request to something that runs."""

@@ -13,7 +13,8 @@ from engine.compile.derivation import Derivation
 from engine.compile.request import Request
 from engine.execute.executor import Executor
 from engine.execute.numpy.runner import numpy_executor
-from engine.program.program import Limits, Program
+from engine.graph.limits import Limits
+from engine.program.program import Program
 
 
 def compile(

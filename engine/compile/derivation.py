@@ -20,6 +20,7 @@ from engine.errors import Fault, GraphError, OpError, Path
 from engine.execute.numpy.lowering import plan
 from engine.graph.function import Function, ancestors
 from engine.graph.graph import Tensor, building, check_elements
+from engine.graph.limits import Limits
 from engine.graph.promotion import as_tensor, leaf, source_of
 from engine.graph.types import DType, Shape, int64
 from engine.inspect.anomaly import Watches
@@ -28,7 +29,7 @@ from engine.inspect.nan_gradients import traps
 from engine.optimize.schedule import interleaved
 from engine.plan.plan import Plan
 from engine.program.names import Lookup
-from engine.program.program import Leaf, Limits, Program
+from engine.program.program import Leaf, Program
 from engine.program.trace import trace
 
 

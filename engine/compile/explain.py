@@ -18,13 +18,14 @@ from engine.compile.derivation import Derivation
 from engine.compile.estimate import runs
 from engine.compile.request import Request
 from engine.graph.graph import Node, Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.promotion import CONSTANT
 from engine.graph.traits import size
 from engine.graph.types import numel
 from engine.optimize.cost import Cost, step_cost, stored
 from engine.plan.plan import Plan
 from engine.plan.steps import Step, Unit
-from engine.program.program import Limits, Program
+from engine.program.program import Program
 
 PASSES = ("forward", "backward")
 

@@ -1,7 +1,7 @@
 """The record that every request to the engine extends: its common members, and facts that compilation needs.
 
-`engine.compile.derivatives` has a module for each kind of request. Names are those of tensors and of ops' outputs; a `Leaf` is
-the type of a tensor that the request brings. None stands for the usual choice.
+`engine.compile.derivatives` has a module for each kind of request. Names are those of tensors and of ops' outputs; a
+`Leaf` is the type of a tensor that the request brings. None stands for the usual choice.
 """
 
 from __future__ import annotations

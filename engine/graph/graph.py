@@ -20,7 +20,7 @@ from engine.graph.signs import Sign, Singular
 from engine.graph.types import DType, Number, Shape, float64
 
 if TYPE_CHECKING:
-    from engine.program.program import Limits
+    from engine.graph.limits import Limits
 
 OPERATORS: dict[str, Callable[..., Tensor]] = {}
 """The ops behind Python's operators, by op name; `engine.graph.op` fills it as ops register."""

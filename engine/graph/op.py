@@ -64,7 +64,7 @@ def _register(function: Callable[..., Any], called: Callable[..., Any], declared
         name,
         called,
         Signature.of(function),
-        function.__module__.rpartition(".")[2],
+        function.__module__.split(".")[2],
         inspect.cleandoc(function.__doc__ or ""),
         declared.grad_fn,
         tuple(declared.samples),

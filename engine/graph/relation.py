@@ -2,7 +2,8 @@
 
 An element of the input leads to some hubs, and each hub to some elements of the result. A moved element is its own hub;
 a sum has one hub for each result; a product of matrices has one for each row or column. A relation may hold more pairs
-than the derivative has nonzeros, never fewer. Primitives declare relations; `engine.autodiff.sparsity.relations` reads them.
+than the derivative has nonzeros, never fewer. Primitives declare relations; `engine.autodiff.sparsity.relations` reads
+them.
 """
 
 from __future__ import annotations

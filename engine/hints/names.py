@@ -120,4 +120,4 @@ def _compact(name: str) -> str:
 @cache
 def _pytorch_names() -> frozenset[str]:
     """Return the public functions of PyTorch 2.13 on tensors."""
-    return frozenset(files("engine").joinpath("torch_names.txt").read_text(encoding="utf-8").split())
+    return frozenset(files("engine.hints").joinpath("torch_names.txt").read_text(encoding="utf-8").split())

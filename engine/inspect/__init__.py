@@ -1,1 +1,1 @@
-"""TODO."""
+"""Descriptions of graphs and ops: the DAG, the catalogue, anomalies, NaN gradients."""

@@ -10,13 +10,13 @@ import numpy as np
 
 import engine.ops  # noqa: F401  # fills the registry
 from engine.graph.graph import Builder, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY, Op
 from engine.graph.primitive import Primitive
 from engine.graph.promotion import leaf
 from engine.graph.samples import Draw, Sample
 from engine.graph.signature import Parameter
 from engine.graph.types import DType, bool_, float64, int64
-from engine.program.program import Limits
 
 
 def names() -> list[str]:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Plans: steps with numbered slots."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Programs as users write them, and their trace to a typed graph."""

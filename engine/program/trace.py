@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.errors import MOST_FAULTS, Fault, GraphError, OpError, Path
 from engine.graph.graph import Builder, Tensor, building, check_elements
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY, Op
 from engine.graph.promotion import leaf
 from engine.graph.signature import Parameter, offered_dtype
@@ -20,7 +21,7 @@ from engine.graph.types import float64
 from engine.hints import names as hints
 from engine.hints.suggestions import Suggestions
 from engine.ops.autograd import detached, marked
-from engine.program.program import Argument, Call, Leaf, Limits, Program, Ref
+from engine.program.program import Argument, Call, Leaf, Program, Ref
 
 Bound = dict[str, Any]
 

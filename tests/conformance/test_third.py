@@ -17,10 +17,10 @@ from engine.execute.numpy.lowering import plan
 from engine.execute.numpy.runner import Runner
 from engine.graph.function import Function
 from engine.graph.graph import Builder, Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.types import float64
-from engine.program.program import Limits
 from tests.conformance.compare import difference
 from tests.conformance.parameters import function
 

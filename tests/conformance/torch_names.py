@@ -1,5 +1,6 @@
 """PyTorch's public functions on tensors, by the names that people write: `python -m tests.conformance.torch_names`
-writes them to `engine/torch_names.txt`, from which hints tell that PyTorch has a function and gradd does not offer it.
+writes them to `engine/hints/torch_names.txt`, from which hints tell that PyTorch has a function and gradd does not
+offer it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch.overrides import get_overridable_functions
 
-FILE = Path(__file__).resolve().parents[2] / "engine" / "torch_names.txt"
+FILE = Path(__file__).resolve().parents[2] / "engine" / "hints" / "torch_names.txt"
 
 _PLAIN = (torch, torch.functional, torch.Tensor, torch.nn.functional)
 _PREFIXED = {torch.linalg: "linalg.", torch.special: "special.", torch.fft: "fft."}

@@ -13,7 +13,8 @@ from engine.compile.derivatives.forward import ForwardRequest
 from engine.compile.derivatives.gradients import GradientRequest
 from engine.compile.derivatives.hessian import HessianRequest
 from engine.compile.request import Request
-from engine.program.program import Call, Limits, Program, Ref
+from engine.graph.limits import Limits
+from engine.program.program import Call, Program, Ref
 from tests.engine.programs import Array, call, given, program
 
 

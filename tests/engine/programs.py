@@ -9,10 +9,11 @@ import numpy as np
 
 import engine.ops  # noqa: F401
 from engine.errors import GraphError
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.samples import Draw, Sample
 from engine.graph.types import DTYPES, DType, float64
-from engine.program.program import Call, Leaf, Limits, Program, Ref
+from engine.program.program import Call, Leaf, Program, Ref
 from engine.program.trace import trace
 
 Array = np.ndarray[Any, Any]

@@ -13,7 +13,7 @@ from app.evaluation.plans import check
 from app.schemas.members import member, real
 from app.schemas.replies import Reply, TensorName
 from app.schemas.requests import Differentiated
-from engine.check.run import METHODS, CheckRequest
+from engine import METHODS, CheckRequest
 
 Real = float | Literal["NaN", "Infinity", "-Infinity"]
 

@@ -14,7 +14,7 @@ from app.schemas.members import Flag, Name, by_name, member
 from app.schemas.replies import Reply, Shape
 from app.schemas.requests import ROOTS, BareRoots, Differentiated
 from app.schemas.tensor import BareHeldTensor
-from engine.compile.derivatives.gradients import GradientRequest
+from engine import GradientRequest
 
 
 class Cost(BaseModel):

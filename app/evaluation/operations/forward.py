@@ -10,7 +10,7 @@ from app.evaluation.operations.operation import Operation, example
 from app.schemas.members import Names, member
 from app.schemas.replies import Reply, Tensors
 from app.schemas.requests import Options
-from engine.compile.derivatives.forward import ForwardRequest
+from engine import ForwardRequest
 
 
 class ForwardMembers(Options):

@@ -13,7 +13,7 @@ from app.evaluation.operations.operation import Operation, example
 from app.schemas.members import Flag, member
 from app.schemas.replies import Gradients, Reply, Tensors
 from app.schemas.requests import Differentiated
-from engine.compile.derivatives.gradients import GradientRequest
+from engine import GradientRequest
 
 
 class GradientsMembers(Differentiated):

@@ -9,7 +9,7 @@ from app.evaluation.operations.operation import Operation, example
 from app.schemas.members import Name, Names, member
 from app.schemas.replies import Matrices, Reply, Tensors
 from app.schemas.requests import OUTPUT, WRT, Options
-from engine.compile.derivatives.hessian import HessianRequest
+from engine import HessianRequest
 
 
 class HessianMembers(Options):

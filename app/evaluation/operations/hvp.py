@@ -11,7 +11,7 @@ from app.evaluation.operations.operation import Operation, example
 from app.schemas.members import Name, member
 from app.schemas.replies import Reply, Tensors
 from app.schemas.requests import OUTPUT, Directions, Options
-from engine.compile.derivatives.hvp import ProductRequest
+from engine import ProductRequest
 
 
 class HvpMembers(Options):

@@ -9,7 +9,7 @@ from app.evaluation.operations.operation import Operation, example
 from app.schemas.members import CHOICE, Names, member
 from app.schemas.replies import Matrices, Reply, Tensors
 from app.schemas.requests import WRT, Options
-from engine.compile.derivatives.jacobian import JacobianRequest
+from engine import JacobianRequest
 
 
 class JacobianMembers(Options):

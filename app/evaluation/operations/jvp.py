@@ -11,7 +11,7 @@ from app.evaluation.operations.operation import Operation, example
 from app.schemas.members import Names, member
 from app.schemas.replies import Reply, Tensors
 from app.schemas.requests import Directions, Options
-from engine.compile.derivatives.jvp import TangentRequest
+from engine import TangentRequest
 
 
 class JvpMembers(Options):

@@ -1,6 +1,7 @@
 """One kind of call: its request, its reply, its words, its examples, and the engine's request that it becomes.
 
-Each module of `app.evaluation.operations` makes one. `app.evaluation.evaluator` drives them all in the same way, the routes describe them.
+Each module of `app.evaluation.operations` makes one. `app.evaluation.evaluator` drives them all in the same way, the
+routes describe them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from app.schemas.graph import Graph
 from app.schemas.members import Closed
 from app.schemas.replies import Reply
 from app.schemas.requests import SECTIONS, VOLATILE, Options, call_of, request_of
-from engine.compile.request import Request
-from engine.program.program import Leaf
+from engine import Leaf, Request
 
 Members = Mapping[str, Any]
 Leaves = Mapping[tuple[str, str], Leaf]

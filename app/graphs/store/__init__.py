@@ -1,1 +1,1 @@
-"""TODO."""
+"""The store of registered graphs, in SQLite or PostgreSQL."""

@@ -1,6 +1,7 @@
 """The database of registered graphs: its table, and one pool of connections per process.
 
-`app.graphs.store.store` reads and writes through it. `app.graphs.store.sqlite` and `app.graphs.store.postgresql` open the two kinds of database.
+`app.graphs.store.store` reads and writes through it. `app.graphs.store.sqlite` and `app.graphs.store.postgresql` open
+the two kinds of database.
 """
 
 from __future__ import annotations

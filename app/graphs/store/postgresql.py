@@ -1,8 +1,8 @@
 """A PostgreSQL database as the database of registered graphs, for servers on several machines.
 
 Whatever the database does, a call of it ends: the server bounds locks and statements, and the client bounds the wait
-for each answer, since a server that is stopped or cut off bounds nothing. `app.graphs.store.database` imports this module when a URL
-asks for it, because the driver is optional.
+for each answer, since a server that is stopped or cut off bounds nothing. `app.graphs.store.database` imports this
+module when a URL asks for it, because the driver is optional.
 """
 
 from __future__ import annotations

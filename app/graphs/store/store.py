@@ -1,7 +1,7 @@
 """The store of registered graphs, which several processes and servers may share.
 
-`app.graphs.registered` reads and writes it, the routes ask which graphs exist. The store knows ids, bytes and quotas, not what
-the bytes mean. Every failure of the database becomes `StoreUnavailable`, and a line in the log.
+`app.graphs.registered` reads and writes it, the routes ask which graphs exist. The store knows ids, bytes and quotas,
+not what the bytes mean. Every failure of the database becomes `StoreUnavailable`, and a line in the log.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The table of registered graphs, and the mark by which a database is known to be the service's.
 
-`app.graphs.store.sqlite` and `app.graphs.store.postgresql` create the table in a new database and refuse databases of other formats.
+`app.graphs.store.sqlite` and `app.graphs.store.postgresql` create the table in a new database and refuse databases of
+other formats.
 """
 
 from __future__ import annotations

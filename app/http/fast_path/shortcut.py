@@ -20,8 +20,8 @@ from app.http.compression import BRIEF, Accepted, accepted, timing
 from app.http.exchange import COMMON_LINES, Exchange, lines
 from app.http.fast_path import head
 from app.http.negotiation import negotiated
+from app.http.server_timing import server_timing
 from app.http.services import Services
-from app.routes.derivatives import server_timing
 from app.wire.codec import Codec
 
 _HEAD = 2048

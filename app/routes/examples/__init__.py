@@ -1,1 +1,1 @@
-"""TODO."""
+"""The example requests of the API's description."""

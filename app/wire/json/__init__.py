@@ -1,1 +1,1 @@
-"""TODO."""
+"""JSON: bodies to structure and arrays, arrays to replies."""

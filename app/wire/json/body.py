@@ -33,7 +33,7 @@ from app.wire.document import (
 )
 from app.wire.json.long_values import Long, cut
 from app.wire.json.numbers import NEGATIVE_ZERO, Text, may_have_negative_zero
-from engine.errors import Fault, Path
+from engine import Fault, Path
 
 _STRING_OR_NEGATIVE_ZERO = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![eE])-0(?=[,\]}\s])')
 

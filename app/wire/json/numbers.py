@@ -1,8 +1,8 @@
 """Long lists of numbers in a JSON text, read into arrays without a Python object for each number.
 
-`app.wire.json.long_values` finds them, `app.wire.decode` reads them. simdjson reads the numbers, to the nearest double and as
-strictly as JSON is; whether the lists nest regularly is looked up in their brackets and commas. What is not as simple
-as that is left to the way that every list can go: this one refuses nothing.
+`app.wire.json.long_values` finds them, `app.wire.decode` reads them. simdjson reads the numbers, to the nearest double
+and as strictly as JSON is; whether the lists nest regularly is looked up in their brackets and commas. What is not as
+simple as that is left to the way that every list can go: this one refuses nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from app.wire.document import MAX_CONTAINERS
-from engine.graph.types import Category, DType, Shape
+from engine import Category, DType, Shape
 
 try:
     import simdjson

@@ -14,7 +14,7 @@ import orjson
 import pybase64
 
 from app.wire.reply import Array, Kept, Measure, Members, Piece, Size, Tensor, raw_bytes, type_of
-from engine.graph.types import DType, Shape, numel
+from engine import DType, Shape, numel
 
 LONG = 2**18
 """Bytes of an array from which on its text is made piece by piece."""

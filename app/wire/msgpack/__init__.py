@@ -1,1 +1,1 @@
-"""TODO."""
+"""MessagePack: bodies to structure and arrays, arrays to replies."""

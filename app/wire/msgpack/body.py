@@ -26,7 +26,7 @@ from app.wire.document import (
     too_deep,
     too_many_containers,
 )
-from engine.errors import Fault, Path
+from engine import Fault, Path
 
 _HINT = "Send one MessagePack object: strings in UTF-8, keys that are strings, no extension types, nothing after it."
 

@@ -9,7 +9,7 @@ import msgpack
 import numpy as np
 
 from app.wire.reply import Array, Kept, Measure, Members, Piece, Size, Tensor, raw_bytes, type_of
-from engine.graph.types import DType, Shape, numel
+from engine import DType, Shape, numel
 
 
 def pieces(members: Members, encoding: str) -> list[Piece]:  # noqa: ARG001

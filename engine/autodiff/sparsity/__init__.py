@@ -1,1 +1,1 @@
-"""TODO."""
+"""Sparsity patterns of Jacobians, their colouring, and the choice of a mode."""

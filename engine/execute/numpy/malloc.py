@@ -3,7 +3,8 @@
 NumPy frees an array's memory to the C library, which gives it back to the system where it can; the next array of that
 size is then new pages, and a page's first use takes longer than the arithmetic on it (measured: 0.45 ms a megabyte, and
 0.03 ms to add two arrays into a megabyte that is there). A run's arrays have the sizes of the run before, so up to
-`KEPT` bytes stay. `engine.execute.numpy.runner` asks for it once a process; other C libraries than glibc are left as they are.
+`KEPT` bytes stay. `engine.execute.numpy.runner` asks for it once a process; other C libraries than glibc are left as
+they are.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Elementwise ops."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Ops that select, place, join and pad elements."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Kernels on NumPy arrays that several families share. They know nothing of graphs."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Products, factorisations and norms of matrices."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Activations, normalisation, attention, linear layers and similarity."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Random ops and their seeds."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Reductions and scans."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Ops that move elements without changing them."""

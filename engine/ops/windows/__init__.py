@@ -1,1 +1,1 @@
-"""TODO."""
+"""Convolution, pooling and unfolding: ops on sliding windows."""

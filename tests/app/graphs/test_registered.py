@@ -159,7 +159,7 @@ def test_the_normal_form_stays_what_it_is() -> None:
 
 def test_ids_do_not_depend_on_the_process() -> None:
     script = (
-        "import orjson, sys; from app import registration; from app.settings import Settings; "
+        "import orjson, sys; from app.graphs import registration; from app.settings import Settings; "
         "from app.wire.codec import JSON; "
         "print(registration.read(sys.stdin.buffer.read(), JSON, Settings(), None)[0].id)"
     )

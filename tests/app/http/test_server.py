@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from app.http.server import curl_line
+from app.__main__ import curl_line
 from tests.app.bodies import op, request, wanted
 from tests.serving import PATIENCE_S
 

@@ -16,7 +16,8 @@ from engine.compile.compiled import Compiled
 from engine.compile.derivatives.gradients import GradientRequest
 from engine.compile.explain import explain
 from engine.execute.numpy.runner import numpy_executor
-from engine.program.program import Limits, Program
+from engine.graph.limits import Limits
+from engine.program.program import Program
 from tests.engine.programs import Array, call, given, program
 
 LAYERS = 64

@@ -14,9 +14,9 @@ import pytest
 
 from engine.graph.function import ancestors
 from engine.graph.graph import Builder, Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.promotion import leaf
 from engine.graph.types import float64
-from engine.program.program import Limits
 from tests.engine.compile.test_derivatives import OPS, forward, reverse
 
 LAYERS: dict[str, Callable[[Tensor], Tensor]] = {

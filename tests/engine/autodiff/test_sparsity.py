@@ -18,11 +18,12 @@ from engine.compile.compiled import Compiled
 from engine.compile.derivatives.hessian import HessianRequest
 from engine.compile.derivatives.jacobian import JacobianRequest
 from engine.graph.graph import Builder, Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.samples import Sample
 from engine.graph.types import float64
-from engine.program.program import Limits, Program
+from engine.program.program import Program
 from tests.engine.ops.test_laws import CASES, Case, gradients, recorded, traced
 from tests.engine.programs import Array, call, given, program
 

@@ -18,12 +18,13 @@ from engine.compile.derivatives.hessian import HessianRequest
 from engine.compile.derivatives.jacobian import JacobianRequest
 from engine.compile.request import Request
 from engine.graph.graph import Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.samples import Sample
 from engine.graph.types import float64, int64
 from engine.ops.linalg.matmul import PRODUCT
-from engine.program.program import Limits, Program
+from engine.program.program import Program
 from tests.engine.autodiff.test_sparsity import random_graph
 from tests.engine.ops.test_laws import CASES, Case, gradients, recorded, traced
 from tests.engine.programs import Array, call, given, program

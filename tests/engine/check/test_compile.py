@@ -15,10 +15,11 @@ from engine.check.run import Check, CheckRequest
 from engine.compile.compile import compile as compile_request
 from engine.compile.derivatives.gradients import GradientRequest
 from engine.errors import DeadlineExceeded, GraphError, ValueFault
+from engine.graph.limits import Limits
 from engine.graph.samples import Sample
 from engine.graph.types import float64
 from engine.ops.elementwise import arithmetic, exponential
-from engine.program.program import Call, Leaf, Limits, Program, Ref
+from engine.program.program import Call, Leaf, Program, Ref
 from engine.program.trace import trace
 from tests.engine.ops.test_laws import CASES
 from tests.engine.programs import call, given, program, sample_program, with_outputs

@@ -24,11 +24,12 @@ from engine.compile.request import Request
 from engine.execute.numpy.lowering import plan
 from engine.graph.function import Function, ancestors
 from engine.graph.graph import Builder, Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.types import float64
 from engine.optimize.schedule import interleaved
-from engine.program.program import Call, Leaf, Limits, Program
+from engine.program.program import Call, Leaf, Program
 from tests.engine.ops.test_laws import Case
 from tests.engine.programs import Array, call, given, program
 

@@ -10,8 +10,9 @@ from engine.compile.derivatives.gradients import GradientRequest
 from engine.compile.derivatives.hessian import HessianRequest
 from engine.compile.estimate import FLOP_S, Estimate, estimate
 from engine.compile.request import Request
+from engine.graph.limits import Limits
 from engine.graph.types import DType, float16, float32, float64, int64
-from engine.program.program import Leaf, Limits, Program
+from engine.program.program import Leaf, Program
 from tests.engine.programs import call
 
 N, K, M = 64, 96, 32

@@ -18,11 +18,12 @@ from engine.compile.request import Request
 from engine.errors import GraphError
 from engine.execute.numpy.runner import Runner
 from engine.graph.graph import Builder, Node, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.types import float32, float64
 from engine.optimize.cost import Cost, flops
-from engine.program.program import Call, Leaf, Limits, Program
+from engine.program.program import Call, Leaf, Program
 from tests.engine.programs import call
 
 LINEAR = Program(

@@ -13,7 +13,8 @@ from engine.compile.compiled import Compiled
 from engine.compile.derivatives.jacobian import JacobianRequest
 from engine.compile.estimate import estimate
 from engine.errors import GraphError
-from engine.program.program import Call, Limits
+from engine.graph.limits import Limits
+from engine.program.program import Call
 from tests.engine.programs import call, given, program
 
 RNG = np.random.default_rng(11)

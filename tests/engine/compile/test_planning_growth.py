@@ -17,8 +17,9 @@ from engine.compile.derivatives.jvp import TangentRequest
 from engine.compile.request import Request
 from engine.errors import GraphError
 from engine.graph.graph import Tensor
+from engine.graph.limits import Limits
 from engine.graph.types import float64
-from engine.program.program import Call, Leaf, Limits, Program, Ref
+from engine.program.program import Call, Leaf, Program, Ref
 
 FEW, MANY = 60, 480
 PAIR = Leaf(float64, (2,), True)

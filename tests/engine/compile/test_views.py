@@ -10,7 +10,8 @@ from engine.compile.derivatives.forward import ForwardRequest
 from engine.compile.derivatives.gradients import GradientRequest
 from engine.compile.estimate import estimate
 from engine.errors import GraphError
-from engine.program.program import Limits, Program
+from engine.graph.limits import Limits
+from engine.program.program import Program
 from tests.engine.programs import call, given, program
 
 RNG = np.random.default_rng(3)

@@ -12,8 +12,9 @@ from engine.compile.derivatives.gradients import GradientRequest
 from engine.compile.derivatives.jacobian import JacobianRequest
 from engine.compile.derivatives.vjp import VjpRequest
 from engine.errors import GraphError
+from engine.graph.limits import Limits
 from engine.graph.types import float64, int64
-from engine.program.program import Leaf, Limits, Program
+from engine.program.program import Leaf, Program
 from tests.engine.programs import call, given, program
 
 RNG = np.random.default_rng(19)

@@ -22,9 +22,10 @@ from engine.compile.request import Request
 from engine.execute.executor import Executable
 from engine.graph.function import Function
 from engine.graph.graph import Tensor
+from engine.graph.limits import Limits
 from engine.graph.types import float64
 from engine.plan.plan import Plan, Source
-from engine.program.program import Leaf, Limits
+from engine.program.program import Leaf
 from tests.engine.programs import call, given, program
 
 

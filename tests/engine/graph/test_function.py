@@ -13,13 +13,13 @@ from engine.execute.numpy.lowering import plan
 from engine.execute.numpy.runner import Runner
 from engine.graph.function import Function
 from engine.graph.graph import Builder, Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.rewrite import Rewrite
 from engine.graph.types import Shape, float32, float64
 from engine.graph.verify import InvalidFunctionError
 from engine.ops.shape.movement import PERMUTE
-from engine.program.program import Limits
 from tests.engine.programs import given
 
 OPS = {name: op.function for name, op in REGISTRY.items()}

@@ -14,10 +14,11 @@ from engine.execute.numpy.lowering import plan
 from engine.execute.numpy.runner import Runner
 from engine.graph.function import Function
 from engine.graph.graph import Builder, Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.types import DType, float64, int32
-from engine.program.program import Call, Leaf, Limits, Program, Ref
+from engine.program.program import Call, Leaf, Program, Ref
 
 OPS = {name: op.function for name, op in REGISTRY.items()}
 VALUES = np.array([[np.nan, -0.0, 0.0], [np.inf, -np.inf, 1.5]])

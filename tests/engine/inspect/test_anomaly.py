@@ -12,7 +12,8 @@ from engine.compile.derivatives.gradients import GradientRequest
 from engine.compile.derivatives.jacobian import JacobianRequest
 from engine.compile.derivatives.jvp import TangentRequest
 from engine.errors import Fault, ValueFault
-from engine.program.program import Call, Limits
+from engine.graph.limits import Limits
+from engine.program.program import Call
 from tests.engine.programs import call, given, program
 
 

@@ -11,8 +11,9 @@ from engine.compile.compile import compile as compile_request
 from engine.compile.derivatives.forward import ForwardRequest
 from engine.compile.derivatives.gradients import GradientRequest
 from engine.compile.derivatives.jacobian import JacobianRequest
+from engine.graph.limits import Limits
 from engine.graph.samples import Sample
-from engine.program.program import Call, Limits
+from engine.program.program import Call
 from tests.engine.check.test_compile import run
 from tests.engine.ops.test_laws import CASES
 from tests.engine.programs import call, given, program, sample_program, with_outputs

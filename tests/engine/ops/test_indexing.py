@@ -14,8 +14,9 @@ from engine.compile.compile import compile as compile_program
 from engine.compile.derivatives.forward import ForwardRequest
 from engine.compile.derivatives.gradients import GradientRequest
 from engine.errors import GraphError, ValueFault
+from engine.graph.limits import Limits
 from engine.graph.types import DTYPES
-from engine.program.program import Argument, Call, Leaf, Limits, Program, Ref
+from engine.program.program import Argument, Call, Leaf, Program, Ref
 
 MATRIX = np.arange(6.0).reshape(2, 3)
 

@@ -24,11 +24,11 @@ from engine.execute.numpy.lowering import plan
 from engine.execute.numpy.runner import WARM, Runner
 from engine.graph.function import Function, ancestors
 from engine.graph.graph import Builder, Node, Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import CONSTANT, LEAF, leaf
 from engine.graph.samples import Draw, Sample
 from engine.graph.types import DTYPES, DType, float32, float64
-from engine.program.program import Limits
 
 CASES = [
     pytest.param(name, sample, id=f"{name}-{number}")

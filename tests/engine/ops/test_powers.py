@@ -12,7 +12,7 @@ from engine.compile.compile import compile as compile_request
 from engine.compile.derivatives.forward import ForwardRequest
 from engine.compile.derivatives.gradients import GradientRequest
 from engine.compile.derivatives.hessian import HessianRequest
-from engine.program.program import Limits
+from engine.graph.limits import Limits
 from tests.engine.programs import call, given, program
 
 INF, NAN = float("inf"), float("nan")

@@ -26,6 +26,7 @@ from engine.execute.numpy.runner import Runner
 from engine.graph.elementwise import Elementwise
 from engine.graph.function import Function
 from engine.graph.graph import Builder, Node, Tensor, Traits, Type, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY, elementwise
 from engine.graph.primitive import PRIMITIVES, linear, multilinear, primitive, require_traits
 from engine.graph.promotion import leaf
@@ -34,7 +35,7 @@ from engine.graph.signs import Sign
 from engine.graph.traits import arrays, moves, size
 from engine.graph.types import float32, float64
 from engine.optimize.cost import step_cost, workspace
-from engine.program.program import Leaf, Limits, Program
+from engine.program.program import Leaf, Program
 from tests.engine.ops.test_laws import CASES, gradients, recorded, traced
 from tests.engine.programs import call, program
 
@@ -125,7 +126,7 @@ UNMET = {
     "autograd._marked": "results that are differentiated by",
     "embedding._scale_gradient": "a third derivative",
     "max_pooling._window_take": "a third derivative",
-    "operands._leaf": "inputs",
+    "promotion._leaf": "inputs",
     "seed._forked": "draws of a batch",
     "slicing._beside": "plans alone",
 }

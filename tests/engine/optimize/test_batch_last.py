@@ -15,12 +15,12 @@ from engine.execute.numpy.lowering import plan
 from engine.execute.numpy.runner import Runner
 from engine.graph.function import Function
 from engine.graph.graph import Builder, Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.primitive import PRIMITIVES
 from engine.graph.promotion import leaf
 from engine.graph.types import float64
 from engine.plan.plan import Plan
-from engine.program.program import Limits
 
 OPS = {name: op.function for name, op in REGISTRY.items()}
 

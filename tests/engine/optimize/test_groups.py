@@ -17,6 +17,7 @@ from engine.execute.numpy.tiles import build
 from engine.graph import threads as cores
 from engine.graph.function import Function
 from engine.graph.graph import Builder, Node, Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.types import float64
@@ -25,7 +26,6 @@ from engine.optimize import fuse
 from engine.optimize import parallel_matmuls as pairs
 from engine.optimize.fuse import Cluster, fused
 from engine.optimize.parallel_matmuls import Pair, paired
-from engine.program.program import Limits
 from tests.engine.programs import call, given, program
 
 OPS = {name: REGISTRY[name].function for name in REGISTRY}

@@ -20,12 +20,12 @@ from engine.execute.numpy.runner import Runner
 from engine.execute.numpy.tiles import build
 from engine.graph.function import Function
 from engine.graph.graph import Builder, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.samples import Sample
 from engine.graph.types import DType, Shape, float16, float32, float64
 from engine.plan.plan import Plan
-from engine.program.program import Limits
 from tests.engine.execute.test_execute import with_gradients
 from tests.engine.ops.test_laws import CASES
 

@@ -20,11 +20,12 @@ from engine.execute.numpy.lowering import plan
 from engine.execute.numpy.runner import Runner
 from engine.graph.function import Function
 from engine.graph.graph import Builder, Tensor, building
+from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.types import float32, float64
 from engine.optimize.fuse import Cluster, fused
-from engine.program.program import Call, Leaf, Limits, Program, Ref
+from engine.program.program import Call, Leaf, Program, Ref
 
 OPS = {name: REGISTRY[name].function for name in REGISTRY}
 
