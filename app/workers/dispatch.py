@@ -56,6 +56,10 @@ class _Elsewhere(Exception):
         self.key, self.deadline = key, deadline
 
 
+_UNKNOWN_S = 1e6
+"""Seconds assumed for planning whose time no worker has measured."""
+
+
 class _Scale(Observer):
     """Holds what a call takes against what the event loop can spare. Raises _Elsewhere."""
 
@@ -71,7 +75,7 @@ class _Scale(Observer):
     def searching(self, key: Key) -> None:
         """Make a plan that no worker has made only if a worker's took little time, and its run too."""
         planned_s = self._light.get(key)
-        if planned_s is None or planned_s > self._most_s * _PATIENCE:
+        if (_UNKNOWN_S if planned_s is None else planned_s) > self._most_s * _PATIENCE:
             raise _Elsewhere(key, self._deadline)
 
     def due(self, deadline: float | None) -> None:

@@ -277,7 +277,7 @@ def test_a_computation_that_takes_too_long_to_plan_is_stopped(monkeypatch: pytes
 
     seen: list[float] = []
     deadline = time.monotonic() + 60
-    monkeypatch.setattr("app.evaluation.plans.compile_program", slow)
+    monkeypatch.setattr("app.evaluation.plans.compile_request", slow)
     with pytest.raises(TimedOut):
         Evaluator(Settings()).answer(Call("hessian", orjson.dumps(sum_of_exp())), deadline)
     assert seen == [deadline]

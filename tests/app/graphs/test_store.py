@@ -237,7 +237,7 @@ def test_a_database_that_stays_locked_is_not_available(
     opened: Open, location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for kind in "sqlite", "postgresql":
-        monkeypatch.setattr(f"app.{kind}.BUSY_S", 0.01)
+        monkeypatch.setattr(f"app.graphs.store.{kind}.BUSY_S", 0.01)
     store = opened()
     store.put(kept("a"))
     with writing(location):
