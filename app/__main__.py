@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.errors import Problem
+from app.errors import ProblemError
 from app.evaluation.evaluator import Call, Evaluator
 from app.evaluation.operations import OPERATIONS
 from app.graphs.store.tables import UnusableStore
@@ -90,7 +90,7 @@ def run(
         raise typer.Exit(1) from None
     try:
         reply = Evaluator(Settings()).answer(Call(operation, text)).body
-    except Problem as problem:
+    except ProblemError as problem:
         typer.echo(problem.body(None), err=True)
         raise typer.Exit(1) from None
     typer.echo(reply)
@@ -105,7 +105,7 @@ def ops(name: Annotated[str | None, typer.Argument(help="An op's name.")] = None
         return
     try:
         _print(op_page(name))
-    except Problem as problem:
+    except ProblemError as problem:
         typer.echo(f"{problem.detail} {problem.faults[0].hint}", err=True)
         raise typer.Exit(1) from None
 

@@ -1,6 +1,6 @@
 """What the service answers when it does not answer: one tree of exceptions, each of which becomes a problem document.
 
-    Problem                 RFC 9457: type, title, status, detail, code, request_id, errors
+    ProblemError                 RFC 9457: type, title, status, detail, code, request_id, errors
     ├── MalformedHttp       400  the bytes are not an HTTP/1.1 request
     ├── CrossOriginRefused  400  a page of another origin may not make this request
     ├── BadBody             400  the body is not JSON or MessagePack, or has a key twice
@@ -36,7 +36,7 @@ from engine import Fault, Path
 MEDIA_TYPE = "application/problem+json"
 
 
-class Problem(Exception):
+class ProblemError(Exception):
     """An answer other than the one that was asked for. Subclasses fix the status, the code, the title and the hint.
 
     One that comes without faults has the request as a whole at fault, with `hint` or the class's own.
@@ -78,29 +78,29 @@ class Problem(Exception):
         return {**kind, "detail": self.detail, "faults": faults, "headers": self.headers}
 
     @staticmethod
-    def unpacked(members: Mapping[str, Any]) -> Problem:
+    def unpacked(members: Mapping[str, Any]) -> ProblemError:
         """Return the problem that another process packed."""
         faults = [Fault(tuple(path), *words) for path, *words in members["faults"]]
-        problem = Problem(members["detail"], faults, headers=members["headers"])
+        problem = ProblemError(members["detail"], faults, headers=members["headers"])
         problem.status, problem.code, problem.title = members["status"], members["code"], members["title"]
         return problem
 
 
-class MalformedHttp(Problem):
+class MalformedHttp(ProblemError):
     """The bytes that arrived are not an HTTP/1.1 request."""
 
     status, code, title = 400, "malformed_http", "The bytes are not an HTTP request"
     hint = "Send HTTP/1.1 without TLS; behind https:// stands a proxy that ends TLS."
 
 
-class CrossOriginRefused(Problem):
+class CrossOriginRefused(ProblemError):
     """A page of another origin asks whether it may make a request, and may not."""
 
     status, code, title = 400, "cross_origin", "Not allowed to pages of that origin"
     hint = "The operator names the origins whose pages may call the service in GRADD_CORS_ORIGINS."
 
 
-class BadBody(Problem):
+class BadBody(ProblemError):
     """The body cannot be read at all. The code is the fault's: `malformed_json`, `duplicate_key`, `nested_too_deep`."""
 
     status, title = 400, "The body cannot be read"
@@ -110,56 +110,56 @@ class BadBody(Problem):
         self.code = fault.code
 
 
-class NotFound(Problem):
+class NotFound(ProblemError):
     """No resource has that path."""
 
     status, code, title = 404, "not_found", "Not found"
     hint = "GET /openapi.json lists every path."
 
 
-class MethodNotAllowed(Problem):
+class MethodNotAllowed(ProblemError):
     """The resource does not know the method."""
 
     status, code, title = 405, "method_not_allowed", "Method not allowed"
     hint = "Use a method that the header Allow names."
 
 
-class NotAcceptable(Problem):
+class NotAcceptable(ProblemError):
     """The resource has no representation that the client accepts."""
 
     status, code, title = 406, "not_acceptable", "Not acceptable"
     hint = "Accept one of the media types that the resource has, or leave the header out."
 
 
-class SlowHeaders(Problem):
+class SlowHeaders(ProblemError):
     """The request's line and headers did not arrive in time."""
 
     status, code, title = 408, "slow_headers", "The request's headers took too long to arrive"
     hint = "Send the request's line and headers without pausing."
 
 
-class SlowBody(Problem):
+class SlowBody(ProblemError):
     """The body did not arrive in time."""
 
     status, code, title = 408, "slow_body", "The body took too long to arrive"
     hint = "Send the whole body without pausing."
 
 
-class BodyTooLarge(Problem):
+class BodyTooLarge(ProblemError):
     """The body is larger than the server takes."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
     hint = "Send less at once: fewer values, base64 or a smaller dtype. GET /v1/limits has the limit."
 
 
-class UnsupportedMedia(Problem):
+class UnsupportedMedia(ProblemError):
     """The body is of a type, a character set or a content encoding that the server does not read."""
 
     status, code, title = 415, "unsupported_media_type", "Unsupported media type"
     hint = "Send a body of a kind that the headers Accept and Accept-Encoding name."
 
 
-class InvalidRequest(Problem):
+class InvalidRequest(ProblemError):
     """The body can be read, and members of it are at fault."""
 
     status, code, title = 422, "invalid_request", "The request is not valid"
@@ -170,7 +170,7 @@ class InvalidRequest(Problem):
         super().__init__(first if len(listed) == 1 else f"{len(listed)} faults; the first: {first}", listed)
 
 
-class OverQuota(Problem):
+class OverQuota(ProblemError):
     """The server keeps as much as it may. There is a place again when something was deleted."""
 
     status, code, title = 429, "over_quota", "Over quota"
@@ -180,25 +180,25 @@ class OverQuota(Problem):
         super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
 
 
-class HeadersTooLarge(Problem):
+class HeadersTooLarge(ProblemError):
     """The request's line and headers are larger than the server takes."""
 
     status, code, title = 431, "headers_too_large", "The request's headers are too large"
     hint = "Send fewer or shorter headers; what is to be computed belongs in the body."
 
 
-class ClientGone(Problem):
+class ClientGone(ProblemError):
     """The client closed the connection before it was answered."""
 
     status, code, title = 499, "client_gone", "The client is gone"
     hint = "Keep the connection open until the answer is there."
 
 
-class Unexpected(Problem):
+class Unexpected(ProblemError):
     """The service failed. It never says how: that is in the log."""
 
 
-class Busy(Problem):
+class Busy(ProblemError):
     """There is no place, or no memory, for the request now. The client may come again after some seconds."""
 
     status, code, title = 503, "busy", "The server is full"
@@ -208,7 +208,7 @@ class Busy(Problem):
         super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
 
 
-class StoreUnavailable(Problem):
+class StoreUnavailable(ProblemError):
     """The store of registered graphs cannot be read or written now. What is wrong with it is in the log."""
 
     status, code, title = 503, "store_unavailable", "The store is not available"
@@ -218,7 +218,7 @@ class StoreUnavailable(Problem):
         super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
 
 
-class TimedOut(Problem):
+class TimedOut(ProblemError):
     """The deadline passed."""
 
     status, code, title = 504, "deadline_exceeded", "The deadline passed"

@@ -47,7 +47,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TargetVerdict:
     """The median and the quartiles of what a target bounds, and whether it is met; None where nothing can be said."""
 
     target: Target
@@ -80,11 +80,11 @@ class Row:
         """Return the median of a contestant's samples."""
         return statistics.median(self.samples[contestant])
 
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> list[TargetVerdict]:
         """Return what the samples say of each target."""
         return [self._verdict(target) for target in self.targets if not self.fault]
 
-    def _verdict(self, target: Target) -> Verdict:
+    def _verdict(self, target: Target) -> TargetVerdict:
         own = self.samples["gradd"]
         if not target.peers:
             held = list(own)
@@ -92,9 +92,9 @@ class Row:
             best = (max if self.quantity == "rate" else min)(target.peers, key=self.median)
             held = [one / max(other, 1e-12) for one, other in zip(own, self.samples[best], strict=True)]
             if self.quantity == "memory" and max(self.median("gradd"), self.median(best)) < NOISE:
-                return Verdict(target, statistics.median(held), _quartiles(held), None)
+                return TargetVerdict(target, statistics.median(held), _quartiles(held), None)
         middle = statistics.median(held)
-        return Verdict(
+        return TargetVerdict(
             target, middle, _quartiles(held), middle >= target.bound if target.at_least else middle <= target.bound
         )
 

@@ -18,7 +18,7 @@ from engine.compile.compile import compile as compile_request
 from engine.compile.request import Request
 from engine.graph.limits import Limits
 from engine.graph.types import DTYPES
-from engine.program.program import Argument, Call, Leaf, Program, Ref
+from engine.program.program import Argument, Leaf, OpCall, Program, Ref
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[], Sequence[Any]]
@@ -93,9 +93,9 @@ def picked(results: Mapping[str, Any], answers: Sequence[Place]) -> list[Any]:
     return found
 
 
-def call(op: str, *inputs: Any, output: str, **attributes: Any) -> Call:
+def call(op: str, *inputs: Any, output: str, **attributes: Any) -> OpCall:
     """Return a call of an op: strings among the inputs are names, lists are lists of them."""
-    return Call(op, tuple(map(_argument, inputs)), attributes, output)
+    return OpCall(op, tuple(map(_argument, inputs)), attributes, output)
 
 
 def _argument(value: Any) -> Argument:
@@ -107,7 +107,9 @@ def _argument(value: Any) -> Argument:
     return argument
 
 
-def program(values: Mapping[str, Array], wrt: Sequence[str], calls: Sequence[Call], dtype: str = "float64") -> Program:
+def program(
+    values: Mapping[str, Array], wrt: Sequence[str], calls: Sequence[OpCall], dtype: str = "float64"
+) -> Program:
     """Return the program of `calls` on tensors of the types of `values`; those in `wrt` require grad."""
     leaves = {name: Leaf(DTYPES[value.dtype.name], value.shape, name in wrt) for name, value in values.items()}
     return Program(leaves, tuple(calls), DTYPES[dtype])

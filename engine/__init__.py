@@ -28,14 +28,13 @@ from engine.hints.names import of_op as op_hint
 from engine.hints.suggestions import Suggestions, did_you_mean
 from engine.inspect import catalogue
 from engine.inspect.not_finite import not_finite
-from engine.program.program import Argument, Call, Leaf, Program, Ref
+from engine.program.program import Argument, Leaf, OpCall, Program, Ref
 from engine.program.trace import output_names, references, trace
 
 __all__ = [
     "DTYPES",
     "METHODS",
     "Argument",
-    "Call",
     "Category",
     "Check",
     "CheckRequest",
@@ -50,6 +49,7 @@ __all__ = [
     "JacobianRequest",
     "Leaf",
     "Limits",
+    "OpCall",
     "Path",
     "ProductRequest",
     "Program",

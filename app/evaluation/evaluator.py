@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 from app.cache import Cache
 from app.errors import Busy, InvalidRequest, TimedOut
 from app.evaluation.operations import OPERATIONS
-from app.evaluation.plans import Plan
-from app.evaluation.structure import Asking, Called, Inline, Key, Structure
+from app.evaluation.plans import CallPlan
+from app.evaluation.structure import InlineGraph, Key, RegisteredCall, RequestSource, Structure
 from app.graphs.registered import RegisteredGraphs
 from app.graphs.store.store import Store
 from app.schemas.faults import MAX_FAULTS
@@ -29,7 +29,7 @@ from engine import DeadlineExceeded, Fault, GraphError, Program, ValueFault, not
 
 T = TypeVar("T")
 
-_INLINE = {name: Inline(name, operation) for name, operation in OPERATIONS.items()}
+_INLINE = {name: InlineGraph(name, operation) for name, operation in OPERATIONS.items()}
 
 
 class Call(NamedTuple):
@@ -107,7 +107,7 @@ class Evaluator:
         self._limits = settings.engine_limits()
         self._read_limits = {"max_tensors": settings.max_tensors, "max_ops": settings.max_ops}
         self._structures: Cache[Key, Structure] = Cache(settings.cached_plans, settings.cached_plan_bytes)
-        self._plans: Cache[Key, Plan] = Cache(settings.cached_plans, settings.cached_plan_bytes)
+        self._plans: Cache[Key, CallPlan] = Cache(settings.cached_plans, settings.cached_plan_bytes)
 
     @property
     def kept_bytes(self) -> int:
@@ -167,19 +167,19 @@ class Evaluator:
             detail = f"the reply has up to {reply.bytes} bytes, over the limit of {most}"
             raise InvalidRequest([Fault((), "reply_limit", detail, _REPLY_HINT)])
 
-    def _asking(self, call: Call) -> Asking:
+    def _asking(self, call: Call) -> RequestSource:
         """Return how the request is read. Raises NotFound, StoreUnavailable."""
         if call.graph is None:
             return _INLINE[call.operation]
-        return Called(call.operation, OPERATIONS[call.operation], self._graphs.get(call.graph))
+        return RegisteredCall(call.operation, OPERATIONS[call.operation], self._graphs.get(call.graph))
 
-    def _structure(self, asking: Asking, key: Key, document: Document) -> Structure:
+    def _structure(self, asking: RequestSource, key: Key, document: Document) -> Structure:
         """Return the structure, which is kept then. Raises InvalidRequest."""
         structure = asking.read(key, document, self._read_limits)
         self._structures.put(key, structure, structure.weight)
         return structure
 
-    def _faults(self, asking: Asking, document: Document, deadline: float | None) -> list[Fault]:
+    def _faults(self, asking: RequestSource, document: Document, deadline: float | None) -> list[Fault]:
         """Return all that is wrong with a request: its structure, its values, else its graph."""
         faults: list[Fault] = []
         try:
@@ -199,8 +199,8 @@ class Evaluator:
         return [*faults, *values][:MAX_FAULTS]
 
     def _plan(
-        self, structure: Structure, arrays: Mapping[Source, Array], observer: Observer, made: Callable[[], Plan]
-    ) -> tuple[Plan, bool]:
+        self, structure: Structure, arrays: Mapping[Source, Array], observer: Observer, made: Callable[[], CallPlan]
+    ) -> tuple[CallPlan, bool]:
         """Return the plan, and whether it was kept from a request before."""
         key = (structure.key, tuple([(array.dtype.char, array.shape) for array in arrays.values()]))
         plan = self._plans.get(key)
@@ -214,12 +214,12 @@ class Evaluator:
 
     def _made(
         self,
-        asking: Asking,
+        asking: RequestSource,
         document: Document,
         structure: Structure,
         arrays: Mapping[Source, Array],
         deadline: float | None,
-    ) -> Plan:
+    ) -> CallPlan:
         leaves = structure.leaves(asking.complete(arrays))
         asking.check(structure, leaves)
         graph = structure.graph
@@ -232,7 +232,7 @@ class Evaluator:
             faults = (asking.placed(fault, document) for fault in error.faults[:MAX_FAULTS])
             raise InvalidRequest(faults) from None
 
-    def _bounded(self, asking: Asking, document: Document, deadline: float | None, work: Callable[[], T]) -> T:
+    def _bounded(self, asking: RequestSource, document: Document, deadline: float | None, work: Callable[[], T]) -> T:
         """Let the engine work. What stops it there becomes a problem, faults of the graph excepted."""
         try:
             _check(deadline)
@@ -243,7 +243,7 @@ class Evaluator:
             raise TimedOut("The computation did not end in time; nothing of it is kept.") from None
 
 
-def _warnings(plan: Plan, members: Mapping[str, Any], arrays: Mapping[Source, Array], given: Any) -> list[str]:
+def _warnings(plan: CallPlan, members: Mapping[str, Any], arrays: Mapping[Source, Array], given: Any) -> list[str]:
     """Return the warnings of a plan and of its run. `given` are the options that the request names."""
     unseeded = [_UNSEEDED] if plan.seeded and "seed" not in given else []
     return [*plan.warnings, *unseeded, *not_finite(members, arrays.values())]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from app.wire.reply import Kept, Results
+from app.wire.reply import CachedText, Results
 from app.wire.values import Array, Source
 from engine import Check, CheckRequest, Compiled, Limits, Program, Request, compile_check, compile_request, estimate
 from engine import explain as explain_program
@@ -21,11 +21,11 @@ Arrays = Mapping[Source, Array]
 Options = Mapping[str, Any]
 
 
-class Plan(Protocol):
+class CallPlan(Protocol):
     """What is kept of a request."""
 
     @property
-    def dag(self) -> Kept:
+    def dag(self) -> CachedText:
         """The DAG."""
         ...
 
@@ -50,7 +50,7 @@ class Plan(Protocol):
         ...
 
     @property
-    def shown(self) -> Mapping[str, Kept]:
+    def shown(self) -> Mapping[str, CachedText]:
         """The members that all of its replies share, besides the DAG."""
         ...
 
@@ -69,10 +69,10 @@ _OP_BYTES, _STEP_BYTES = 2**10, 96
 _CHECKED_OP_BYTES, _SHOWN_OP_BYTES = 6 * 2**10, 10 * 2**10
 """What is kept of an op or tensor of a plan that is checked, or shown."""
 
-Planner = Callable[[Program, Request, Limits, float | None], Plan]
+Planner = Callable[[Program, Request, Limits, float | None], CallPlan]
 
 
-_NOTHING: Mapping[str, Kept] = {}
+_NOTHING: Mapping[str, CachedText] = {}
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class Computation:
         return Results(self.compiled.results)
 
     @cached_property
-    def dag(self) -> Kept:
+    def dag(self) -> CachedText:
         """The DAG, which each codec writes once."""
-        return Kept(self.compiled.dag)
+        return CachedText(self.compiled.dag)
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -129,9 +129,9 @@ class Comparison:
     shown = _NOTHING
 
     @cached_property
-    def dag(self) -> Kept:
+    def dag(self) -> CachedText:
         """The DAG, which each codec writes once."""
-        return Kept(self.check.dag)
+        return CachedText(self.check.dag)
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -173,9 +173,9 @@ def _spelled(value: Any) -> Any:
 class Explanation:
     """A plan that is shown: what is to be said of it."""
 
-    dag: Kept
+    dag: CachedText
     warnings: Sequence[str]
-    shown: Mapping[str, Kept]
+    shown: Mapping[str, CachedText]
     seconds: float = 0.0
     results = Results()
     seeded: bool = False
@@ -189,20 +189,20 @@ class Explanation:
         return dict(self.shown)
 
 
-def compute(program: Program, request: Request, limits: Limits, deadline: float | None) -> Plan:
+def compute(program: Program, request: Request, limits: Limits, deadline: float | None) -> CallPlan:
     """Plan a request to run it."""
     return Computation(compile_request(program, request, limits, deadline))
 
 
-def check(program: Program, request: Request, limits: Limits, deadline: float | None) -> Plan:
+def check(program: Program, request: Request, limits: Limits, deadline: float | None) -> CallPlan:
     """Plan a request to check its gradients."""
     assert isinstance(request, CheckRequest)
     return Comparison(compile_check(program, request, limits, deadline))
 
 
-def explain(program: Program, request: Request, limits: Limits, deadline: float | None) -> Plan:
+def explain(program: Program, request: Request, limits: Limits, deadline: float | None) -> CallPlan:
     """Plan a request to show the plan."""
     found = explain_program(program, request, limits, deadline)
     warnings = found.pop("warnings")
-    shown = {name: Kept(value) for name, value in found.items()}
+    shown = {name: CachedText(value) for name, value in found.items()}
     return Explanation(shown.pop("dag"), warnings, shown)

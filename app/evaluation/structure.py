@@ -1,7 +1,7 @@
 """A request without its values: how it is read, and how its faults are placed in what the client wrote.
 
-A request brings its graph (`Inline`) or calls one that is registered (`Called`); both give the same `Structure`, so
-that nothing after them knows the difference. `app.evaluation.evaluator` calls them.
+A request brings its graph (`InlineGraph`) or calls one that is registered (`RegisteredCall`); both give the same
+`Structure`, so that nothing after them knows the difference. `app.evaluation.evaluator` calls them.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Structure:
         return {**given, **typed}
 
 
-class Asking(Protocol):
+class RequestSource(Protocol):
     """How one request is read."""
 
     @property
@@ -125,7 +125,7 @@ class Asking(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Inline:
+class InlineGraph:
     """A request that brings its graph."""
 
     name: str
@@ -162,7 +162,7 @@ class Inline:
         return replace(fault, path=document.locate(fault.path))
 
 
-class Called(NamedTuple):
+class RegisteredCall(NamedTuple):
     """A request that calls a registered graph.
 
     It asks for what a request would that has the registered graph, with the tensors that it sends in it.

@@ -26,13 +26,13 @@ from pydantic import ValidationError
 
 from app.cache import Cache
 from app.errors import NotFound, StoreUnavailable
-from app.graphs.store.store import Kept, Store
+from app.graphs.store.store import Store, StoredGraph
 from app.schemas.faults import WORDS
 from app.schemas.graph import OPEN_GRAPH, GraphForm
 from app.schemas.tensor import TensorForm
 from app.settings import Settings
-from app.wire.reply import Tensor
-from engine import Argument, Call, DType, Ref
+from app.wire.reply import ReplyTensor
+from engine import Argument, DType, OpCall, Ref
 
 Array = np.ndarray[Any, Any]
 
@@ -71,14 +71,14 @@ class Registered:
         graph = {"dtype": self.graph.dtype.name, "tensors": tensors, "ops": list(map(_op, self.graph.ops))}
         return {"id": self.id, "created": self.created, "needs": self.needs, "graph": graph}
 
-    def _tensor(self, name: str, form: TensorForm) -> Tensor | dict[str, Any]:
+    def _tensor(self, name: str, form: TensorForm) -> ReplyTensor | dict[str, Any]:
         array = self.arrays.get(name)
         if array is None:
             return _type(form, self.graph.dtype)
-        return Tensor(array, {"requires_grad": form.requires_grad})
+        return ReplyTensor(array, {"requires_grad": form.requires_grad})
 
 
-def normalised(graph: GraphForm, arrays: Mapping[str, Array]) -> Kept:
+def normalised(graph: GraphForm, arrays: Mapping[str, Array]) -> StoredGraph:
     """Return the graph as it is kept: its normal form, and the values of those of its tensors that have some."""
     values = {name: _bytes(arrays[name]) for name in sorted(arrays)}
     tensors: dict[str, Any] = {}
@@ -91,7 +91,7 @@ def normalised(graph: GraphForm, arrays: Mapping[str, Array]) -> Kept:
             tensors[name] = _type(form, graph.dtype)
     structure = {"dtype": graph.dtype.name, "tensors": tensors, "ops": list(map(_op, graph.ops))}
     text = json.dumps(structure, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
-    return Kept(_id(text), text, b"".join(values.values()))
+    return StoredGraph(_id(text), text, b"".join(values.values()))
 
 
 def _id(text: bytes) -> str:
@@ -110,7 +110,7 @@ def _bytes(array: Array) -> bytes:
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def _op(call: Call) -> dict[str, Any]:
+def _op(call: OpCall) -> dict[str, Any]:
     return {
         "op": call.op,
         "inputs": _arguments(call.inputs) if isinstance(call.inputs, Mapping) and call.inputs else _list(call.inputs),
@@ -142,7 +142,7 @@ class _Damaged(Exception):
     """What is kept under an id is not what the id is the hash of."""
 
 
-def restored(kept: Kept) -> Registered:
+def restored(kept: StoredGraph) -> Registered:
     """Return a graph that was kept, held against its id. Raises _Damaged."""
     if _id(kept.text) != kept.id:
         raise _Damaged

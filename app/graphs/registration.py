@@ -11,7 +11,7 @@ from typing import Any
 
 from app.errors import InvalidRequest, TimedOut
 from app.graphs.registered import normalised
-from app.graphs.store.store import Kept
+from app.graphs.store.store import StoredGraph
 from app.schemas.faults import MAX_FAULTS
 from app.schemas.faults import read as validated
 from app.schemas.graph import GraphForm
@@ -40,7 +40,7 @@ from engine import (
 _SECTIONS = {"tensors": SECTIONS["tensors"]}
 
 
-def read(body: bytes, codec: Codec, settings: Settings, deadline: float | None) -> tuple[Kept, list[str]]:
+def read(body: bytes, codec: Codec, settings: Settings, deadline: float | None) -> tuple[StoredGraph, list[str]]:
     """Return the graph of a request's body as it is to be kept, and the tensors that have no values. Raises Problem."""
     document = codec.read(body, _SECTIONS, frozenset())
     try:

@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import CrossOriginRefused, Problem
+from app.errors import CrossOriginRefused, ProblemError
 from app.http.middleware import Observation
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
@@ -38,7 +38,7 @@ class CrossOrigin(CORSMiddleware):
         return _Refusal(Observation(_raising(problem), self._metrics, self._access))
 
 
-def _raising(problem: Problem) -> ASGIApp:
+def _raising(problem: ProblemError) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
         raise problem
 

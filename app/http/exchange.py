@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from app.errors import MEDIA_TYPE, Problem, Unexpected
+from app.errors import MEDIA_TYPE, ProblemError, Unexpected
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
 
@@ -59,7 +59,7 @@ class Exchange:
 
     route = "unmatched"
     status = 0
-    problem: Problem | None = None
+    problem: ProblemError | None = None
 
     def __init__(self, method: str, path: str, given_id: str) -> None:
         self.began = time.perf_counter()
@@ -82,7 +82,7 @@ class Exchange:
             *[header for header in _HEADERS.items() if header[0] not in names],
         ]
 
-    def refused(self, problem: Problem) -> tuple[Headers, bytes]:
+    def refused(self, problem: ProblemError) -> tuple[Headers, bytes]:
         """Note the problem, and return its document and the headers of that.
 
         A traceback holds frames, whose variables are the request's body, and a frame may hold this exchange. So the
@@ -94,7 +94,7 @@ class Exchange:
         headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), **problem.headers}
         return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()], body
 
-    def failed(self) -> Problem:
+    def failed(self) -> ProblemError:
         """Log the defect that is being handled, and return the problem that tells nobody what it is."""
         _log.exception("failed", request_id=self.id)
         return Unexpected(f"The service failed; its log tells more under the id {self.id}.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.workers.shared_memory import LARGE, Loan
+from app.workers.shared_memory import LARGE, Lease
 
 if TYPE_CHECKING:
     from app.http.protocol import BoundedProtocol
@@ -38,9 +38,9 @@ _CODED = {b"content-encoding", b"transfer-encoding"}
 class Receiver(asyncio.BufferedProtocol):
     """Receives one body, of which `begun` is there already. The request that it belongs to gets it as one message."""
 
-    def __init__(self, connection: BoundedProtocol, cycle: RequestResponseCycle, loan: Loan, begun: bytes) -> None:
+    def __init__(self, connection: BoundedProtocol, cycle: RequestResponseCycle, loan: Lease, begun: bytes) -> None:
         self._connection, self._cycle, self._wait = connection, cycle, cycle.receive
-        self._loan: Loan | None = loan
+        self._loan: Lease | None = loan
         self._size, self._position = loan.size, len(begun)
         loan.body[: len(begun)] = begun
 

@@ -14,7 +14,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import BodyTooLarge, Busy, ClientGone, Problem, SlowBody
+from app.errors import BodyTooLarge, Busy, ClientGone, ProblemError, SlowBody
 from app.http.exchange import Exchange
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
@@ -54,7 +54,7 @@ class Observation:
     async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, sending: _Sending) -> None:
         try:
             await self.app(scope, receive, sending.send)
-        except Problem as problem:
+        except ProblemError as problem:
             await sending.refuse(problem)
         except ClientDisconnect:
             await sending.refuse(ClientGone("The client closed the connection."))
@@ -77,14 +77,14 @@ class _Sending:
             message["headers"] = self._exchange.answered(message["status"], message["headers"])
         await self._send(message)
 
-    async def refuse(self, problem: Problem) -> None:
+    async def refuse(self, problem: ProblemError) -> None:
         """Answer with a problem document."""
         headers, body = self._exchange.refused(problem)
         await self.send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
 
-class Places:
+class Slots:
     """How many requests may be computed or wait for it at the same time, and how many do."""
 
     def __init__(self, most: int) -> None:
@@ -100,7 +100,7 @@ class Places:
 class Admission:
     """Gives places to the requests that are to be computed, before their bodies are read, and turns away the others."""
 
-    def __init__(self, app: ASGIApp, places: Places, retry_after_s: int) -> None:
+    def __init__(self, app: ASGIApp, places: Slots, retry_after_s: int) -> None:
         self.app, self.places, self.retry_after_s = app, places, retry_after_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

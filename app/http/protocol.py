@@ -14,7 +14,7 @@ from http import HTTPStatus
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.errors import HeadersTooLarge, MalformedHttp, Problem, SlowHeaders
+from app.errors import HeadersTooLarge, MalformedHttp, ProblemError, SlowHeaders
 from app.http.exchange import Exchange, lines
 from app.http.large_body import Receiver, promised
 from app.http.services import Services
@@ -125,7 +125,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Refuse bytes that are not HTTP. uvicorn calls it with a text of its own."""
         self._refuse(MalformedHttp("The bytes that arrived are not an HTTP/1.1 request."))
 
-    def _refuse(self, problem: Problem) -> None:
+    def _refuse(self, problem: ProblemError) -> None:
         """Answer with a problem and close the connection. Method and path are logged as far as they have arrived."""
         if self.transport.is_closing():
             return

@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from app.errors import MethodNotAllowed, NotFound, Problem
+from app.errors import MethodNotAllowed, NotFound, ProblemError
 from engine import did_you_mean
 
 
@@ -18,7 +18,7 @@ async def refuse(request: Request, error: Exception) -> NoReturn:
     raise _problem(request, error) from None
 
 
-def _problem(request: Request, error: HTTPException) -> Problem:
+def _problem(request: Request, error: HTTPException) -> ProblemError:
     path = request.url.path[:200]
     if error.status_code == 405:
         allowed = ", ".join(_methods(request)) or (error.headers or {}).get("Allow", "")

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.http.fast_path.connection import connection
-from app.http.fast_path.shortcut import Shortcut
+from app.http.fast_path.shortcut import FastPath
 from app.http.protocol import bounded_protocol
 from app.http.services import services_of
 from app.workers import collector
@@ -58,7 +58,7 @@ def config_of(app: FastAPI) -> uvicorn.Config:
         app,
         host=settings.host,
         port=settings.port,
-        http=connection(bounded_protocol(services), Shortcut(services)),
+        http=connection(bounded_protocol(services), FastPath(services)),
         ws="none",
         log_config=None,
         access_log=False,

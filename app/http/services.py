@@ -12,14 +12,14 @@ from fastapi import FastAPI
 from app.evaluation.evaluator import Evaluator
 from app.graphs.registered import RegisteredGraphs
 from app.graphs.store.store import Store
-from app.http.middleware import Places
+from app.http.middleware import Slots
 from app.settings import Settings
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
-from app.workers.dispatch import Placement
+from app.workers.dispatch import Dispatcher
 from app.workers.pool import Workers
 from app.workers.shared_memory import Segments
-from app.workers.threads import Pool
+from app.workers.threads import ThreadPool
 
 _LOOKUPS = 4
 """Short questions to the store at the same time. They have threads of their own, since registering takes seconds."""
@@ -40,14 +40,14 @@ class Services:
     metrics: Metrics
     access: AccessLog
     readiness: Readiness
-    places: Places
+    places: Slots
     store: Store
     graphs: RegisteredGraphs
     evaluator: Evaluator
-    pool: Pool
-    lookups: Pool
+    pool: ThreadPool
+    lookups: ThreadPool
     segments: Segments
-    placement: Placement
+    placement: Dispatcher
 
     @classmethod
     def create(cls, settings: Settings) -> Services:
@@ -61,14 +61,14 @@ class Services:
             metrics=Metrics(),
             access=AccessLog(settings),
             readiness=Readiness(),
-            places=Places(settings.concurrency + settings.queue),
+            places=Slots(settings.concurrency + settings.queue),
             store=store,
             graphs=graphs,
             evaluator=evaluator,
-            pool=Pool(settings.concurrency),
-            lookups=Pool(_LOOKUPS),
+            pool=ThreadPool(settings.concurrency),
+            lookups=ThreadPool(_LOOKUPS),
             segments=Segments(settings.max_body_bytes),
-            placement=Placement(evaluator, graphs, workers, settings),
+            placement=Dispatcher(evaluator, graphs, workers, settings),
         )
 
     def start(self) -> None:

@@ -19,7 +19,7 @@ from app.http.server_timing import server_timing
 from app.http.services import services_of
 from app.schemas.openapi import bodies, problems, replies
 from app.wire.codec import Codec
-from app.workers.shared_memory import Loan
+from app.workers.shared_memory import Lease
 
 
 class BareRoute(APIRoute):
@@ -60,7 +60,7 @@ async def answered(request: Request, operation: str, graph_id: str | None = None
     return _Reply(answer, writes)
 
 
-async def _received(request: Request) -> tuple[list[bytes], Loan | None]:
+async def _received(request: Request) -> tuple[list[bytes], Lease | None]:
     """Return the body in the pieces in which it arrives, and the segment if it is in one. Raises ClientDisconnect."""
     pieces = []
     while True:

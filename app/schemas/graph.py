@@ -14,9 +14,9 @@ from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, Validat
 
 from app.schemas.argument import Attributes, Inputs
 from app.schemas.faults import MAX_FAULTS, Located, bounded, collect, fault, short, wrong_kind
-from app.schemas.members import Closed, Flag, Name, Text, member, read_name
+from app.schemas.members import ClosedModel, Flag, Name, Text, member, read_name
 from app.schemas.tensor import BareTensor, GraphDType, OpenTensor, Tensor, TensorForm
-from engine import Call, DType
+from engine import DType, OpCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class GraphForm:
     """A graph without its tensors' values."""
 
     tensors: Mapping[str, TensorForm]
-    ops: tuple[Call, ...]
+    ops: tuple[OpCall, ...]
     dtype: DType
 
 
@@ -38,7 +38,7 @@ def _output(value: Any) -> str | tuple[str | None, ...]:
     return tuple(collect(enumerate(value), lambda name: None if name is None else read_name(name)))
 
 
-class Op(Closed):
+class GraphOp(ClosedModel):
     """One call of an op."""
 
     words: ClassVar[str] = "an op"
@@ -55,9 +55,9 @@ class Op(Closed):
     )
     no_grad: Flag = member("whether it is computed without being recorded", default=False)
 
-    def call(self) -> Call:
+    def call(self) -> OpCall:
         """Return the call."""
-        return Call(self.op, self.inputs, self.attributes, self.output, self.no_grad)
+        return OpCall(self.op, self.inputs, self.attributes, self.output, self.no_grad)
 
 
 def _limited(limit: str, kind: Any, wanted: str) -> WrapValidator:
@@ -76,12 +76,14 @@ def _limited(limit: str, kind: Any, wanted: str) -> WrapValidator:
 
 
 _Ops = Annotated[
-    list[Annotated[Op, AfterValidator(Op.call)]], AfterValidator(tuple), _limited("max_ops", list, "a list of ops")
+    list[Annotated[GraphOp, AfterValidator(GraphOp.call)]],
+    AfterValidator(tuple),
+    _limited("max_ops", list, "a list of ops"),
 ]
 _TENSORS = _limited("max_tensors", dict, "an object, name to value")
 
 
-class Graph(Closed):
+class Graph(ClosedModel):
     """A computation: tensors, and the ops that are called on them. Names of tensors and of outputs share one space."""
 
     words: ClassVar[str] = "a graph"

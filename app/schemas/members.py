@@ -31,7 +31,7 @@ from app.schemas.faults import MAX_FAULTS, Located, bounded, fault, invalid, loc
 Schema = dict[str, Any]
 
 
-class Closed(BaseModel):
+class ClosedModel(BaseModel):
     """An object. Members that the model does not have are refused, with a suggestion.
 
     `words` names the object in messages. Where the validation's context has `unknown_members`, they pass.

@@ -30,7 +30,7 @@ Matrices = dict[TensorName, Tensors]
 Gradients = dict[TensorName, Result | None]
 
 
-class Node(BaseModel):
+class DagNode(BaseModel):
     """A tensor or the call of an op. Contract, section 4."""
 
     name: str
@@ -49,7 +49,7 @@ class Node(BaseModel):
 class DAG(BaseModel):
     """The graph as it ran: its nodes in order, and its roots."""
 
-    nodes: list[Node]
+    nodes: list[DagNode]
     roots: list[str]
 
 
@@ -59,7 +59,7 @@ class Reply(BaseModel):
     dag: DAG = left_out("the graph as it ran, where `dag` is true")
 
 
-class Fault(BaseModel):
+class ProblemFault(BaseModel):
     """One thing that is wrong with a request."""
 
     pointer: str = Field(description="JSON pointer to the member at fault, as a URI fragment")
@@ -77,7 +77,7 @@ class Problem(BaseModel):
     detail: str
     code: str
     request_id: str | None
-    errors: list[Fault]
+    errors: list[ProblemFault]
 
 
 class Health(BaseModel):

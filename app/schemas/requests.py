@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from app.schemas.faults import Located, collect, fault, invalid, located, short, wrong_kind
 from app.schemas.graph import Graph, GraphType, OpenGraph
-from app.schemas.members import CHOICE, Closed, Flag, Name, Names, SomeNames, by_name, member, read_name, whole
+from app.schemas.members import CHOICE, ClosedModel, Flag, Name, Names, SomeNames, by_name, member, read_name, whole
 from app.schemas.tensor import (
     BareHeldTensor,
     BareTensor,
@@ -48,7 +48,7 @@ VOLATILE = frozenset({"dag", "encoding", "seed", "timeout_ms"})
 """The members that change nothing about what is computed, so that plans are shared across their values."""
 
 
-class Options(Closed):
+class Options(ClosedModel):
     """The members of every call besides its graph."""
 
     words: ClassVar[str] = "a request"
@@ -116,7 +116,7 @@ class Differentiated(Options):
     )
 
 
-class RegistrationRequest(Closed):
+class RegistrationRequest(ClosedModel):
     """A graph to keep."""
 
     words: ClassVar[str] = "a registration"
@@ -126,13 +126,13 @@ class RegistrationRequest(Closed):
     )
 
 
-def request_of(name: str, members: type[Options], graph: type[Graph]) -> type[Closed]:
+def request_of(name: str, members: type[Options], graph: type[Graph]) -> type[ClosedModel]:
     """Return the model of a request that brings its graph."""
     read: Any = Annotated[graph, AfterValidator(Graph.form)]
     return _model(f"{name}Request", members, {"graph": (read, Field(description="the computation"))})
 
 
-def call_of(name: str, members: type[Options], graph: type[Graph]) -> type[Closed]:
+def call_of(name: str, members: type[Options], graph: type[Graph]) -> type[ClosedModel]:
     """Return the model of a call of a registered graph, which has `tensors` in the graph's place."""
     bare = issubclass(graph, GraphType)
     meaning = "values of the graph's tensors; by default those that are registered"
@@ -140,7 +140,7 @@ def call_of(name: str, members: type[Options], graph: type[Graph]) -> type[Close
     return _model(f"{name}Call", members, {"tensors": (_sent(bare=bare), tensors)})
 
 
-def _model(name: str, members: type[Options], first: dict[str, Any]) -> type[Closed]:
+def _model(name: str, members: type[Options], first: dict[str, Any]) -> type[ClosedModel]:
     """Return a model with the first members, those of the operation alone, then those of all calls."""
     own = [known for known in members.model_fields if known not in Options.model_fields]
     fields = {known: members.model_fields[known] for known in [*own, *Options.model_fields]}
@@ -150,7 +150,7 @@ def _model(name: str, members: type[Options], first: dict[str, Any]) -> type[Clo
     )
 
 
-class _Call(Closed):
+class _Call(ClosedModel):
     """A call of an operation."""
 
     words: ClassVar[str] = "a request"

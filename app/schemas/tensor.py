@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationInfo, WithJsonSchema
 
 from app.schemas.faults import Located, collect, fault, invalid, short, wrong_kind
-from app.schemas.members import Closed, Flag, member
+from app.schemas.members import ClosedModel, Flag, member
 from engine import DTYPES, DType, Shape
 
 Pattern = tuple[int | None, ...]
@@ -88,7 +88,7 @@ _OpenShape = Annotated[
 _DATA = "its values: nested, or flat or base64 with `shape`"
 
 
-class _Typed(Closed):
+class _Typed(ClosedModel):
     """A tensor or its type: where it has no `data`, its `shape` says how large it is."""
 
     words: ClassVar[str] = "a tensor or its type"

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.errors import Problem
+from app.errors import ProblemError
 
 _REQUEST_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _PHASE_BOUNDS = (0.00001, 0.000025, 0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1, 2.5, 10, 30)
@@ -101,7 +101,7 @@ class Metrics:
         for phase, seconds in zip(_PHASES, phases, strict=True):
             self._phases(phase).observe(seconds)
 
-    def refused(self, problem: Problem) -> None:
+    def refused(self, problem: ProblemError) -> None:
         """Count a problem: by the code of each kind of fault in it, or by its own."""
         for code in {fault.code for fault in problem.faults} or {problem.code}:
             self._refused(code).inc()

@@ -11,7 +11,7 @@ from app.wire.json import body as json_body
 from app.wire.json import reply as json_reply
 from app.wire.msgpack import body as msgpack_body
 from app.wire.msgpack import reply as msgpack_reply
-from app.wire.reply import Kept, Measure, Members, Piece, Results, Size
+from app.wire.reply import CachedText, Measure, Members, Piece, Results, Size
 
 KEPT_S = 0.2e-9
 """Seconds to copy a byte of the data that all replies of a plan share."""
@@ -38,7 +38,7 @@ class Codec:
     pieces: Callable[[Members, str], Iterable[Piece]]
     aliases: frozenset[str] = frozenset()
 
-    def size(self, results: Results, kept: Iterable[Kept], encoding: str) -> Size:
+    def size(self, results: Results, kept: Iterable[CachedText], encoding: str) -> Size:
         """Return the size of a reply of these tensors and this data."""
         tensors = results.size(self.measures[encoding])
         text = sum([len(data.written(self.kept)) for data in kept])

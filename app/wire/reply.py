@@ -1,7 +1,8 @@
 """What the members of a reply may be, whichever codec writes them. Plans make them, the codecs write them.
 
-An array becomes a tensor, one with further members is a `Tensor`; an object of members may stand wherever a member
-may; `Kept` is data that stays the same from reply to reply; anything else is data as JSON knows it and stands as it is.
+An array becomes a tensor, one with further members is a `ReplyTensor`; an object of members may stand wherever a member
+may; `CachedText` is data that stays the same from reply to reply; anything else is data as JSON knows it and stands as
+it is.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ _NAMES = {dtype.numpy: name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class ReplyTensor:
     """A tensor with members beside `dtype`, `shape` and `data`."""
 
     array: Array
     members: Mapping[str, Any]
 
 
-class Kept:
+class CachedText:
     """Data that every reply of a plan has alike. Each codec writes it once."""
 
     def __init__(self, data: Any) -> None:

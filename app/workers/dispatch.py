@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from math import inf
 
 from app.cache import Cache
-from app.errors import Busy, ClientGone, Problem, TimedOut
+from app.errors import Busy, ClientGone, ProblemError, TimedOut
 from app.evaluation.evaluator import Answer, Call, Evaluator, Observer, Timings
 from app.evaluation.structure import Key
 from app.graphs.registered import RegisteredGraphs
 from app.settings import Settings
 from app.workers.ipc import Header
 from app.workers.pool import Lost, Workers
-from app.workers.shared_memory import Loan
+from app.workers.shared_memory import Lease
 
 CONTAINER_S = 50e-9
 """Seconds at least that a list or an object of a request takes to be read; 0.6 to 1.5 us where nothing is known of it.
@@ -111,7 +111,7 @@ def _read_s(call: Call, body: Sequence[bytes | memoryview]) -> float:
 _LARGE_S = 0.01
 
 
-class Placement:
+class Dispatcher:
     """Answers calls. All methods are called on the event loop."""
 
     def __init__(self, evaluator: Evaluator, graphs: RegisteredGraphs, workers: Workers, settings: Settings) -> None:
@@ -136,7 +136,7 @@ class Placement:
             return None
 
     async def answer(
-        self, call: Call, body: Sequence[bytes], gone: Callable[[], Awaitable[None]], loan: Loan | None = None
+        self, call: Call, body: Sequence[bytes], gone: Callable[[], Awaitable[None]], loan: Lease | None = None
     ) -> Answer:
         """Return the reply to a call whose body is in pieces, or in a segment. `gone` returns when the client leaves.
 
@@ -200,7 +200,7 @@ class Placement:
         Raises Problem, and WorkerFailed where the service failed.
         """
         if "problem" in reply:
-            raise Problem.unpacked(reply["problem"])
+            raise ProblemError.unpacked(reply["problem"])
         if "failed" in reply:
             raise WorkerFailed(reply["failed"])
         timings = Timings(*reply["timings"])
@@ -226,7 +226,7 @@ class _Sent:
 
     call: Call
     body: Sequence[bytes]
-    loan: Loan | None
+    loan: Lease | None
     key: Key | None
     deadline: float
     gone: Callable[[], Awaitable[None]]

@@ -31,7 +31,7 @@ MESSAGE = struct.Struct("<Qi")
 """A worker's number, and: with a socket, nothing; from the server, nothing; to the server, the status it ended with."""
 
 
-class Nursery:
+class ForkServer:
     """The workers that live, by number and process id."""
 
     def __init__(self, control: socket.socket, settings: Settings) -> None:
@@ -135,6 +135,6 @@ def main() -> None:
     settings = Settings(**orjson.loads(sys.stdin.buffer.read()))
     gc.freeze()
     with socket.socket(fileno=int(descriptor)) as control:
-        Nursery(control, settings).serve()
+        ForkServer(control, settings).serve()
     for folder in folders:
         remove_after_owner(Path(folder))

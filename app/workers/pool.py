@@ -22,7 +22,7 @@ import structlog
 from app.settings import Settings
 from app.workers.fork_server import MESSAGE
 from app.workers.ipc import Closed, Header, receive_async, send_async
-from app.workers.shared_memory import Loan
+from app.workers.shared_memory import Lease
 
 _log = structlog.get_logger("gradd.workers")
 
@@ -51,7 +51,7 @@ class Worker:
         self._known: set[int] = set()
 
     async def exchange(
-        self, header: Header, body: Sequence[bytes], loan: Loan | None, told: Callable[[Header], None]
+        self, header: Header, body: Sequence[bytes], loan: Lease | None, told: Callable[[Header], None]
     ) -> tuple[Header, bytearray | memoryview]:
         """Return the answer to a call, whose body is in pieces or in a segment that is lent to it.
 

@@ -52,7 +52,7 @@ class Segment:
         os.close(self.descriptor)
 
 
-class Loan:
+class Lease:
     """A segment while it is one call's. A body of `size` bytes stands at its begin."""
 
     def __init__(
@@ -107,7 +107,7 @@ class Segments:
         self._free: list[Segment] = []
         self._none = not hasattr(os, "memfd_create")
 
-    def lend(self, size: int) -> Loan | None:
+    def lend(self, size: int) -> Lease | None:
         """Return a segment for a body of this size, the one used last if there is any; None where there can be none."""
         if size > self._largest or self._none:
             return None
@@ -115,7 +115,7 @@ class Segments:
         if segment is None:
             return None
         segment.used = max(segment.used, size)
-        return Loan(segment, size, self._living, self._back)
+        return Lease(segment, size, self._living, self._back)
 
     def close(self) -> None:
         """Give up those that nobody has. The others follow when they come back."""
@@ -143,7 +143,7 @@ class Segments:
         segment.close()
 
 
-class Sheet:
+class SharedMapping:
     """A segment as the worker has it: the body at its begin, and behind that room for the reply.
 
     `stands` is the begin and the end of the reply in the segment, None where it is not there.
@@ -174,7 +174,7 @@ class Mappings:
     def __init__(self) -> None:
         self._mapped: dict[int, tuple[mmap.mmap, int]] = {}
 
-    def sheet(self, told: dict[str, Any], descriptors: Iterable[int]) -> Sheet:
+    def sheet(self, told: dict[str, Any], descriptors: Iterable[int]) -> SharedMapping:
         """Return what a loan tells of, whose descriptor comes along where it was not known yet."""
         number = told["number"]
         for closed in told["closed"]:
@@ -182,4 +182,4 @@ class Mappings:
                 os.close(self._mapped.pop(closed)[1])
         for descriptor in descriptors:
             self._mapped[number] = mmap.mmap(descriptor, 0), descriptor
-        return Sheet(memoryview(self._mapped[number][0]), told["size"])
+        return SharedMapping(memoryview(self._mapped[number][0]), told["size"])

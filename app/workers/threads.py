@@ -24,7 +24,7 @@ async def _never() -> None:
     await asyncio.get_running_loop().create_future()
 
 
-class Pool:
+class ThreadPool:
     """A fixed number of slots."""
 
     def __init__(self, slots: int) -> None:

@@ -14,14 +14,14 @@ import sys
 import traceback
 from contextlib import ExitStack
 
-from app.errors import Busy, Problem
+from app.errors import Busy, ProblemError
 from app.evaluation.evaluator import Call, Evaluator, Observer
 from app.evaluation.structure import Key
 from app.settings import Settings
 from app.wire.codec import CODECS
 from app.workers import collector
 from app.workers.ipc import Closed, Header, receive, send
-from app.workers.shared_memory import Mappings, Sheet
+from app.workers.shared_memory import Mappings, SharedMapping
 from engine import computing
 
 
@@ -44,7 +44,7 @@ def work(connection: socket.socket, settings: Settings) -> None:
             return
 
 
-def _call(header: Header, body: bytearray, sheet: Sheet | None) -> Call:
+def _call(header: Header, body: bytearray, sheet: SharedMapping | None) -> Call:
     return Call(
         header["operation"],
         memoryview(body) if sheet is None else sheet.body,
@@ -86,7 +86,7 @@ def _answered(evaluator: Evaluator, call: Call, header: Header, teller: _Teller)
             for _ in range(header["others"]):
                 others.enter_context(computing())
             answer = evaluator.answer(call, header["deadline"], teller)
-    except Problem as problem:
+    except ProblemError as problem:
         return {"problem": problem.packed(), "spent": isinstance(problem, Busy)}, b""
     except Exception:  # noqa: BLE001  # it is raised again in the server, whose log has it
         return {"failed": traceback.format_exc()}, b""

@@ -36,7 +36,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Exchange:
+class Scenario:
     """A question to gradd and the same to its peers. `asked` makes them for a port at which gradd listens already.
 
     `note` says what bounds a figure that misses its target.
@@ -176,7 +176,7 @@ STACK = (
 """What bounds small calls, measured in one process without sockets, and with them."""
 
 EXCHANGES = (
-    Exchange(
+    Scenario(
         "http_inline",
         "tutorial over HTTP, 8 connections, graph and DAG in every call",
         "rate",
@@ -185,7 +185,7 @@ EXCHANGES = (
         {},
         STACK,
     ),
-    Exchange(
+    Scenario(
         "http_registered",
         "tutorial over HTTP, 8 connections, graph registered, no DAG",
         "rate",
@@ -194,7 +194,7 @@ EXCHANGES = (
         {},
         STACK,
     ),
-    Exchange(
+    Scenario(
         "fast_path",
         "tutorial over HTTP, 8 connections, on the fast path and on the general one",
         "rate",
@@ -202,7 +202,7 @@ EXCHANGES = (
         (Target(1.3, ("general",), at_least=True),),
         {},
     ),
-    Exchange(
+    Scenario(
         "json_1m_zstd",
         "1 M float64 there and back in JSON, for clients that accept zstd, and for others",
         "time",
@@ -210,7 +210,7 @@ EXCHANGES = (
         (Target(1.1, ("identity",)),),
         {"size": 1_000_000},
     ),
-    Exchange(
+    Scenario(
         "json_1m",
         "1 M float64 there, 1 M gradient back, JSON",
         "time",
@@ -220,7 +220,7 @@ EXCHANGES = (
         "a million doubles are 20 MB of digits: a core reads them in 24 ms and writes them in 24 ms, so two cores take "
         "about 30 ms with what is not divided; both texts go through the loopback in 10 ms, on both cores",
     ),
-    Exchange(
+    Scenario(
         "msgpack_1m",
         "1 M float64 there, 1 M gradient back, MessagePack",
         "time",
@@ -228,7 +228,7 @@ EXCHANGES = (
         (Target(3, ("echo",)),),
         {"size": 1_000_000},
     ),
-    Exchange(
+    Scenario(
         "tesseract_small",
         "3 float64 there and back, base64",
         "time",
@@ -237,7 +237,7 @@ EXCHANGES = (
         {"size": 3},
         STACK,
     ),
-    Exchange(
+    Scenario(
         "tesseract_10m",
         "10 M float64 there, 10 M gradient back, base64",
         "time",

@@ -15,9 +15,9 @@ from itertools import islice
 from benchmarks.effort import Effort
 from benchmarks.results import Row, Target
 from benchmarks.service.client import Question, Unanswered, asking, rate
-from benchmarks.service.exchanges import Asked, Exchange, large_json
+from benchmarks.service.exchanges import Asked, Scenario, large_json
 from benchmarks.service.servers import SERVERS, running
-from benchmarks.service.short_requests import SHORT, Short
+from benchmarks.service.short_requests import SHORT, ShortRequest
 from benchmarks.timing import compare, interleaved
 
 RTOL = 1e-12
@@ -27,7 +27,7 @@ POLLS, ROUND_SECONDS = 200, 4
 """Questions to health in a round, five milliseconds apart, and the seconds after which a round is over."""
 
 
-def exchange_rows(exchange: Exchange, effort: Effort) -> tuple[Row]:
+def exchange_rows(exchange: Scenario, effort: Effort) -> tuple[Row]:
     """Return the row of an exchange, alone."""
     row = Row(exchange.name, exchange.work, exchange.quantity, targets=exchange.targets, note=exchange.note)
     try:
@@ -42,7 +42,7 @@ def exchange_rows(exchange: Exchange, effort: Effort) -> tuple[Row]:
 
 
 @contextlib.contextmanager
-def _contestants(exchange: Exchange) -> Iterator[dict[str, tuple[int, Asked]]]:
+def _contestants(exchange: Scenario) -> Iterator[dict[str, tuple[int, Asked]]]:
     """Give the port and the question of each contestant, while all of their servers run."""
     with contextlib.ExitStack() as stack:
         gradd = stack.enter_context(running(SERVERS["gradd"]))
@@ -122,7 +122,7 @@ def short_rows(effort: Effort) -> list[Row]:
         return [_short_row(port, name, short, effort) for name, short in SHORT.items()]
 
 
-def _short_row(port: int, name: str, short: Short, effort: Effort) -> Row:
+def _short_row(port: int, name: str, short: ShortRequest, effort: Effort) -> Row:
     question = Question(f"/v1/{short.operation}", short.body, short.media_type, short.headers)
     samples = []
     for _ in range(effort.rounds):

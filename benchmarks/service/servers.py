@@ -21,14 +21,14 @@ START_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerProcess:
     """A command whose `{port}` is filled in, and the environment that it has besides this process's."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def _uvicorn(application: str) -> Server:
+def _uvicorn(application: str) -> ServerProcess:
     options = (
         "--port",
         "{port}",
@@ -40,14 +40,14 @@ def _uvicorn(application: str) -> Server:
         "--http",
         "httptools",
     )
-    return Server((sys.executable, "-m", "uvicorn", application, *options))
+    return ServerProcess((sys.executable, "-m", "uvicorn", application, *options))
 
 
 SERVERS = {
-    "gradd": Server((str(ROOT / ".venv/bin/python"), "-m", "app", "serve", "--port", "{port}")),
+    "gradd": ServerProcess((str(ROOT / ".venv/bin/python"), "-m", "app", "serve", "--port", "{port}")),
     "route": _uvicorn("benchmarks.service.peers.route:app"),
     "torch_server": _uvicorn("benchmarks.service.peers.torch_server:app"),
-    "tesseract": Server(
+    "tesseract": ServerProcess(
         (str(Path(sys.executable).parent / "tesseract-runtime"), "serve", "--host", "127.0.0.1", "--port", "{port}"),
         {"TESSERACT_API_PATH": str(Path(__file__).parent / "peers/tesseract/tesseract_api.py")},
     ),
@@ -55,7 +55,7 @@ SERVERS = {
 
 
 @contextlib.contextmanager
-def running(server: Server, **environment: str) -> Iterator[int]:
+def running(server: ServerProcess, **environment: str) -> Iterator[int]:
     """Run a server, give its port once it listens, and end it with everything that it has started."""
     port = _free_port()
     command = [word.format(port=port) for word in server.command]

@@ -18,7 +18,7 @@ JSON, MSGPACK = "application/json", "application/msgpack"
 
 
 @dataclass(frozen=True)
-class Short:
+class ShortRequest:
     """A request: what it asks for in words, the operation, the body, its media type and other headers."""
 
     work: str
@@ -42,8 +42,8 @@ def _expanded(size: list[int], *ops: Any, **members: Any) -> bytes:
 
 _MANY = [f"n{number}" for number in range(10_000)]
 
-SHORT: Mapping[str, Short] = {
-    "suggestions": Short(
+SHORT: Mapping[str, ShortRequest] = {
+    "suggestions": ShortRequest(
         "1,000 unknown names, 100 known ones of 128 characters",
         "forward",
         _graph(
@@ -51,16 +51,18 @@ SHORT: Mapping[str, Short] = {
             outputs=[f"{'u' * 36}{number:04d}" for number in range(1000)],
         ),
     ),
-    "pooling": Short(
+    "pooling": ShortRequest(
         "max_pool2d with a kernel of 100 by 100",
         "forward",
         _expanded([1, 1, 512, 512], _op("max_pool2d", ["y"], "z", kernel_size=100, stride=1), outputs=["z"], dag=False),
     ),
-    "long_json": Short("expand to 20 M numbers, in JSON", "forward", _expanded([20_000_000])),
-    "too_long": Short("expand to 200 M numbers, in JSON: over the limit", "forward", _expanded([200_000_000])),
-    "empty_lists": Short("expand to 10 M empty lists", "forward", _expanded([10_000_000, 0])),
-    "deep_lists": Short("expand to 100,000 numbers in 31 lists each", "forward", _expanded([100_000, *[1] * 31])),
-    "gzip": Short(
+    "long_json": ShortRequest("expand to 20 M numbers, in JSON", "forward", _expanded([20_000_000])),
+    "too_long": ShortRequest("expand to 200 M numbers, in JSON: over the limit", "forward", _expanded([200_000_000])),
+    "empty_lists": ShortRequest("expand to 10 M empty lists", "forward", _expanded([10_000_000, 0])),
+    "deep_lists": ShortRequest(
+        "expand to 100,000 numbers in 31 lists each", "forward", _expanded([100_000, *[1] * 31])
+    ),
+    "gzip": ShortRequest(
         "1 M numbers in base64 under gzip, for a client that refuses anything else",
         "forward",
         _expanded(
@@ -68,10 +70,10 @@ SHORT: Mapping[str, Short] = {
         ),
         headers={"Accept-Encoding": "gzip, identity;q=0"},
     ),
-    "unbind": Short(
+    "unbind": ShortRequest(
         "10,000 results of one op", "forward", _expanded([10_000], _op("unbind", ["y"], _MANY), outputs=[_MANY[0]])
     ),
-    "names": Short(
+    "names": ShortRequest(
         "gradients of 10,000 tensors",
         "gradients",
         _graph(
@@ -81,22 +83,24 @@ SHORT: Mapping[str, Short] = {
             unreached="zeros",
         ),
     ),
-    "words": Short(
+    "words": ShortRequest(
         "40,000 numbers, one of them a word",
         "forward",
         _graph({"x": [0.5] * 40_000 + ["NaN"]}, outputs=["x"], encoding="base64"),
     ),
-    "ragged": Short("40,000 lists, the last of which is too long", "forward", _graph({"x": [[1]] * 40_000 + [[1, 2]]})),
-    "brackets": Short(
+    "ragged": ShortRequest(
+        "40,000 lists, the last of which is too long", "forward", _graph({"x": [[1]] * 40_000 + [[1, 2]]})
+    ),
+    "brackets": ShortRequest(
         "80,000 empty lists in a member that there is not", "forward", _graph({"x": 1.0}, z=[[]] * 80_000)
     ),
-    "msgpack_lists": Short(
+    "msgpack_lists": ShortRequest(
         "200,000 empty lists in MessagePack",
         "forward",
         msgpack.packb({"graph": {"tensors": {"x": 1.0}, "ops": []}, "z": [[]] * 200_000}),
         MSGPACK,
     ),
-    "bomb": Short(
+    "bomb": ShortRequest(
         "128 MiB of zeros under zstd",
         "forward",
         zstandard.ZstdCompressor().compress(bytes(128 * 2**20 + 1)),

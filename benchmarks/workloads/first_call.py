@@ -17,7 +17,7 @@ from benchmarks.peers import torch as load_torch
 from benchmarks.workload import LIMITS, Array, Case, Run, call, normal, picked, program, value_and_gradients
 from engine.compile.compile import compile as compile_request
 from engine.compile.derivatives.gradients import GradientRequest
-from engine.program.program import Call
+from engine.program.program import OpCall
 
 WRT = ("x", "y")
 UNARY = ("tanh", "sin", "cos", "neg")
@@ -60,7 +60,7 @@ def first_call(ops: int = 100) -> Case:
     )
 
 
-def _calls(graph: Sequence[Step]) -> list[Call]:
+def _calls(graph: Sequence[Step]) -> list[OpCall]:
     names = ["x", "y", *[f"v{place}" for place in range(len(graph))]]
     calls = [
         call(op, *[names[place] for place in places], output=name)

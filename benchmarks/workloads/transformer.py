@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.peers import by_jax, by_torch
 from benchmarks.workload import Array, Case, call, normal, program, value_and_gradients
 from engine.compile.derivatives.gradients import GradientRequest
-from engine.program.program import Call
+from engine.program.program import OpCall
 
 PARAMETERS = (
     "scale1",
@@ -82,7 +82,7 @@ def _values(batch: int, tokens: int, width: int) -> dict[str, Array]:
     return {"x": draw(batch, tokens, width), **dict(zip(PARAMETERS, parameters, strict=True))}
 
 
-def _calls(batch: int, tokens: int, width: int, heads: int) -> tuple[Call, ...]:
+def _calls(batch: int, tokens: int, width: int, heads: int) -> tuple[OpCall, ...]:
     attention = []
     for place, name in enumerate(("query", "key", "value")):
         attention += [

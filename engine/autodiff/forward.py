@@ -17,7 +17,7 @@ from engine.graph.promotion import constant, convert, leaf
 from engine.ops.shape.movement import expanded
 
 
-def pushforward(outputs: Sequence[Tensor], tangents: Mapping[Tensor, Tensor]) -> list[Tensor | None]:
+def jvp(outputs: Sequence[Tensor], tangents: Mapping[Tensor, Tensor]) -> list[Tensor | None]:
     """Return the tangent of each output, given those of some tensors, each of its tensor's shape and dtype.
 
     A tangent is None where the output does not depend on any of the tensors, or not in a differentiable way.

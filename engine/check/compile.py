@@ -13,7 +13,7 @@ from operator import add
 
 import numpy as np
 
-from engine.autodiff.forward import pushforward, zeros
+from engine.autodiff.forward import jvp, zeros
 from engine.autodiff.reverse import Edge, backward
 from engine.autodiff.vmap import batched, lifted
 from engine.check.complex_step import complex_step
@@ -153,7 +153,7 @@ class _Function:
         tangents: list[Tensor] = []
         for names in groups:  # an intermediate result stands alone: it depends on others that are moved
             along = {self.targets[name]: as_tensor(drawn[name], self.targets[name].dtype) for name in names}
-            tangents += [tangent for tangent in pushforward([_total(self.terms())], along) if tangent is not None]
+            tangents += [tangent for tangent in jvp([_total(self.terms())], along) if tangent is not None]
         return reduce(add, tangents) if tangents else constant(0, float64)
 
     def _step(self, wrt: Tensor, eps: float | None, unit: float) -> Tensor:

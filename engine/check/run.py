@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.check.complex_step import TINY, ComplexStep, NotAnalyticError
 from engine.check.differences import Probe, Tolerance, judged, judged_along, judged_exactly
-from engine.compile.compiled import SEED, Array, Basis, Compiled
+from engine.compile.compiled import SEED, Array, Compiled, UnitVectors
 from engine.compile.derivatives.gradients import GradientRequest
 from engine.errors import DeadlineExceeded, ValueFault
 from engine.execute.executor import Executable
@@ -54,11 +54,11 @@ class Moved:
     chunk: int
     complex: ComplexStep | None = None
 
-    def basis(self, numbers: Array) -> Basis:
+    def basis(self, numbers: Array) -> UnitVectors:
         """Return a direction for each of the elements with these numbers."""
         colours = np.full(numel(self.shape), -1)
         colours[numbers] = np.arange(len(numbers))
-        return Basis(("moved", self.name), self.shape, float64, len(numbers), self.chunk, colours)
+        return UnitVectors(("moved", self.name), self.shape, float64, len(numbers), self.chunk, colours)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def compile(
     derivation, planned = derived(program, request, limits, deadline)
     derivation.check_memory(planned.peak_bytes)
     made = planned.executable(executor)
-    derivation.let_go()
+    derivation.release()
     return made
 
 

@@ -61,7 +61,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Basis:
+class UnitVectors:
     """The directions that a sweep runs over, `chunk` at a time: unit vectors, or sums of those of one colour.
 
     `colours` has for each element of the direction's space the number of the direction that it belongs to. A plan may
@@ -108,7 +108,7 @@ def numbers_of(source: Source) -> Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class Pass:
     """A plan with the places of its results: values, or blocks of a Jacobian over a basis of directions.
 
     Behind the values may be those that `watches` look at.
@@ -117,7 +117,7 @@ class Sweep:
     plan: Plan
     values: tuple[Place, ...] = ()
     blocks: tuple[Block, ...] = ()
-    basis: Basis | None = None
+    basis: UnitVectors | None = None
     watches: Watches | None = None
 
     @property
@@ -137,7 +137,7 @@ class Compiled:
     several threads at once.
     """
 
-    sweeps: tuple[Sweep, ...]
+    sweeps: tuple[Pass, ...]
     drawn: Dag
     groups: tuple[str, ...]
     empty: tuple[Place, ...] = ()
@@ -206,7 +206,7 @@ class Compiled:
         return results
 
     def _swept(
-        self, sweep: Sweep, executable: Executable, given: Mapping[Source, Any], deadline: float | None
+        self, sweep: Pass, executable: Executable, given: Mapping[Source, Any], deadline: float | None
     ) -> Iterable[tuple[Place, Any]]:
         if sweep.basis is None:
             found = executable.run(given, deadline=deadline)

@@ -11,7 +11,7 @@ from engine.autodiff.checkpoint import behind, recomputed
 from engine.autodiff.reverse import Edge
 from engine.autodiff.sparsity.mode import count_of
 from engine.autodiff.unit_vectors import Directions
-from engine.compile.compiled import Array, Basis, Block, Compiled, Place, Sweep, numbers_of
+from engine.compile.compiled import Array, Block, Compiled, Pass, Place, UnitVectors, numbers_of
 from engine.compile.estimate import estimated
 from engine.compile.mapping import Vmap
 from engine.compile.request import Request
@@ -28,7 +28,7 @@ from engine.inspect.dag import Dag
 from engine.inspect.nan_gradients import traps
 from engine.optimize.schedule import interleaved
 from engine.plan.plan import Plan
-from engine.program.names import Lookup
+from engine.program.names import Names
 from engine.program.program import Leaf, Program
 from engine.program.trace import trace
 
@@ -63,10 +63,10 @@ class Derivation:
             frozenset(request.targets),
             deadline,
         )
-        self.lookup = Lookup(self.traced)
+        self.lookup = Names(self.traced)
         self.empty: list[Place] = []
         self._zeros: list[tuple[Place, Shape, DType]] = []
-        self._sweeps: list[Sweep] = []
+        self._sweeps: list[Pass] = []
         self._left_s = most_s
         self._typed = len(self.traced.builder.nodes)
         self._boundary = 0
@@ -135,7 +135,7 @@ class Derivation:
             final["gradients", name] = as_tensor(before, gradient.dtype) + gradient
         if final:
             planned = self._planned([*final.values(), *watched])
-            self._add(Sweep(planned, values=tuple(final), watches=watches))
+            self._add(Pass(planned, values=tuple(final), watches=watches))
 
     def _watches(self, wanted: Sequence[Tensor], edges: Sequence[Edge]) -> Watches | None:
         if not self.request.detect_anomaly:
@@ -159,10 +159,10 @@ class Derivation:
         count = max(direction.numel, 1) if colours is None else count_of(colours)
         units = colours is None and direction.numel > 1
         planned, chunk = self.chunked(count, self._room, lambda chunk: self._blocks(direction, blocks, chunk, units))
-        basis = Basis(source_of(direction), direction.shape, direction.dtype, count, chunk, colours)
-        self._add(Sweep(planned, blocks=tuple(block for block, _ in blocks), basis=basis))
+        basis = UnitVectors(source_of(direction), direction.shape, direction.dtype, count, chunk, colours)
+        self._add(Pass(planned, blocks=tuple(block for block, _ in blocks), basis=basis))
 
-    def _add(self, sweep: Sweep) -> None:
+    def _add(self, sweep: Pass) -> None:
         """Add a sweep. Raises Dearer where all of them are predicted to take longer than `most_s`."""
         self._sweeps.append(sweep)
         if self._left_s < inf:
@@ -248,8 +248,8 @@ class Derivation:
             self._warnings(),
         )
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Take the graph apart. Executables are made before."""
         plans = [sweep.plan for sweep in self._sweeps]
         units = [node for plan in plans for unit in plan.units for node in unit.nodes]
-        self.traced.builder.let_go([*units, *(node for plan in plans for node in plan.function.nodes)])
+        self.traced.builder.release([*units, *(node for plan in plans for node in plan.function.nodes)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from engine.compile.compiled import Compiled, Sweep
+from engine.compile.compiled import Compiled, Pass
 from engine.optimize.cost import Cost
 
 RUN_S = 6e-6
@@ -49,7 +49,7 @@ class Estimate:
         return self.runs * RUN_S + self.steps * STEP_S + work + moved * BYTE_S
 
 
-def runs(sweep: Sweep) -> int:
+def runs(sweep: Pass) -> int:
     """Return how often the plan of a sweep runs: once for each batch of directions."""
     return 1 if sweep.basis is None else -(-sweep.basis.count // sweep.basis.chunk)
 
@@ -59,7 +59,7 @@ def estimate(compiled: Compiled) -> Estimate:
     return estimated(compiled.sweeps)
 
 
-def estimated(sweeps: Iterable[Sweep]) -> Estimate:
+def estimated(sweeps: Iterable[Pass]) -> Estimate:
     """Return what running sweeps takes."""
     total, steps, cost, single, double = 0, 0, Cost(), 0, 0
     for sweep in sweeps:

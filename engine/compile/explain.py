@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.autodiff.vmap import batched
 from engine.compile.compile import derived
-from engine.compile.compiled import Compiled, Sweep
+from engine.compile.compiled import Compiled, Pass
 from engine.compile.derivation import Derivation
 from engine.compile.estimate import runs
 from engine.compile.request import Request
@@ -82,7 +82,7 @@ class _Names:
         return list(dict.fromkeys(name for node in nodes if (name := self.op(node)) is not None))
 
 
-def _explained(sweep: Sweep, names: _Names) -> dict[str, Any]:
+def _explained(sweep: Pass, names: _Names) -> dict[str, Any]:
     plan = sweep.plan
     places = [*sweep.values, *(block.place for block in sweep.blocks)]
     return {

@@ -16,7 +16,7 @@ from engine.graph.function import ancestors
 from engine.graph.graph import Tensor
 from engine.graph.promotion import LEAF, leaf, source_of
 from engine.graph.types import Shape
-from engine.ops.random.seed import forked
+from engine.ops.random.seed import split_seed
 from engine.ops.shape.movement import permuted
 from engine.program.program import Leaf, Program
 
@@ -75,7 +75,7 @@ class Vmap:
             return
         if randomness == "different":
             seeds = [node.outputs[0] for node in ancestors(forward) if node.primitive is LEAF]
-            self.mapped |= {seed: forked(seed, self.size) for seed in seeds if source_of(seed)[0] == "seed"}
+            self.mapped |= {seed: split_seed(seed, self.size) for seed in seeds if source_of(seed)[0] == "seed"}
         batched(forward, self.mapped, self.size)
 
     def applied(self, wanted: list[Tensor]) -> list[Tensor]:

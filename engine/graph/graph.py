@@ -310,7 +310,7 @@ class Builder:
         nodes.append(node)
         return node
 
-    def let_go(self, others: Iterable[Node] = ()) -> None:
+    def release(self, others: Iterable[Node] = ()) -> None:
         """Take the graph apart, and `others` made of it: nodes and their tensors name each other, and would wait for
         the garbage collector.
 

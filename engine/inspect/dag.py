@@ -10,7 +10,7 @@ from typing import Any
 from engine.graph.graph import Tensor
 from engine.graph.op import camel
 from engine.graph.types import DType, Shape
-from engine.program.program import Argument, Call, Leaf, Ref
+from engine.program.program import Argument, Leaf, OpCall, Ref
 from engine.program.trace import Trace, TracedCall, names_read, output_names
 
 
@@ -23,7 +23,7 @@ class Dag:
     """
 
     tensors: Mapping[str, Leaf]
-    calls: tuple[Call, ...]
+    calls: tuple[OpCall, ...]
     dtypes: tuple[DType, ...]
     shapes: tuple[Shape, ...]
     requires_grad: tuple[tuple[bool, ...], ...]
@@ -120,7 +120,7 @@ def grad_fn(traced: TracedCall) -> str | None:
     return named(traced.arguments, traced.results[0])
 
 
-def _inputs(call: Call) -> list[Any] | dict[str, Any]:
+def _inputs(call: OpCall) -> list[Any] | dict[str, Any]:
     given = call.inputs
     if isinstance(given, tuple):
         return [_literal(argument) for argument in given]

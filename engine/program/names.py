@@ -10,7 +10,7 @@ from engine.program.program import Leaf
 from engine.program.trace import Trace
 
 
-class Lookup:
+class Names:
     """Looks names up, each kind with its own conditions. Call `raise_faults` when all are."""
 
     def __init__(self, traced: Trace) -> None:

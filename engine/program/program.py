@@ -31,7 +31,7 @@ Argument = Ref | Number | str | None | tuple["Argument", ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class OpCall:
     """One op, called by its public name.
 
     `inputs` are its positional arguments (or, as a mapping, arguments by parameter name), `attributes` its keyword
@@ -50,5 +50,5 @@ class Program:
     """The leaves and the calls, in any order. `dtype` is what tensors and numbers that name none have."""
 
     tensors: Mapping[str, Leaf]
-    ops: tuple[Call, ...]
+    ops: tuple[OpCall, ...]
     dtype: DType = float64

@@ -21,7 +21,7 @@ from engine.graph.types import float64
 from engine.hints import names as hints
 from engine.hints.suggestions import Suggestions
 from engine.ops.autograd import detached, marked
-from engine.program.program import Argument, Call, Leaf, Program, Ref
+from engine.program.program import Argument, Leaf, OpCall, Program, Ref
 
 Bound = dict[str, Any]
 
@@ -31,7 +31,7 @@ class TracedCall:
     """Call `index` of a program with its bound arguments and its results: a tensor for each name (None: skipped)."""
 
     index: int
-    call: Call
+    call: OpCall
     op: Op
     arguments: Mapping[str, Any]
     names: tuple[str | None, ...]
@@ -119,7 +119,7 @@ def _trace_leaf(traced: Trace, name: str, given: Leaf, faults: list[Fault]) -> N
         faults.append(Fault(path, error.code, error.detail, error.hint))
 
 
-def references(call: Call) -> Iterator[tuple[Path, Ref]]:
+def references(call: OpCall) -> Iterator[tuple[Path, Ref]]:
     """Yield every name that a call's inputs refer to, with its path inside the call."""
     inputs = call.inputs
     items: Iterable[tuple[str | int, Argument]] = enumerate(inputs) if isinstance(inputs, tuple) else inputs.items()
@@ -130,7 +130,7 @@ def references(call: Call) -> Iterator[tuple[Path, Ref]]:
             yield from _nested_references(("inputs", key), argument)
 
 
-def names_read(call: Call) -> list[str]:
+def names_read(call: OpCall) -> list[str]:
     """Return every name that a call's inputs refer to."""
     inputs = call.inputs if isinstance(call.inputs, tuple) else call.inputs.values()
     names: list[str] = []
@@ -153,7 +153,7 @@ def _nested_references(path: Path, items: tuple[Argument, ...]) -> Iterator[tupl
             stack.extend([((*place, position), inner) for position, inner in reversed(list(enumerate(item)))])
 
 
-def output_names(call: Call) -> tuple[str | None, ...]:
+def output_names(call: OpCall) -> tuple[str | None, ...]:
     """Return the names that a call gives its results."""
     return (call.output,) if isinstance(call.output, str) else call.output
 
@@ -226,7 +226,7 @@ def _report_unknown(traced: Trace, producers: Mapping[str, int], index: int, fau
             faults.append(_unknown(traced.program.ops[index], ("graph", "ops", index, *path), ref.name, near))
 
 
-def _unknown(call: Call, path: Path, name: str, near: str) -> Fault:
+def _unknown(call: OpCall, path: Path, name: str, near: str) -> Fault:
     """Return the fault of a name that is neither a tensor's nor an output's. `near` suggests another."""
     detail = f"op {path[2]} ({call.op}) uses {name!r}, which is no tensor and no op's output"
     return Fault(path, "unknown_tensor", detail, near or "Add it to tensors, or name an op's output so.")
@@ -296,7 +296,7 @@ def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
     traced.calls.append(TracedCall(index, call, op, arguments, names, results))
 
 
-def _named(call: Call, several: bool, count: int) -> tuple[str | None, ...]:
+def _named(call: OpCall, several: bool, count: int) -> tuple[str | None, ...]:
     """Return the names of a call's results. Raises OpError where they are not as many as the results."""
     names = output_names(call)
     if several and isinstance(call.output, str):
@@ -320,7 +320,7 @@ _NUMBERS = (bool, int, float, type(None))
 """Arguments that a parameter takes as they are, if it takes their type."""
 
 
-def _plain(names: Mapping[str, Tensor], op: Op, call: Call) -> Bound | None:
+def _plain(names: Mapping[str, Tensor], op: Op, call: OpCall) -> Bound | None:
     """Return arguments by parameter, for a call that stands as most do: tensors and numbers by position.
 
     None where it does not, or where anything is wrong: `_Binding` takes every call, and tells what is.
@@ -346,7 +346,7 @@ def _plain(names: Mapping[str, Tensor], op: Op, call: Call) -> Bound | None:
 class _Binding:
     """The arguments of one call on their way to its op's parameters, with the place each came from."""
 
-    def __init__(self, traced: Trace, op: Op, call: Call, path: Path) -> None:
+    def __init__(self, traced: Trace, op: Op, call: OpCall, path: Path) -> None:
         self.names, self.op, self.call, self.path = traced.names, op, call, path
         self.suggestions = traced.suggestions
         self.faults: list[Fault] = []

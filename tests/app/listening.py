@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from uvicorn.server import ServerState
 
 from app.http.fast_path.connection import Connection
-from app.http.fast_path.shortcut import Shortcut
+from app.http.fast_path.shortcut import FastPath
 from app.http.server import config_of
 from app.http.services import services_of
 
@@ -29,7 +29,7 @@ class Listening:
     def start(self, *, shortcut: bool) -> None:
         config = config_of(self.app)
         config.load()
-        short: Shortcut = config.http_protocol_class.shortcut  # type: ignore[attr-defined]
+        short: FastPath = config.http_protocol_class.shortcut  # type: ignore[attr-defined]
         answer = short.answer
 
         def noted(*arguments: Any) -> Any:

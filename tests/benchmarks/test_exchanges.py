@@ -11,7 +11,7 @@ import pytest
 from app.routes.examples.inline import TUTORIAL
 from benchmarks.results import TITLES
 from benchmarks.service.client import asking
-from benchmarks.service.exchanges import EXCHANGES, Exchange, base64, large_json
+from benchmarks.service.exchanges import EXCHANGES, Scenario, base64, large_json
 from benchmarks.service.servers import SERVERS
 from tests.serving import server, tutorial_gradients
 
@@ -25,7 +25,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield int(url.rsplit(":", 1)[1])
 
 
-def exchange(name: str) -> Exchange:
+def exchange(name: str) -> Scenario:
     return next(known for known in EXCHANGES if known.name == name)
 
 

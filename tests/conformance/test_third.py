@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import engine.ops  # noqa: F401
-from engine.autodiff.forward import pushforward
+from engine.autodiff.forward import jvp
 from engine.autodiff.reverse import backward
 from engine.execute.numpy.lowering import plan
 from engine.execute.numpy.runner import Runner
@@ -72,7 +72,7 @@ def _by_reverse_mode(y: Tensor, x: Tensor) -> Tensor | None:
 
 
 def _by_forward_mode(y: Tensor, x: Tensor) -> Tensor | None:
-    return pushforward([y], {x: leaf(("tensors", "ones"), float64, x.shape)})[0]
+    return jvp([y], {x: leaf(("tensors", "ones"), float64, x.shape)})[0]
 
 
 @pytest.mark.parametrize("mode", [_by_reverse_mode, _by_forward_mode], ids=["reverse", "forward"])

@@ -92,6 +92,18 @@ def test_packages_import_each_other_without_a_circle(container: str) -> None:
     list(TopologicalSorter(arrows).static_order())
 
 
+def test_one_public_class_has_one_name() -> None:
+    places = defaultdict(list)
+    for root in ("app", "engine", "benchmarks"):
+        for name, tree in modules(root):
+            if ".peers." in name:  # servers of their own, in processes of their own
+                continue
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places[node.name].append(name)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_named_files_exist() -> None:
     for name in re.findall(r"`((?:app|engine|tests|benchmarks|docs)/[\w/.]+)`", prose(PAGE)):
         assert (CHECKOUT / name).exists(), name

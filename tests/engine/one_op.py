@@ -14,11 +14,11 @@ from engine.compile.derivatives.gradients import GradientRequest
 from engine.compile.derivatives.hessian import HessianRequest
 from engine.compile.request import Request
 from engine.graph.limits import Limits
-from engine.program.program import Call, Program, Ref
+from engine.program.program import OpCall, Program, Ref
 from tests.engine.programs import Array, call, given, program
 
 
-def _ran(request: Request, inputs: dict[str, Any], *calls: Call) -> Any:
+def _ran(request: Request, inputs: dict[str, Any], *calls: OpCall) -> Any:
     typed: Program = program(inputs, *calls)
     return compile_request(typed, request, Limits()).run(given(inputs))
 
@@ -48,11 +48,11 @@ def of_list(op: str, inputs: Sequence[Array], **attributes: Any) -> Any:
 
 def _total(
     op: str, inputs: tuple[Any, ...], place: int, results: int, attributes: Any
-) -> tuple[dict[str, Any], list[Call]]:
+) -> tuple[dict[str, Any], list[OpCall]]:
     """Return the calls that sum one result of an op."""
     arrays, arguments = _named(inputs)
     output: Any = "y" if results == 1 else tuple("y" if index == place else None for index in range(results))
-    return arrays, [call(op, *arguments, output=output, **attributes), Call("sum", (Ref("y"),), {}, "total")]
+    return arrays, [call(op, *arguments, output=output, **attributes), OpCall("sum", (Ref("y"),), {}, "total")]
 
 
 def gradients(op: str, *inputs: Any, place: int = 0, results: int = 1, **attributes: Any) -> list[Array | None]:

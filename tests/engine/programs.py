@@ -13,15 +13,15 @@ from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.samples import Draw, Sample
 from engine.graph.types import DTYPES, DType, float64
-from engine.program.program import Call, Leaf, Program, Ref
+from engine.program.program import Leaf, OpCall, Program, Ref
 from engine.program.trace import trace
 
 Array = np.ndarray[Any, Any]
 
 
-def call(op: str, *inputs: Any, output: Any = "", **attributes: Any) -> Call:
+def call(op: str, *inputs: Any, output: Any = "", **attributes: Any) -> OpCall:
     """Return a call: strings among the inputs are names."""
-    return Call(op, tuple(map(_argument, inputs)), attributes, output)
+    return OpCall(op, tuple(map(_argument, inputs)), attributes, output)
 
 
 def _argument(value: Any) -> Any:
@@ -32,7 +32,7 @@ def _argument(value: Any) -> Any:
     return value
 
 
-def program(values: Mapping[str, Any], *calls: Call) -> Program:
+def program(values: Mapping[str, Any], *calls: OpCall) -> Program:
     """Return a program whose floating tensors require grad, of the types of `values`."""
     arrays = {name: np.asarray(value) for name, value in values.items()}
     leaves = {
@@ -78,8 +78,8 @@ def sample_program(name: str, sample: Sample) -> tuple[Program, dict[str, Array]
         free = [p.name for p in places if p.positional]
         whole = {**dict(zip(free, inputs, strict=False)), **{k: v for k, v in named.items() if k in tensors}}
         attributes = {key: value for key, value in named.items() if key not in tensors}
-        return Program(leaves, (Call(name, whole, attributes, "out"),), float64), values
-    return Program(leaves, (Call(name, tuple(inputs), named, "out"),), float64), values
+        return Program(leaves, (OpCall(name, whole, attributes, "out"),), float64), values
+    return Program(leaves, (OpCall(name, tuple(inputs), named, "out"),), float64), values
 
 
 def with_outputs(made: Program) -> Program:
@@ -88,7 +88,7 @@ def with_outputs(made: Program) -> Program:
     for count in range(1, 8):
         names = tuple(f"out{number}" for number in range(count))
         for output in ("out", names) if count == 1 else (names,):
-            candidate = Program(made.tensors, (Call(only.op, only.inputs, only.attributes, output),), made.dtype)
+            candidate = Program(made.tensors, (OpCall(only.op, only.inputs, only.attributes, output),), made.dtype)
             try:
                 trace(candidate, Limits())
             except GraphError as error:

@@ -19,7 +19,7 @@ from engine.ops.nn import softmax as softmaxes
 from engine.ops.reduction import cumulative, extrema, moments
 from engine.ops.reduction import sums as reduction
 from engine.ops.shape import movement
-from engine.program.program import Call
+from engine.program.program import OpCall
 from tests.engine.programs import call
 
 RNG = np.random.default_rng(0)
@@ -34,7 +34,7 @@ class Plant:
     position: int | None
     rule: Callable[..., Any]
     values: dict[str, Any]
-    call: Call
+    call: OpCall
 
 
 def unary(primitive: Primitive, rule: Callable[..., Any], name: str, *arguments: Any, low: float = -2.0) -> Plant:

@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
-from app.graphs.store.store import Kept, Store
+from app.graphs.store.store import Store, StoredGraph
 from app.routes.examples.registered import GRAPHS
 from app.settings import Settings
 from tests.app.http.test_server import HEAVY, everything, send_heavy, serving
@@ -74,14 +74,14 @@ def test_what_is_left_when_all_are_killed_goes_with_the_next(tmp_path: Path, mon
     with serving(concurrency=1) as (process, words):
         register(words)
         [left] = set(tmp_path.iterdir()) - {other}
-        store.put(Kept("a", b"t", b"d"))  # while the server lives, its folder stays
+        store.put(StoredGraph("a", b"t", b"d"))  # while the server lives, its folder stays
         assert {path.name for path in tmp_path.iterdir()} == {other.name, left.name, Path(store.location).parent.name}
         for pid in (*descendants(process.pid), process.pid):
             os.kill(pid, signal.SIGKILL)
         process.wait(SECONDS)
     assert left.exists()
     following = Store(Settings())
-    following.put(Kept("a", b"t", b"d"))
+    following.put(StoredGraph("a", b"t", b"d"))
     assert not left.exists()
     assert "a" in Store(Settings(store=store.location))
     for each in (store, following):

@@ -134,7 +134,7 @@ def test_a_defect_leaves_no_body(client: Client, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("app.http.exchange._log", SimpleNamespace(exception=lambda *_, **__: traceback.format_exc()))
     monkeypatch.setattr(Evaluator, "answer", failing)
-    monkeypatch.setattr("app.workers.dispatch.Placement._sent", failing)
+    monkeypatch.setattr("app.workers.dispatch.Dispatcher._sent", failing)
 
     def fail(body: bytes) -> None:
         found, _ = client.call("/v1/forward", [{"type": "http.request", "body": body}])

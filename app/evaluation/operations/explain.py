@@ -17,7 +17,7 @@ from app.schemas.tensor import BareHeldTensor
 from engine import GradientRequest
 
 
-class Cost(BaseModel):
+class ExplainedCost(BaseModel):
     """Floating-point operations, and bytes."""
 
     flops: int
@@ -50,7 +50,7 @@ class Step(BaseModel):
     held_bytes: int
 
 
-class Sweep(BaseModel):
+class ExplainedPass(BaseModel):
     """Steps that run one after the other, as often as `runs` says."""
 
     results: list[list[str]]
@@ -59,14 +59,14 @@ class Sweep(BaseModel):
     steps: list[Step]
 
 
-class Plan(BaseModel):
+class ExplainedPlan(BaseModel):
     """All that would run."""
 
-    sweeps: list[Sweep]
+    sweeps: list[ExplainedPass]
     clusters: int
 
 
-class Kept(BaseModel):
+class KeptTensor(BaseModel):
     """A value that is kept for the way back."""
 
     name: str | None
@@ -77,7 +77,7 @@ class Kept(BaseModel):
     needed_by: list[str]
 
 
-class Passes(BaseModel):
+class JacobianPasses(BaseModel):
     """The passes that a Jacobian would take."""
 
     mode: str
@@ -117,10 +117,10 @@ class ExplainMembers(Differentiated):
 class ExplainReply(Reply):
     """The reply to explain."""
 
-    plan: Plan
-    cost: dict[str, Cost]
-    kept: list[Kept]
-    passes: Passes | None
+    plan: ExplainedPlan
+    cost: dict[str, ExplainedCost]
+    kept: list[KeptTensor]
+    passes: JacobianPasses | None
     vmap: Mapped
     limits: dict[str, Needed]
     warnings: list[str]

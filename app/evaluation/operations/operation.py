@@ -17,7 +17,7 @@ from app.evaluation.operations.example_graphs import Graph as ExampleGraph
 from app.evaluation.plans import Planner, compute
 from app.schemas.faults import read
 from app.schemas.graph import Graph
-from app.schemas.members import Closed
+from app.schemas.members import ClosedModel
 from app.schemas.replies import Reply
 from app.schemas.requests import SECTIONS, VOLATILE, Options, call_of, request_of
 from engine import Leaf, Request
@@ -58,12 +58,12 @@ class Operation:
     place: int = 0
 
     @cached_property
-    def request(self) -> type[Closed]:
+    def request(self) -> type[ClosedModel]:
         """The model of a request that brings its graph."""
         return request_of(self.title, self.members, self.graph)
 
     @cached_property
-    def call(self) -> type[Closed]:
+    def call(self) -> type[ClosedModel]:
         """The model of a call of a registered graph."""
         return call_of(self.title, self.members, self.graph)
 
@@ -79,11 +79,11 @@ class Operation:
         return vars(read(self._options, given))
 
     @cached_property
-    def _options(self) -> type[Closed]:
+    def _options(self) -> type[ClosedModel]:
         typed: dict[str, Any] = {
             name: (info.annotation, info) for name, info in self.members.model_fields.items() if name in VOLATILE
         }
-        return create_model("Options", __base__=Closed, **typed)
+        return create_model("Options", __base__=ClosedModel, **typed)
 
     @cached_property
     def _defaults(self) -> Members:

@@ -31,7 +31,7 @@ _BELIEVED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredGraph:
     """A graph as it is kept: its text, and the values of its tensors one after the other."""
 
     id: str
@@ -46,7 +46,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class StoreUsage:
     """The number of graphs in the store, and their bytes."""
 
     graphs: int
@@ -118,16 +118,16 @@ class Store:
                 self._found_until[graph_id] = until
         return found
 
-    def get(self, graph_id: str) -> Kept | None:
+    def get(self, graph_id: str) -> StoredGraph | None:
         """Return the graph, or None. Raises StoreUnavailable."""
         if not _is_askable(graph_id):
             return None
         query = select(GRAPHS.c.id, GRAPHS.c.text, GRAPHS.c.data, GRAPHS.c.created).where(GRAPHS.c.id == graph_id)
         with self._available(), self._database.reading() as connection:
             row = connection.execute(query).first()
-        return None if row is None else Kept(*row)
+        return None if row is None else StoredGraph(*row)
 
-    def put(self, graph: Kept) -> tuple[str, bool]:
+    def put(self, graph: StoredGraph) -> tuple[str, bool]:
         """Keep a graph; return when it was registered first, and whether that is now.
 
         If several put the same graph at once, one is first. Raises OverQuota, StoreUnavailable.
@@ -153,12 +153,12 @@ class Store:
             self._found_until.pop(graph_id, None)
         return found
 
-    def usage(self) -> Usage:
+    def usage(self) -> StoreUsage:
         """Return how much is kept. Raises StoreUnavailable."""
         with self._available(), self._database.reading() as connection:
             return _usage(connection)
 
-    def _check_quota(self, usage: Usage, graph: Kept) -> None:
+    def _check_quota(self, usage: StoreUsage, graph: StoredGraph) -> None:
         settings = self._settings
         full = (
             f"{usage.graphs} graphs are registered, as many as the server keeps"
@@ -187,6 +187,6 @@ def _is_askable(graph_id: str) -> bool:
     return graph_id.isascii() and graph_id.isprintable()
 
 
-def _usage(connection: Connection) -> Usage:
+def _usage(connection: Connection) -> StoreUsage:
     graphs, size = connection.execute(select(func.count(), func.coalesce(func.sum(GRAPHS.c.bytes), 0))).one()
-    return Usage(graphs, int(size))
+    return StoreUsage(graphs, int(size))

@@ -37,7 +37,7 @@ class Whole(Protocol):
 Call = TypeVar("Call", bound=Whole)
 
 
-class Shortcut(Protocol[Call]):
+class SmallCallHandler(Protocol[Call]):
     """What answers small calls at once."""
 
     def call(self, data: bytes) -> Call | None:
@@ -55,7 +55,7 @@ class Shortcut(Protocol[Call]):
 class Connection(BoundedProtocol):
     """One connection. Subclasses made by `connection` have its bounds and its shortcut."""
 
-    shortcut: Shortcut[Any]
+    shortcut: SmallCallHandler[Any]
 
     _is_between = True
     """Whether the parser has been shown whole requests and nothing after them."""
@@ -177,7 +177,7 @@ class Connection(BoundedProtocol):
             super().data_received(held)
 
 
-def connection(bounded: type[BoundedProtocol], shortcut: Shortcut[Any]) -> type[Connection]:
+def connection(bounded: type[BoundedProtocol], shortcut: SmallCallHandler[Any]) -> type[Connection]:
     """Return the protocol class with the bounds of another and this shortcut."""
 
     class Short(Connection, bounded):  # type: ignore[misc, valid-type]

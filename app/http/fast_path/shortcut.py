@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 
-from app.errors import Problem
+from app.errors import ProblemError
 from app.evaluation.evaluator import Call
 from app.evaluation.operations import OPERATIONS
 from app.http.compression import BRIEF, Accepted, accepted, timing
@@ -56,7 +56,7 @@ class SmallCall:
     accepted: Accepted
 
 
-class Shortcut:
+class FastPath:
     """Answers small calls of one application."""
 
     def __init__(self, services: Services) -> None:
@@ -83,7 +83,7 @@ class Shortcut:
         try:
             reads, writes = negotiated(headers.get("content-type", ""), headers.get("accept", "*/*"))
             coding = accepted(headers.get("accept-encoding", ""))
-        except Problem:
+        except ProblemError:
             return None
         return SmallCall(
             size=len(text) + found.length,
@@ -106,7 +106,7 @@ class Shortcut:
         exchange.route = call.route
         try:
             answered = self._computed(call, data[call.begin :], exchange)
-        except Problem as problem:
+        except ProblemError as problem:
             answered = _refused(exchange, problem)
         except Exception:  # noqa: BLE001  # it is logged
             answered = _refused(exchange, exchange.failed())
@@ -147,6 +147,6 @@ def _template(route: re.Match[str]) -> str:
 _VARY = "vary: Accept, Accept-Encoding\r\n"
 
 
-def _refused(exchange: Exchange, problem: Problem) -> Answered:
+def _refused(exchange: Exchange, problem: ProblemError) -> Answered:
     headers, body = exchange.refused(problem)
     return problem.status, lines(exchange.answered(problem.status, headers)) + b"\r\n", body

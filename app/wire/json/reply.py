@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 import pybase64
 
-from app.wire.reply import Array, Kept, Measure, Members, Piece, Size, Tensor, raw_bytes, type_of
+from app.wire.reply import Array, CachedText, Measure, Members, Piece, ReplyTensor, Size, raw_bytes, type_of
 from engine import DType, Shape, numel
 
 LONG = 2**18
@@ -62,9 +62,9 @@ def _written(member: Any, data: Callable[[Array], bytes]) -> Any:
         return orjson.Fragment(b"".join((_beginning(member.dtype, member.shape), data(member), b"}")))
     if isinstance(member, dict):
         return {name: _written(value, data) for name, value in member.items()}
-    if isinstance(member, Kept):
+    if isinstance(member, CachedText):
         return orjson.Fragment(member.written(kept))
-    if isinstance(member, Tensor):
+    if isinstance(member, ReplyTensor):
         return {
             **type_of(member.array.dtype, member.array.shape),
             **member.members,

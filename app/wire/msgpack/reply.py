@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from app.wire.reply import Array, Kept, Measure, Members, Piece, Size, Tensor, raw_bytes, type_of
+from app.wire.reply import Array, CachedText, Measure, Members, Piece, ReplyTensor, Size, raw_bytes, type_of
 from engine import DType, Shape, numel
 
 
@@ -22,7 +22,7 @@ def pieces(members: Members, encoding: str) -> list[Piece]:  # noqa: ARG001
 def _append(member: Any, parts: list[Piece]) -> None:
     if isinstance(member, np.ndarray):
         _append_tensor(member, {}, parts)
-    elif isinstance(member, Tensor):
+    elif isinstance(member, ReplyTensor):
         _append_tensor(member.array, member.members, parts)
     elif isinstance(member, dict):
         parts.append(msgpack.Packer().pack_map_header(len(member)))
@@ -30,7 +30,7 @@ def _append(member: Any, parts: list[Piece]) -> None:
             parts.append(kept(name))
             _append(value, parts)
     else:
-        parts.append(member.written(kept) if isinstance(member, Kept) else kept(member))
+        parts.append(member.written(kept) if isinstance(member, CachedText) else kept(member))
 
 
 def _append_tensor(array: Array, members: Members, parts: list[Piece]) -> None:

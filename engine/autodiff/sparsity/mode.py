@@ -32,7 +32,7 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Passes:
+class Mode:
     """The patterns of sparse blocks, and the colours of directions that share a pass."""
 
     _patterns: Mapping[tuple[Tensor, Tensor], Pattern] = field(default_factory=dict)
@@ -47,13 +47,13 @@ class Passes:
         return self._colours.get(direction)
 
 
-def passes(outputs: Sequence[Tensor], inputs: Sequence[Tensor], mode: Literal["forward", "reverse"]) -> Passes:
+def passes(outputs: Sequence[Tensor], inputs: Sequence[Tensor], mode: Literal["forward", "reverse"]) -> Mode:
     """Return how a mode finds the Jacobian of outputs by inputs."""
     found = sparsity.pattern(outputs, inputs)
     return (_forward if mode == "forward" else _reverse)(outputs, inputs, found)
 
 
-def _forward(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array | None) -> Passes:
+def _forward(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array | None) -> Mode:
     """Colour the columns of each input."""
     colours: dict[Tensor, Array] = {}
     patterns: dict[tuple[Tensor, Tensor], Pattern] = {}
@@ -64,10 +64,10 @@ def _forward(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array |
             for output, rows in zip(outputs, _parts(outputs), strict=True):
                 row, column = _nonzeros(found[rows, columns])
                 patterns[output, wrt] = Pattern(row, column, own[column])
-    return Passes(patterns, colours)
+    return Mode(patterns, colours)
 
 
-def _reverse(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array | None) -> Passes:
+def _reverse(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array | None) -> Mode:
     """Colour the rows of each output."""
     colours: dict[Tensor, Array] = {}
     patterns: dict[tuple[Tensor, Tensor], Pattern] = {}
@@ -78,7 +78,7 @@ def _reverse(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array |
             for wrt, columns in zip(inputs, _parts(inputs), strict=True):
                 row, column = _nonzeros(found[rows, columns])
                 patterns[output, wrt] = Pattern(row, column, own[row])
-    return Passes(patterns, colours)
+    return Mode(patterns, colours)
 
 
 def _parts(tensors: Sequence[Tensor]) -> list[slice]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.autodiff.forward import pushforward
+from engine.autodiff.forward import jvp
 from engine.autodiff.reverse import backward
-from engine.autodiff.sparsity.mode import Passes
+from engine.autodiff.sparsity.mode import Mode
 from engine.compile.compiled import Block, Place
 from engine.compile.derivation import Derivation
 from engine.graph.graph import Tensor
@@ -31,11 +31,11 @@ def check_blocks(derivation: Derivation, outputs: Sequence[str], inputs: Sequenc
 
 
 def add_columns(
-    derivation: Derivation, outputs: list[Tensor], wrt: Tensor, places: Sequence[Place], plan: Passes
+    derivation: Derivation, outputs: list[Tensor], wrt: Tensor, places: Sequence[Place], plan: Mode
 ) -> None:
     """Add the sweep that finds the derivatives of outputs by one input, a column for each direction of the input."""
     direction = derivation.stand_in(wrt)
-    found = pushforward(outputs, {wrt: direction})
+    found = jvp(outputs, {wrt: direction})
     blocks = []
     for place, output, tangent in zip(places, outputs, found, strict=True):
         if tangent is None:
@@ -45,9 +45,7 @@ def add_columns(
     derivation.sweep(direction, blocks, plan.colours(wrt))
 
 
-def add_rows(
-    derivation: Derivation, output: Tensor, inputs: list[Tensor], places: Sequence[Place], plan: Passes
-) -> None:
+def add_rows(derivation: Derivation, output: Tensor, inputs: list[Tensor], places: Sequence[Place], plan: Mode) -> None:
     """Add the sweep that finds the derivatives of one output by inputs, a row for each direction of the output."""
     direction = derivation.stand_in(output)
     found = backward([(output, direction)], inputs)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.autodiff.forward import pushforward, zeros
+from engine.autodiff.forward import jvp, zeros
 from engine.compile.compiled import Compiled, Place
 from engine.compile.derivation import Derivation
 from engine.compile.derivatives.seeds import add_gradients
@@ -40,7 +40,7 @@ class ProductRequest(Request):
             }
             derivation.tangents_follow()
             products: dict[Place, Tensor] = {}
-            for target, product in zip(targets, pushforward(gradients, vectors), strict=True):
+            for target, product in zip(targets, jvp(gradients, vectors), strict=True):
                 products["hvp", target] = zeros(lookup.tensor(target)) if product is None else product
             derivation.values(products)
         return derivation.compiled(("outputs", "gradients", "hvp"), roots=(name,))

@@ -73,7 +73,7 @@ class JacobianRequest(Request):
             except GraphError as error:
                 fault = fault or error
             except Dearer:
-                derivation.let_go()
+                derivation.release()
             else:
                 best = made if best is None else _better(best, made)
         if best is None:
@@ -112,5 +112,5 @@ def _better(one: Made, other: Made) -> Made:
     else:
         second = seconds[1] < seconds[0]
     kept, left = (other, one) if second else (one, other)
-    left[0].let_go()
+    left[0].release()
     return kept

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.autodiff.forward import pushforward, zeros
+from engine.autodiff.forward import jvp, zeros
 from engine.compile.compiled import Compiled, Place
 from engine.compile.derivation import Derivation
 from engine.compile.request import Names, Request
@@ -36,7 +36,7 @@ class TangentRequest(Request):
             outputs = list(map(lookup.tensor, names))
             results: dict[Place, Tensor] = {("outputs", name): lookup.tensor(name) for name in names}
             derivation.tangents_follow()
-            for name, tangent in zip(names, pushforward(outputs, directions), strict=True):
+            for name, tangent in zip(names, jvp(outputs, directions), strict=True):
                 results["tangents", name] = zeros(lookup.tensor(name)) if tangent is None else tangent
             derivation.values(results)
         return derivation.compiled(("outputs", "tangents"))

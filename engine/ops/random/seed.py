@@ -29,7 +29,7 @@ def _(seed: np.ndarray, *, shape: Shape) -> np.ndarray:
     return seed[..., None] + _STRIDE * np.arange(1, shape[-1] + 1)
 
 
-def forked(seed: Tensor, size: int) -> Tensor:
+def split_seed(seed: Tensor, size: int) -> Tensor:
     """A seed for each index of an axis of `size`, (*) -> (*, size)."""
     made: Tensor = _forked(seed, shape=(*seed.shape, size))
     return made

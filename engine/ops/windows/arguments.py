@@ -17,7 +17,7 @@ Numbers = int | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class PoolArguments:
     """Windows over an input of shape (N, C, *sizes); `batched` says whether the input had N. `counts` are how many."""
 
     batched: bool
@@ -51,7 +51,7 @@ def pool(
     padding: Numbers,
     dilation: Numbers = 1,
     ceil_mode: bool = False,
-) -> Pool:
+) -> PoolArguments:
     """Return the windows of a pooling op. Raises OpError where arguments do not fit the input or each other."""
     shape = with_batch(input, dims)
     if 0 in shape[1:]:
@@ -84,7 +84,7 @@ def pool(
             "Use a smaller kernel or dilation, or more padding.",
             "kernel_size",
         )
-    return Pool(input.ndim == dims + 2, shape[:2], shape[2:], kernel, steps, before, spread, counts)
+    return PoolArguments(input.ndim == dims + 2, shape[:2], shape[2:], kernel, steps, before, spread, counts)
 
 
 def _count(size: int, span: int, step: int, padding: int, ceil_mode: bool) -> int:

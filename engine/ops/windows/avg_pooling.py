@@ -16,7 +16,7 @@ from engine.graph.types import DType, int64
 from engine.ops.checks import require_floating
 from engine.ops.elementwise.arithmetic import div
 from engine.ops.shape.movement import reshaped
-from engine.ops.windows.arguments import Numbers, Pool, pool
+from engine.ops.windows.arguments import Numbers, PoolArguments, pool
 from engine.ops.windows.windows import Sizes, cuts, resized, window_counts
 
 # Primitives
@@ -88,7 +88,7 @@ def _(*, count: int, kernel: int, stride: int, first: int, low: int, high: int, 
 # Windows
 
 
-def _avg_pool(input: Tensor, placed: Pool, count_include_pad: bool, divisor: int | None) -> Tensor:
+def _avg_pool(input: Tensor, placed: PoolArguments, count_include_pad: bool, divisor: int | None) -> Tensor:
     if input.dtype is not int64:  # whose means PyTorch rounds towards 0
         require_floating(input)
     if divisor == 0:
@@ -104,7 +104,7 @@ def window_sum(input: Tensor, kernel: Sizes, stride: Sizes) -> Tensor:
     return made
 
 
-def _divisor(placed: Pool, count_include_pad: bool, dtype: DType) -> Tensor | int:
+def _divisor(placed: PoolArguments, count_include_pad: bool, dtype: DType) -> Tensor | int:
     """Return how many elements each window counts: those that it has behind the padding never."""
     each = []
     for size, k, step, padding, count in zip(

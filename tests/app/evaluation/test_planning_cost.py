@@ -131,7 +131,7 @@ def test_a_search_is_announced_for_new_shapes_of_a_structure_that_is_kept(evalua
 
 
 def test_results_of_a_registered_graph_count() -> None:
-    calls = tuple(engine.program.program.Call("unbind", (Ref("x"),), {}, tuple(names(2000))) for _ in range(2))
+    calls = tuple(engine.program.program.OpCall("unbind", (Ref("x"),), {}, tuple(names(2000))) for _ in range(2))
     items = graph_items(GraphForm({}, calls, float64))
     assert items == 2 * (2000 + 2)
     assert planning_work(len(calls), items) > 600

@@ -16,7 +16,7 @@ from sqlalchemy import update
 from app.errors import NotFound, StoreUnavailable
 from app.graphs import registration
 from app.graphs.registered import Registered, RegisteredGraphs, restored
-from app.graphs.store.store import Kept, Store
+from app.graphs.store.store import Store, StoredGraph
 from app.graphs.store.tables import GRAPHS as TABLE
 from app.routes.examples.registered import GRAPHS, REGISTERED_ID
 from app.settings import Settings
@@ -26,7 +26,7 @@ from tests.app.bodies import op, request, tensor, wanted
 SETTINGS = Settings()
 
 
-def kept(body: Any, codec: Codec = JSON) -> Kept:
+def kept(body: Any, codec: Codec = JSON) -> StoredGraph:
     text = body if isinstance(body, bytes) else orjson.dumps(body)
     return registration.read(text, codec, SETTINGS, None)[0]
 

@@ -9,7 +9,7 @@ import pytest
 from app.errors import StoreUnavailable
 from app.graphs.registered import RegisteredGraphs
 from app.graphs.store.sqlite import APPLICATION
-from app.graphs.store.store import Store, Usage
+from app.graphs.store.store import Store, StoreUsage
 from app.graphs.store.tables import VERSION, UnusableStore
 from app.settings import Settings
 from tests.app.graphs.test_store import kept
@@ -67,7 +67,7 @@ def test_a_file_of_format_1_is_read(tmp_path: Path) -> None:
     connection.close()
     store = open_store(path)
     store.check()
-    assert store.usage() == Usage(graphs=1, bytes=325)
+    assert store.usage() == StoreUsage(graphs=1, bytes=325)
     graph_id = "sha256-7b6339252d56cc55c27ab6ff88473073724181e127da144e6b7f54d22068c75e"
     graph = RegisteredGraphs(store, Settings()).get(graph_id)
     assert graph.created == "2026-11-28T17:27:02Z"

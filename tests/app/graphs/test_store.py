@@ -13,13 +13,13 @@ from sqlalchemy import Connection
 
 from app.errors import OverQuota, StoreUnavailable
 from app.graphs.store.database import Database
-from app.graphs.store.store import Kept, Store, Usage
+from app.graphs.store.store import Store, StoredGraph, StoreUsage
 from app.settings import Settings
 from tests.serving import CHECKOUT
 
 
-def kept(name: str, size: int = 10) -> Kept:
-    return Kept(name, b"t" * size, b"d" * size)
+def kept(name: str, size: int = 10) -> StoredGraph:
+    return StoredGraph(name, b"t" * size, b"d" * size)
 
 
 Open = Callable[..., Store]
@@ -81,13 +81,13 @@ def test_what_is_put_is_there_until_it_is_deleted(opened: Open) -> None:
     assert new
     assert "a" in store
     found = store.get("a")
-    assert found == Kept("a", b"t" * 10, b"d" * 10, created)
-    assert store.usage() == Usage(graphs=1, bytes=20)
+    assert found == StoredGraph("a", b"t" * 10, b"d" * 10, created)
+    assert store.usage() == StoreUsage(graphs=1, bytes=20)
     assert store.delete("a")
     assert not store.delete("a")
     assert "a" not in store
     assert store.get("a") is None
-    assert store.usage() == Usage(graphs=0, bytes=0)
+    assert store.usage() == StoreUsage(graphs=0, bytes=0)
 
 
 def test_what_is_put_twice_is_new_once(opened: Open) -> None:
@@ -98,7 +98,7 @@ def test_what_is_put_twice_is_new_once(opened: Open) -> None:
 
 
 def test_all_bytes_come_back(opened: Open) -> None:
-    graph = Kept("a", bytes(range(256)), bytes(range(255, -1, -1)) * 5000)
+    graph = StoredGraph("a", bytes(range(256)), bytes(range(255, -1, -1)) * 5000)
     opened().put(graph)
     found = opened().get("a")
     assert found is not None
@@ -202,7 +202,7 @@ def test_beyond_a_quota_graphs_are_refused_and_none_is_forgotten(
     assert store.put(kept("a"))[1] is False
     store.delete("a")
     assert store.put(kept("c"))[1]
-    assert store.usage() == Usage(graphs=2, bytes=40)
+    assert store.usage() == StoreUsage(graphs=2, bytes=40)
 
 
 @pytest.mark.parametrize("limits", [{"max_graphs": 5}, {"max_store_bytes": 100}])
@@ -219,7 +219,7 @@ def test_a_quota_is_exact_however_many_put_at_once(opened: Open, limits: dict[st
                 refused.append(name)
 
     together(*[lambda index=index: put(index) for index in range(8)])
-    assert stores[0].usage() == Usage(graphs=5, bytes=100)
+    assert stores[0].usage() == StoreUsage(graphs=5, bytes=100)
     assert len(refused) == 11
 
 

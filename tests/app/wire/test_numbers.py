@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.errors import Problem
+from app.errors import ProblemError
 from app.evaluation.evaluator import Call, Evaluator
 from app.settings import Settings
 from app.wire.json import body as json_body
@@ -39,7 +39,7 @@ def answer(body: bytes, long: int) -> Any:
         patch.setattr(cutting, "LONG_LIST", long)
         try:
             return EVALUATOR.answer(Call("forward", body)).body
-        except Problem as problem:
+        except ProblemError as problem:
             return problem.status, problem.document(None)
 
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from app.errors import Problem
+from app.errors import ProblemError
 from app.evaluation.evaluator import Call, Evaluator
 from app.settings import Settings
 from app.wire import decode
 from app.wire.codec import JSON
 from app.wire.json import long_values as cutting
 from app.wire.json import reply as json_reply
-from app.wire.reply import Tensor
+from app.wire.reply import ReplyTensor
 
 EVALUATOR = Evaluator(Settings())
 NEVER = 2**62
@@ -44,7 +44,7 @@ def any_array(draw: st.DrawFn) -> np.ndarray[Any, Any]:
 def test_pieces_are_what_is_written_at_once(
     first: np.ndarray[Any, Any], second: np.ndarray[Any, Any], encoding: str, piece: int
 ) -> None:
-    members = {"a": first, "b": {"c": Tensor(second, {"more": "[]"})}, "d": [1, None], "e": np.array(2.0)}
+    members = {"a": first, "b": {"c": ReplyTensor(second, {"more": "[]"})}, "d": [1, None], "e": np.array(2.0)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_reply, "LONG", NEVER)
         whole = JSON.write(members, encoding)
@@ -70,7 +70,7 @@ def test_base64_is_decoded_as_it_is_at_once(array: np.ndarray[Any, Any], piece: 
 def answer(body: bytes | memoryview) -> Any:
     try:
         return EVALUATOR.answer(Call("forward", body)).body
-    except Problem as problem:
+    except ProblemError as problem:
         return problem.status, problem.document(None)
 
 

@@ -19,7 +19,7 @@ from app.evaluation.evaluator import Call, Evaluator
 from app.settings import Settings
 from app.wire.codec import CODECS, JSON, MSGPACK, Codec
 from app.workers import shared_memory as shared
-from app.workers.shared_memory import LARGE, Loan, Mappings, Segments, Sheet
+from app.workers.shared_memory import LARGE, Lease, Mappings, Segments, SharedMapping
 from tests.app.bodies import op, request
 from tests.app.http.test_server import everything, serving
 from tests.serving import PATIENCE_S
@@ -27,13 +27,13 @@ from tests.serving import PATIENCE_S
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no such memory")
 
 
-def lent(segments: Segments, size: int = 10) -> Loan:
+def lent(segments: Segments, size: int = 10) -> Lease:
     loan = segments.lend(size)
     assert loan is not None
     return loan
 
 
-def number_of(loan: Loan) -> Any:
+def number_of(loan: Lease) -> Any:
     return loan.told(set())[0]["number"]
 
 
@@ -100,7 +100,7 @@ def test_a_worker_sees_the_body_and_the_server_the_reply() -> None:
 
 
 def test_a_reply_that_finds_no_room_is_joined_elsewhere() -> None:
-    sheet = Sheet(memoryview(bytearray(4096 + 5)), 10)
+    sheet = SharedMapping(memoryview(bytearray(4096 + 5)), 10)
     assert sheet.put([b"123", b"456", b"789"]) == b"123456789"
     assert sheet.stands is None
 

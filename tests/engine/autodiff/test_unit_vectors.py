@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.autodiff import unit_vectors as basis
-from engine.autodiff.forward import pushforward
+from engine.autodiff.forward import jvp
 from engine.autodiff.unit_vectors import Directions
 from engine.compile.compile import compile as compile_request
 from engine.compile.compile import derived
@@ -69,7 +69,7 @@ def check(case: Case, outputs: Sequence[Tensor], inputs: Sequence[Tensor], image
     with building(case.builder):
         direction = leaf(("tensors", "direction"), float64, (SIZE,), requires_grad=True)
         tangents = {tensor: moved(case, tensor, direction, image) for tensor in inputs if tensor.numel}
-        wanted = [tangent for tangent in pushforward(outputs, tangents) if tangent is not None]
+        wanted = [tangent for tangent in jvp(outputs, tangents) if tangent is not None]
     for numbers in (None, np.array([1, 2, 4, 4])):
         vectors = np.eye(SIZE) if numbers is None else np.eye(SIZE)[numbers]
         values = {"vectors": vectors} if numbers is None else {"vectors": vectors, "numbers": numbers}

@@ -19,14 +19,14 @@ from engine.graph.limits import Limits
 from engine.graph.samples import Sample
 from engine.graph.types import float64
 from engine.ops.elementwise import arithmetic, exponential
-from engine.program.program import Call, Leaf, Program, Ref
+from engine.program.program import Leaf, OpCall, Program, Ref
 from engine.program.trace import trace
 from tests.engine.ops.test_laws import CASES
 from tests.engine.programs import call, given, program, sample_program, with_outputs
 from tests.engine.wrong_rules import OPS, WRONG
 
 
-def checked(values: Mapping[str, Any], *calls: Call, seed: int = 0, **members: Any) -> dict[str, Any]:
+def checked(values: Mapping[str, Any], *calls: OpCall, seed: int = 0, **members: Any) -> dict[str, Any]:
     """Return the check of a program whose one output is summed with random weights."""
     made = program(values, *calls)
     return run(made, values, seed=seed, **members)
@@ -113,7 +113,7 @@ def test_gradients_that_cancel_to_nothing_pass() -> None:
 # Kinks and values that are not finite
 
 
-KINKS: dict[str, tuple[list[float], Call, int]] = {
+KINKS: dict[str, tuple[list[float], OpCall, int]] = {
     "relu": ([-1.0, 0.0, 1.0, 0.0], call("relu", "x", output="y"), 2),
     "abs": ([-1.0, 0.0, 1.0], call("abs", "x", output="y"), 1),
     "leaky_relu": ([0.0, 2.0], call("leaky_relu", "x", output="y"), 1),
@@ -314,7 +314,7 @@ def test_what_no_root_depends_on_has_no_slope() -> None:
 def test_detached_values_are_constants_for_differences_too() -> None:
     found = checked({"x": [1.0, 2.0]}, call("detach", "x", output="d"), call("mul", "d", "x", output="y"))
     assert found["passed"]
-    hidden = Call("exp", (Ref("x"),), {}, "e", no_grad=True)
+    hidden = OpCall("exp", (Ref("x"),), {}, "e", no_grad=True)
     assert checked({"x": [1.0, 2.0]}, hidden, call("mul", "e", "x", output="y"))["passed"]
 
 

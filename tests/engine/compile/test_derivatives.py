@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.autodiff.forward import pushforward
+from engine.autodiff.forward import jvp
 from engine.autodiff.reverse import backward
 from engine.autodiff.sparsity import pattern as sparsity
 from engine.compile.compile import compile as compile_request
@@ -29,7 +29,7 @@ from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.types import float64
 from engine.optimize.schedule import interleaved
-from engine.program.program import Call, Leaf, Program
+from engine.program.program import Leaf, OpCall, Program
 from tests.engine.ops.test_laws import Case
 from tests.engine.programs import Array, call, given, program
 
@@ -66,7 +66,7 @@ def reverse(y: Tensor, x: Tensor) -> Tensor:
 
 def forward(y: Tensor, x: Tensor) -> Tensor:
     """Return the tangent of y along ones: for a function of each element, its derivative."""
-    (found,) = pushforward([y], {x: OPS["ones_like"](x)})
+    (found,) = jvp([y], {x: OPS["ones_like"](x)})
     assert found is not None
     return found
 
@@ -228,7 +228,7 @@ def test_hessian_times_vector_is_the_hvp_and_is_symmetric() -> None:
 
 def chain(layers: int, size: int) -> Program:
     """Return a chain of layers, each the tanh of a weight times a sine, whose sum is the loss."""
-    calls: list[Call] = []
+    calls: list[OpCall] = []
     before = "x"
     for layer in range(layers):
         calls.append(call("sin", before, output=f"s{layer}"))

@@ -23,7 +23,7 @@ from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.types import float32, float64
 from engine.optimize.cost import Cost, flops
-from engine.program.program import Call, Leaf, Program
+from engine.program.program import Leaf, OpCall, Program
 from tests.engine.programs import call
 
 LINEAR = Program(
@@ -104,7 +104,7 @@ def test_what_the_backward_pass_needs_is_said_with_the_op_that_needs_it() -> Non
 
 def chain(layers: int, size: int) -> Program:
     """Return alternating sines and products with a weight."""
-    calls: list[Call] = []
+    calls: list[OpCall] = []
     before = "x"
     for layer in range(layers):
         calls.append(call("sin", before, output=f"s{layer}"))

@@ -14,7 +14,7 @@ from engine.compile.derivatives.jacobian import JacobianRequest
 from engine.compile.estimate import estimate
 from engine.errors import GraphError
 from engine.graph.limits import Limits
-from engine.program.program import Call
+from engine.program.program import OpCall
 from tests.engine.programs import call, given, program
 
 RNG = np.random.default_rng(11)
@@ -24,12 +24,12 @@ class Case(NamedTuple):
     """A program, its values and the members of the request; `mode` is the cheaper one."""
 
     values: Mapping[str, Any]
-    calls: tuple[Call, ...]
+    calls: tuple[OpCall, ...]
     members: Mapping[str, Any]
     mode: Literal["rows", "columns"]
 
 
-def layers(*outer: Call) -> tuple[Call, ...]:
+def layers(*outer: OpCall) -> tuple[OpCall, ...]:
     """Calls of which all but `outer` depend on the shared input `a` alone."""
     return (
         call("outer", "a", "a", output="o"),

@@ -19,7 +19,7 @@ from engine.errors import GraphError
 from engine.graph.graph import Tensor
 from engine.graph.limits import Limits
 from engine.graph.types import float64
-from engine.program.program import Call, Leaf, Program, Ref
+from engine.program.program import Leaf, OpCall, Program, Ref
 
 FEW, MANY = 60, 480
 PAIR = Leaf(float64, (2,), True)
@@ -46,10 +46,10 @@ def refs(found: tuple[Name, ...]) -> tuple[Ref, ...]:
     return tuple(map(Ref, found))
 
 
-def chain(count: int) -> tuple[Call, ...]:
+def chain(count: int) -> tuple[OpCall, ...]:
     """`count` calls, each of the result before it, and the sum of the last."""
-    links = [Call("sin", (Ref(f"x{k}"),), {}, Name(f"x{k + 1}")) for k in range(count)]
-    return (*links, Call("sum", (Ref(f"x{count}"),), {}, "s"))
+    links = [OpCall("sin", (Ref(f"x{k}"),), {}, Name(f"x{k + 1}")) for k in range(count)]
+    return (*links, OpCall("sum", (Ref(f"x{count}"),), {}, "s"))
 
 
 def joined(op: str, count: int) -> Program:
@@ -57,12 +57,12 @@ def joined(op: str, count: int) -> Program:
     found = names("t", count)
     return Program(
         dict.fromkeys(found, PAIR),
-        (Call(op, (refs(found),), {}, "b"), Call("sum", (Ref("b"),), {}, "s")),
+        (OpCall(op, (refs(found),), {}, "b"), OpCall("sum", (Ref("b"),), {}, "s")),
     )
 
 
 def unbound(count: int, output: tuple[str | None, ...]) -> Program:
-    return Program({"x": Leaf(float64, (count,), True)}, (Call("unbind", (Ref("x"),), {}, output),))
+    return Program({"x": Leaf(float64, (count,), True)}, (OpCall("unbind", (Ref("x"),), {}, output),))
 
 
 def chained(count: int) -> Program:
@@ -119,7 +119,7 @@ KINDS: dict[str, Callable[[int], Planned]] = {
     "outputs of a Jacobian": lambda n: (
         Program(
             {"x": Leaf(float64, (), True)},
-            tuple(Call("mul", (Ref("x"), float(k)), {}, Name(f"y{k}")) for k in range(n)),
+            tuple(OpCall("mul", (Ref("x"), float(k)), {}, Name(f"y{k}")) for k in range(n)),
         ),
         JacobianRequest(),
     ),

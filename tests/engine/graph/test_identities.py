@@ -18,7 +18,7 @@ from engine.graph.limits import Limits
 from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.types import DType, float64, int32
-from engine.program.program import Call, Leaf, Program, Ref
+from engine.program.program import Leaf, OpCall, Program, Ref
 
 OPS = {name: op.function for name, op in REGISTRY.items()}
 VALUES = np.array([[np.nan, -0.0, 0.0], [np.inf, -np.inf, 1.5]])
@@ -77,10 +77,10 @@ def test_signs_are_moved_without_changing_a_bit(name: str, dtype: DType) -> None
 
 def test_an_opposite_that_something_is_differentiated_by_keeps_its_gradient() -> None:
     calls = (
-        Call("neg", (Ref("x"),), {}, "y"),
-        Call("mul", (Ref("y"), Ref("y")), {}, "z"),
-        Call("add", (Ref("z"), Ref("y")), {}, "s"),
-        Call("sum", (Ref("s"),), {}, "l"),
+        OpCall("neg", (Ref("x"),), {}, "y"),
+        OpCall("mul", (Ref("y"), Ref("y")), {}, "z"),
+        OpCall("add", (Ref("z"), Ref("y")), {}, "s"),
+        OpCall("sum", (Ref("s"),), {}, "l"),
     )
     program = Program({"x": Leaf(float64, (3,), requires_grad=True)}, calls)
     x = np.array([1.0, -2.0, 3.0])
@@ -108,9 +108,9 @@ def test_equals_are_merged_also_with_operands_exchanged() -> None:
 
 def test_ones_that_something_is_differentiated_by_are_factors_like_others() -> None:
     calls = (
-        Call("ones", ((3,),), {}, "o"),
-        Call("mul", (Ref("x"), Ref("o")), {}, "y"),
-        Call("sum", (Ref("y"),), {}, "l"),
+        OpCall("ones", ((3,),), {}, "o"),
+        OpCall("mul", (Ref("x"), Ref("o")), {}, "y"),
+        OpCall("sum", (Ref("y"),), {}, "l"),
     )
     program = Program({"x": Leaf(float64, (3,), requires_grad=True)}, calls)
     request = TangentRequest(tangents={"o": Leaf(float64, (3,))})

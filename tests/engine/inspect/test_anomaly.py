@@ -13,11 +13,11 @@ from engine.compile.derivatives.jacobian import JacobianRequest
 from engine.compile.derivatives.jvp import TangentRequest
 from engine.errors import Fault, ValueFault
 from engine.graph.limits import Limits
-from engine.program.program import Call
+from engine.program.program import OpCall
 from tests.engine.programs import call, given, program
 
 
-def fault(values: dict[str, Any], *calls: Call, **members: Any) -> Fault:
+def fault(values: dict[str, Any], *calls: OpCall, **members: Any) -> Fault:
     """Return what detect_anomaly says of a program's gradients."""
     compiled = compile_request(program(values, *calls), GradientRequest(detect_anomaly=True, **members), Limits())
     with pytest.raises(ValueFault) as caught:

@@ -13,7 +13,7 @@ from engine.compile.derivatives.gradients import GradientRequest
 from engine.compile.derivatives.jacobian import JacobianRequest
 from engine.graph.limits import Limits
 from engine.graph.samples import Sample
-from engine.program.program import Call
+from engine.program.program import OpCall
 from tests.engine.check.test_compile import run
 from tests.engine.ops.test_laws import CASES
 from tests.engine.programs import call, given, program, sample_program, with_outputs
@@ -21,7 +21,7 @@ from tests.engine.programs import call, given, program, sample_program, with_out
 X = np.array([-1.0, 0.0, 0.5, 2.0])
 
 
-def warnings_of(*calls: Call, **values: Any) -> tuple[str, ...]:
+def warnings_of(*calls: OpCall, **values: Any) -> tuple[str, ...]:
     """Return the warnings of the gradient of the last call's sum."""
     name = calls[-1].output
     assert isinstance(name, str)
@@ -29,7 +29,7 @@ def warnings_of(*calls: Call, **values: Any) -> tuple[str, ...]:
     return compile_request(made, GradientRequest(backward={"loss": None}), Limits()).warnings
 
 
-def gradient(*calls: Call, **values: Any) -> np.ndarray:
+def gradient(*calls: OpCall, **values: Any) -> np.ndarray:
     """Return the gradient by x of the last call's sum."""
     name = calls[-1].output
     assert isinstance(name, str)
@@ -41,7 +41,7 @@ def gradient(*calls: Call, **values: Any) -> np.ndarray:
 
 
 POSITIVE = call("gt", "x", 0.0, output="positive")
-TRAPS: dict[str, tuple[Call, ...]] = {
+TRAPS: dict[str, tuple[OpCall, ...]] = {
     "sqrt": (POSITIVE, call("sqrt", "x", output="r"), call("where", "positive", "r", 0.0, output="y")),
     "log": (POSITIVE, call("log", "x", output="r"), call("where", "positive", "r", 0.0, output="y")),
     "reciprocal": (POSITIVE, call("reciprocal", "x", output="r"), call("where", "positive", "r", 0.0, output="y")),
@@ -111,7 +111,7 @@ def test_what_the_warning_advises_mends_it() -> None:
     np.testing.assert_allclose(gradient(*mended), [0, 0, 0.5 / np.sqrt(0.5), 0.5 / np.sqrt(2)])
 
 
-HARMLESS: dict[str, tuple[Call, ...]] = {
+HARMLESS: dict[str, tuple[OpCall, ...]] = {
     "a smooth branch": (POSITIVE, call("exp", "x", output="r"), call("where", "positive", "r", 0.0, output="y")),
     "clamped away from zero": (
         POSITIVE,

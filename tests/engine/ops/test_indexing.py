@@ -16,7 +16,7 @@ from engine.compile.derivatives.gradients import GradientRequest
 from engine.errors import GraphError, ValueFault
 from engine.graph.limits import Limits
 from engine.graph.types import DTYPES
-from engine.program.program import Argument, Call, Leaf, Program, Ref
+from engine.program.program import Argument, Leaf, OpCall, Program, Ref
 
 MATRIX = np.arange(6.0).reshape(2, 3)
 
@@ -33,10 +33,10 @@ def run(
     arguments: tuple[Argument, ...] = tuple(
         Ref(f"t{place}") if isinstance(given, np.ndarray) else given for place, given in enumerate(inputs)
     )
-    calls = [Call(op, arguments, attributes, "y")]
+    calls = [OpCall(op, arguments, attributes, "y")]
     request: ForwardRequest | GradientRequest = ForwardRequest(outputs=("y",))
     if wrt:
-        calls.append(Call("sum", (Ref("y"),), {}, "total"))
+        calls.append(OpCall("sum", (Ref("y"),), {}, "total"))
         names = tuple(f"t{place}" for place in wrt)
         request = GradientRequest(backward={"total": None}, wrt=names, outputs=("y",))
     compiled = compile_program(Program(leaves, tuple(calls)), request, Limits())

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import engine.ops  # noqa: F401
-from engine.autodiff.forward import pushforward
+from engine.autodiff.forward import jvp
 from engine.autodiff.reverse import backward
 from engine.autodiff.vmap import batched
 from engine.errors import OpError, ValueFault
@@ -303,7 +303,7 @@ def test_tangents_and_gradients_agree(name: str, sample: Sample) -> None:
             for key in case.differentiable:
                 case.values[f"v{order}{key}"] = rng.standard_normal(case.values[key].shape)
                 tangents[key] = leaf(("tensors", f"v{order}{key}"), float64, case.leaves[key].shape)
-            pushed = pushforward(roots, {case.leaves[key]: tangent for key, tangent in tangents.items()})
+            pushed = jvp(roots, {case.leaves[key]: tangent for key, tangent in tangents.items()})
         found, _ = gradients(case, roots, np.random.default_rng(6))
         seeds = [case.values[key] for key in list(case.values)[-len(roots) :]]
         moved = case.run([tangent for tangent in pushed if tangent is not None])
@@ -340,9 +340,9 @@ def _second_derivatives(case: Case, leaves: list[Tensor]) -> list[list[Tensor | 
         directions = {tensor: _drawn(case, f"v_{place}", tensor, rng) for place, tensor in enumerate(leaves)}
         seeds = [_drawn(case, f"u_{place}", root, rng) for place, root in enumerate(roots)]
         gradients = dict(zip(leaves, backward(list(zip(roots, seeds, strict=True)), leaves), strict=True))
-        tangents = pushforward(roots, directions)
+        tangents = jvp(roots, directions)
         found = {tensor: gradient for tensor, gradient in gradients.items() if gradient is not None}
-        forward_over_reverse = dict(zip(found, pushforward(list(found.values()), directions), strict=True))
+        forward_over_reverse = dict(zip(found, jvp(list(found.values()), directions), strict=True))
         return [
             [forward_over_reverse.get(tensor) for tensor in leaves],
             backward(_moving(tangents, seeds), leaves),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.autodiff.forward import pushforward
+from engine.autodiff.forward import jvp
 from engine.autodiff.reverse import backward
 from engine.autodiff.vmap import batched
 from engine.execute.numpy.lowering import plan
@@ -63,7 +63,7 @@ def wanted(name: str, values: dict[str, np.ndarray]) -> list[Tensor]:
         loss = OPS["sum"](OPS["square"](made))
         one = OPS["ones"]()
         gradients = [found for found in backward([(loss, one)], [x, v, w]) if found is not None]
-        (tangent,) = pushforward([gradients[0]], {x: tensors["t"]})
+        (tangent,) = jvp([gradients[0]], {x: tensors["t"]})
         second = backward([(OPS["sum"](OPS["square"](gradients[0])), one)], [v])
         results = [made, *gradients, *[found for found in (tangent, *second) if found is not None]]
         return [*results, *batched(results, {x: tensors["many"]}, 2)]

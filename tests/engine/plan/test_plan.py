@@ -25,7 +25,7 @@ from engine.graph.op import REGISTRY
 from engine.graph.promotion import leaf
 from engine.graph.types import float32, float64
 from engine.optimize.fuse import Cluster, fused
-from engine.program.program import Call, Leaf, Program, Ref
+from engine.program.program import Leaf, OpCall, Program, Ref
 
 OPS = {name: REGISTRY[name].function for name in REGISTRY}
 
@@ -91,9 +91,9 @@ def test_clusters_give_what_single_nodes_give(name: str) -> None:
 def test_a_chain_and_its_gradient_are_one_cluster() -> None:
     shape = (2_000_000,)
     ops = (
-        Call("mul", (Ref("a"), Ref("c")), {}, "ac"),
-        Call("tanh", (Ref("ac"),), {}, "t"),
-        Call("sum", (Ref("t"),), {}, "l"),
+        OpCall("mul", (Ref("a"), Ref("c")), {}, "ac"),
+        OpCall("tanh", (Ref("ac"),), {}, "t"),
+        OpCall("sum", (Ref("t"),), {}, "l"),
     )
     program = Program({name: Leaf(float32, shape, requires_grad=True) for name in "ac"}, ops, float32)
     _, compiled = derived(program, GradientRequest(), Limits())
@@ -119,9 +119,9 @@ def test_a_cluster_is_not_moved_past_what_it_needs() -> None:
 def small() -> tuple[Compiled, dict[tuple[str, str], Any]]:
     """A small gradient and values for it."""
     ops = (
-        Call("linalg.inv", (Ref("a"),), {}, "i"),
-        Call("log", (Ref("i"),), {}, "g"),
-        Call("sum", (Ref("g"),), {}, "l"),
+        OpCall("linalg.inv", (Ref("a"),), {}, "i"),
+        OpCall("log", (Ref("i"),), {}, "g"),
+        OpCall("sum", (Ref("g"),), {}, "l"),
     )
     program = Program({"a": Leaf(float64, (2, 2), requires_grad=True)}, ops)
     values = {("tensors", "a"): np.array([[1.0, -0.2], [-0.3, 2.0]])}
@@ -155,7 +155,7 @@ def test_threads_that_run_one_plan_at_once_each_get_their_own_results() -> None:
 
 
 def test_what_a_plan_keeps_is_not_written_by_who_gets_it() -> None:
-    program = Program({"x": Leaf(float64, (3,), requires_grad=True)}, (Call("sum", (Ref("x"),), {}, "l"),))
+    program = Program({"x": Leaf(float64, (3,), requires_grad=True)}, (OpCall("sum", (Ref("x"),), {}, "l"),))
     compiled = compile_request(program, GradientRequest(), Limits())
     gradient = compiled.run({("tensors", "x"): np.zeros(3)})["gradients"]["x"]
     with pytest.raises(ValueError, match="read-only"):
@@ -187,7 +187,7 @@ def test_a_deadline_ends_a_run_between_steps() -> None:
 
 def test_a_chain_of_100_000_ops_builds_differentiates_runs_and_is_freed() -> None:
     count = 100_000
-    ops = tuple(Call("sin", (Ref(f"x{n}" if n else "x"),), {}, f"x{n + 1}") for n in range(count))
+    ops = tuple(OpCall("sin", (Ref(f"x{n}" if n else "x"),), {}, f"x{n + 1}") for n in range(count))
     program = Program({"x": Leaf(float64, (), requires_grad=True)}, ops)
     compiled = compile_request(program, GradientRequest(), Limits())
     result = compiled.run({("tensors", "x"): np.array(0.5)})
@@ -197,9 +197,9 @@ def test_a_chain_of_100_000_ops_builds_differentiates_runs_and_is_freed() -> Non
 
 def test_equal_subexpressions_are_one_step() -> None:
     ops = (
-        Call("exp", (Ref("x"),), {}, "y"),
-        Call("exp", (Ref("x"),), {}, "z"),
-        Call("mul", (Ref("y"), Ref("z")), {}, "p"),
+        OpCall("exp", (Ref("x"),), {}, "y"),
+        OpCall("exp", (Ref("x"),), {}, "z"),
+        OpCall("mul", (Ref("y"), Ref("z")), {}, "p"),
     )
     program = Program({"x": Leaf(float64, (), requires_grad=True)}, ops)
     derivation = Derivation(program, GradientRequest(), Limits())
@@ -208,11 +208,11 @@ def test_equal_subexpressions_are_one_step() -> None:
 
 def test_what_is_differentiated_by_is_not_merged_with_its_equal() -> None:
     ops = (
-        Call("exp", (Ref("x"),), {}, "y"),
-        Call("exp", (Ref("x"),), {}, "z"),
-        Call("mul", (Ref("y"), 3.0), {}, "p"),
-        Call("mul", (Ref("z"), 5.0), {}, "q"),
-        Call("add", (Ref("p"), Ref("q")), {}, "l"),
+        OpCall("exp", (Ref("x"),), {}, "y"),
+        OpCall("exp", (Ref("x"),), {}, "z"),
+        OpCall("mul", (Ref("y"), 3.0), {}, "p"),
+        OpCall("mul", (Ref("z"), 5.0), {}, "q"),
+        OpCall("add", (Ref("p"), Ref("q")), {}, "l"),
     )
     program = Program({"x": Leaf(float64, (), requires_grad=True)}, ops)
     compiled = compile_request(program, GradientRequest(wrt=("x", "y", "z")), Limits())
