@@ -1,1 +1,1 @@
-"""Executors: they turn plans into executables. NumPy is the one there is."""
+"""Executors: they turn plans into executables. NumPy is the only executor."""

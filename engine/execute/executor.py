@@ -1,7 +1,7 @@
-"""The interface of executors: from a plan to an executable, which runs it as often as asked.
+"""The interface of executors: an executor turns a plan into an executable, which can run many times.
 
-An executor reads `Plan.function`, which has no rewrite for NumPy in it, or the steps that NumPy's lowering made of it.
-It is called once, before the plan is settled: afterwards nothing of the graph is left.
+An executor reads `Plan.function`, which has no rewrite for NumPy, or the steps that the NumPy lowering made from it. It
+is called once, before the plan is settled; a settled plan has no graph.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from engine.plan.plan import Plan, Source
 
 
 class Executable(Protocol):
-    """Something that computes a plan's function. Several threads may run it at once."""
+    """A runnable plan. Several threads may run it at once."""
 
     def run(self, values: Mapping[Source, Any], *, deadline: float | None = None) -> list[Any]:
         """Return the function's outputs as arrays, in their order.
 
-        `values` has an array for every input. `deadline` is a moment of `time.monotonic()`. Raises ValueFault where an
-        op refuses a value, DeadlineExceeded.
+        `values` has an array for every input. `deadline` is a time of `time.monotonic()`. Raises ValueFault if an op
+        rejects a value, and DeadlineExceeded.
         """
 
 
 Executor = Callable[[Plan], Executable]
-"""Makes the executable of a plan that is not settled yet."""
+"""Creates the executable of a plan that is not yet settled."""

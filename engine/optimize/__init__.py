@@ -1,1 +1,1 @@
-"""What makes a plan cheaper than the graph as it was written, without changing what it computes."""
+"""Graph optimizations: they reduce the cost of a plan and do not change its results."""

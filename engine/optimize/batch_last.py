@@ -1,8 +1,9 @@
-"""Between convolutions images keep their batch last: pooling and what is elementwise take them as they lie in memory.
+"""Layout optimization: keep the batch axis last between convolutions. Used by `engine.execute.numpy.lowering`.
 
-A convolution wants (C, *sizes, N) where users see (N, C, *sizes), so that it begins and ends with a permutation, and
-all between two of them would read memory in strides. Here the permutation behind a convolution moves past the nodes
-that read it, until it meets the next convolution's and both are left out. Every value is the same as before.
+A convolution computes on (C, *sizes, N), and users pass (N, C, *sizes), so each convolution begins and ends with a
+permutation. Nodes between two convolutions would read strided memory. This pass moves the permutation after a
+convolution past the nodes that read it (elementwise, pooling), up to the permutation before the next convolution, and
+removes both. Values do not change.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from engine.ops.shape.movement import _permute, _reshape
 
 
 def with_batch_last(function: Function) -> Function:
-    """Return the function with the permutations between convolutions left out."""
+    """Return the function without the permutations between convolutions."""
     if not any(node.primitive.channels_first for node in function.nodes):
         return function
     layout = _Layout(Rewrite(function))
@@ -27,10 +28,10 @@ def with_batch_last(function: Function) -> Function:
 
 
 class _Layout:
-    """Takes nodes in the order in which they run, and rewrites those that can run with the batch last.
+    """Visits nodes in execution order and rewrites the nodes that can run with the batch last.
 
-    `last` is a tensor with its batch last, by the tensor as it was, and how many of the last dimensions the batch
-    moved past, itself included.
+    `last` maps an original tensor to its batch-last version and to the number of trailing dimensions that the
+    permutation rotates, the batch included.
     """
 
     def __init__(self, rewrite: Rewrite) -> None:
@@ -39,12 +40,12 @@ class _Layout:
         self._turned: dict[tuple[Tensor, int], Tensor] = {}
 
     def take(self, node: Node) -> None:
-        """Add a node, or what it becomes."""
+        """Add a node, or its rewritten version."""
         rank = _to_last(node)
         if rank and self._rank(node) == rank:
             self.rewrite.replace(node.outputs[0], self.last[node.inputs[0]][0])
             return
-        if self._travel(node):
+        if self._move_past(node):
             return
         kept = self.rewrite.keep(node)
         rank = _to_first(node)
@@ -52,12 +53,12 @@ class _Layout:
             self.last[node.outputs[0]] = (kept.inputs[0], rank)
 
     def _rank(self, node: Node) -> int:
-        """Return the rank that all of a node's inputs have that are known with their batch last, or 0."""
+        """Return the common rank of a node's inputs that have a batch-last version, or 0."""
         ranks = {self.last[tensor][1] for tensor in node.inputs if tensor in self.last}
         return ranks.pop() if len(ranks) == 1 else 0
 
-    def _travel(self, node: Node) -> bool:
-        """Add the node on inputs with their batch last, if it can be and no more is turned for it than saved."""
+    def _move_past(self, node: Node) -> bool:
+        """Add the node on batch-last inputs, if it supports them and permuting the other inputs costs no more."""
         rank = self._rank(node)
         if not rank or any(tensor.ndim < rank for tensor in node.outputs):
             return False
@@ -76,7 +77,7 @@ class _Layout:
         return True
 
     def _turn(self, tensor: Tensor, rank: int, reader: Node) -> Tensor:
-        """Return an operand of a node with its batch last; one of fewer dimensions broadcasts as it did."""
+        """Return an operand with its batch last; an operand of fewer dimensions broadcasts as before."""
         if tensor in self.last:
             return self.last[tensor][0]
         given = self.rewrite.of(tensor)
@@ -95,12 +96,12 @@ class _Layout:
 
 
 def _unchanged(node: Node, rank: int) -> dict[str, Any]:
-    """Return the parameters of an elementwise node, which name no dimensions."""
+    """Return the parameters of an elementwise node, which contain no dimensions."""
     return node.params
 
 
 def _to_last(node: Node) -> int:
-    """Return past how many dimensions, itself included, a node moves a batch to the end; 0 for every other node."""
+    """Return the number of trailing dimensions, if the node moves the first of them to the end; otherwise 0."""
     if node.primitive is not _permute:
         return 0
     rank = len(node.params["dims"])
@@ -108,7 +109,7 @@ def _to_last(node: Node) -> int:
 
 
 def _to_first(node: Node) -> int:
-    """Return past how many dimensions, itself included, a node moves a batch to the front; 0 for every other node."""
+    """Return the number of trailing dimensions, if the node moves the last of them to the front; otherwise 0."""
     if node.primitive is not _permute:
         return 0
     rank = len(node.params["dims"])
@@ -116,11 +117,11 @@ def _to_first(node: Node) -> int:
 
 
 def _is_led(tensor: Tensor, node: Node, rank: int) -> bool:
-    """Whether an operand that is no image, the value to pad with, has a dimension in front that would be the last."""
+    """Whether a non-image operand (a padding value) has a leading dimension that the permutation would move last."""
     return node.outputs[0].ndim - rank < tensor.ndim < rank
 
 
 def _cost(tensor: Tensor, rank: int) -> int:
-    """Return the elements that are read in strides if a tensor is turned: one that repeats an element has none."""
+    """Return the number of strided reads if a tensor is permuted: 0 for a broadcast scalar."""
     repeats = tensor.node.primitive.broadcasts and tensor.node.inputs[0].numel == 1
     return 0 if repeats or tensor.ndim < rank else tensor.numel

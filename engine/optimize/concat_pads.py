@@ -1,7 +1,7 @@
-"""Sums of pieces that were each put among zeros: written side by side instead, in one pass over the result.
+"""Rewrite a sum of zero-padded pieces as one concatenation. Used by `engine.execute.numpy.lowering`.
 
-The gradient of a slice is zeros but for the slice. Where a tensor is taken apart, those of its pieces are added up: as
-many passes over the whole of it as there are pieces.
+The gradient of a slice is zero outside the slice. If a tensor is split into slices, their gradients are summed, with
+one pass over the whole tensor for each slice. The concatenation writes the result in one pass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.ops.indexing.slicing import BESIDE, PAD
 
 
 class Place(NamedTuple):
-    """Where a piece stands: along one negative dimension, which has that size, from `start` on."""
+    """Position of a piece in the result: a negative dimension, the size of that dimension, and the first index."""
 
     dim: int
     size: int
@@ -26,14 +26,14 @@ class Place(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A tensor, and where it stands."""
+    """A tensor and its position in the result."""
 
     place: Place
     tensor: Tensor
 
 
 def side_by_side(function: Function) -> Function:
-    """Return the function with one node for each sum of padded pieces that do not meet."""
+    """Return the function with one node for each sum of padded pieces that do not overlap."""
     padded = [node for node in function.nodes if node.primitive is PAD]
     places = {node.outputs[0]: place for node in padded if (place := _place(node)) is not None}
     if len(places) < 2:
@@ -52,14 +52,14 @@ def side_by_side(function: Function) -> Function:
 
 
 def _beside(pieces: Sequence[Piece], rewrite: Rewrite) -> tuple[list[Tensor], dict[str, Any]]:
-    """Return the inputs and parameters of the node that writes pieces side by side."""
+    """Return the inputs and parameters of the node that concatenates the pieces."""
     place = pieces[0].place
     starts = tuple([piece.place.start for piece in pieces])
     return [rewrite.of(piece.tensor) for piece in pieces], {"axis": place.dim, "size": place.size, "starts": starts}
 
 
 def _place(node: Node) -> Place | None:
-    """Return where a node that pads puts its input, if that is among zeros and along one dimension."""
+    """Return the position of a pad node's input, if the padding is zeros along one dimension; otherwise None."""
     if not node.inputs[0].dtype.is_floating or not _is_zero(node.inputs[1]):
         return None
     padded = [
@@ -72,7 +72,7 @@ def _place(node: Node) -> Place | None:
 
 
 def _is_zero(tensor: Tensor) -> bool:
-    """Whether a tensor is the constant 0, in whatever shape; -0 is another: added to -0 it leaves the sign."""
+    """Whether a tensor is the constant +0 of any shape. -0 does not count: -0 + -0 keeps the sign."""
     node = tensor.node
     while node.primitive.broadcasts or node.primitive.may_copy:
         node = node.inputs[0].node
@@ -80,7 +80,7 @@ def _is_zero(tensor: Tensor) -> bool:
 
 
 def _sums(order: Sequence[Node], places: Collection[Tensor]) -> dict[Node, None]:
-    """Return the additions of padded pieces, and of such additions, in their order."""
+    """Return the additions of padded pieces, including nested additions, in graph order."""
     found: dict[Node, None] = {}
     for node in order:
         if node.primitive is ADD and all(t.node in found or t in places for t in node.inputs):
@@ -91,7 +91,7 @@ def _sums(order: Sequence[Node], places: Collection[Tensor]) -> dict[Node, None]
 
 
 def _inner(function: Function, sums: Collection[Node]) -> set[Node]:
-    """Return the sums that nothing but one other sum reads."""
+    """Return the sums with one reader that is also a sum."""
     readers: dict[Node, list[Node | None]] = {node: [] for node in sums}
     for tensor in function.outputs:
         readers.get(tensor.node, []).append(None)
@@ -103,7 +103,7 @@ def _inner(function: Function, sums: Collection[Node]) -> set[Node]:
 
 
 def _pieces(root: Node, places: Mapping[Tensor, Place], inner: Collection[Node]) -> list[Piece]:
-    """Return the pieces that a sum and those inside it add up, from the first place on, or none where pieces meet."""
+    """Return the pieces of a sum and its nested sums, sorted by position; an empty list if pieces overlap."""
     found: list[Piece] = []
     stack = list(root.inputs)
     while stack:

@@ -1,6 +1,7 @@
-"""What steps cost, from shapes alone: floating-point operations, bytes read and bytes written.
+"""Cost model of steps, computed from shapes: floating-point operations, bytes read and bytes written.
 
-Each primitive declares its operations and its workspace; see `engine.graph.traits`.
+Each primitive declares its operations and its workspace (see `engine.graph.traits`). The optimizer, plans and the NumPy
+lowering use it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from engine.graph.types import float64
 class Cost:
     """Floating-point operations, bytes of memory read and written, and effort.
 
-    Effort is time in operations of loops that stay in cache: `flops`, or more where a kernel takes longer.
+    Effort is the time in units of one operation of an in-cache loop: `flops`, or more for a slower kernel.
     """
 
     flops: int = 0
@@ -38,7 +39,7 @@ class Cost:
 
 
 def step_cost(nodes: Iterable[Node], inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> Cost:
-    """Return the cost of nodes that run as one: what stays between them is not read or written."""
+    """Return the cost of nodes that run as one step: intermediate tensors are not read or written."""
     listed = list(nodes)
     work, time = sum(map(flops, listed)), sum(map(effort, listed))
     if all(node.primitive.view and not node.primitive.may_copy for node in listed):
@@ -54,13 +55,13 @@ def flops(node: Node) -> int:
 
 
 def effort(node: Node) -> int:
-    """Return the operations of loops in cache that take as long as a node."""
+    """Return the time of a node, in units of one operation of an in-cache loop."""
     declared = node.primitive.effort
     return flops(node) if declared is None else declared(node)
 
 
 def products(nodes: Iterable[Node]) -> tuple[int, int]:
-    """Return the floating-point operations that BLAS does for nodes: in float32, and in float64."""
+    """Return the floating-point operations of the nodes that run in BLAS: (float32, float64)."""
     single = double = 0
     for node in nodes:
         if node.primitive.blas:
@@ -73,18 +74,18 @@ def products(nodes: Iterable[Node]) -> tuple[int, int]:
 
 
 def stored(tensor: Tensor) -> int:
-    """Return the elements that a tensor has in memory: what broadcasting repeats is there once."""
+    """Return the number of elements of a tensor in memory: a broadcast element counts once."""
     node = tensor.node
     return node.inputs[0].numel if node.primitive.broadcasts and node.inputs else tensor.numel
 
 
 def stored_size(tensor: Tensor) -> int:
-    """Return the bytes of the elements that a tensor has in memory."""
+    """Return the bytes of a tensor in memory: a broadcast element counts once."""
     return stored(tensor) * tensor.dtype.itemsize
 
 
 def workspace(node: Node) -> int:
-    """Return a bound on the bytes that a node's kernel takes besides its results, while it runs."""
+    """Return an upper bound on the bytes that a node's kernel allocates while it runs, results excluded."""
     memory = node.primitive.memory
     assert memory is not None, node.primitive.name
     return memory(node)

@@ -1,10 +1,11 @@
-"""Clusters: runs of nodes that work row by row, so that a block of rows can go through all of them while in cache.
+"""Fusion: group row-wise nodes into clusters, so that a block of rows passes through all of them while in cache.
 
-A node works row by row along its first axis if it is elementwise, or if that axis is a leading one for it (every
-primitive takes leading axes). Sums over the first axis may end in a cluster: blocks add up. A cluster is a run of
-neighbours in the graph's order, so that nothing is moved far from where it was: what dies early still does.
+Used by `engine.execute.numpy.lowering`. A node is row-wise along its first axis if it is elementwise, or if that axis
+is a batch axis of the node (every primitive accepts batch axes). A sum over the first axis may be part of a cluster:
+the sums of the blocks are added. A cluster consists of neighbours in graph order, so nodes move little and tensors with
+short lifetimes keep them.
 
-Views of what a cluster reads are made before it, and views of what it gives behind it: block by block they would be
+Views of a cluster's inputs run before the cluster, and views of its outputs run after it: block by block, they would be
 copies.
 """
 
@@ -18,10 +19,10 @@ from engine.graph.promotion import CONSTANT
 from engine.optimize.cost import flops
 
 SMALLEST = 2**15
-"""Elements below which a cluster is not worth its bookkeeping: they are in cache anyway."""
+"""Minimum number of elements for a cluster: smaller tensors are in cache anyway, and bookkeeping has a cost."""
 
 ALONE = 2**22
-"""Operations from which on a single node is cut into blocks: several cores run them."""
+"""Minimum number of operations for a cluster of one node, which several cores then run."""
 
 CHEAP = 2**10
 """Elements below which a node may be moved past a cluster."""
@@ -29,7 +30,10 @@ CHEAP = 2**10
 
 @dataclass(slots=True)
 class Cluster:
-    """Nodes that run block by block over `length` rows. `inside` are their results, `totals` those that blocks add."""
+    """Nodes that run block by block over `length` rows.
+
+    `inside` has their row-wise results, `totals` their sums over the rows.
+    """
 
     length: int
     nodes: list[Node] = field(default_factory=list)
@@ -37,7 +41,7 @@ class Cluster:
     totals: set[Tensor] = field(default_factory=set)
 
     def takes(self, node: Node) -> bool:
-        """Whether the node works row by row on what is inside and outside."""
+        """Whether the node can join the cluster: it is row-wise, or a sum over the rows of a tensor inside."""
         if len(node.outputs) != 1 or any(tensor in self.totals for tensor in node.inputs):
             return False
         if is_total(node, self.length):
@@ -47,13 +51,13 @@ class Cluster:
         return all(sliced(node, tensor, self.length) for tensor in node.inputs if tensor in self.inside)
 
     def add(self, node: Node) -> None:
-        """Put a node in."""
+        """Add a node."""
         self.nodes.append(node)
         result = node.outputs[0]
         (self.totals if is_total(node, self.length) else self.inside).add(result)
 
     def without_views_of_results(self) -> tuple[Cluster, list[Node]]:
-        """Return the cluster of the nodes that others inside need, or that compute; and the views behind those."""
+        """Return the cluster without trailing views, and these views, which run after it."""
         read: set[Tensor] = set()
         views: list[Node] = []
         for node in reversed(self.nodes):
@@ -66,7 +70,7 @@ class Cluster:
         return Cluster(self.length, nodes, inside, self.totals), views[::-1]
 
     def worthwhile(self) -> bool:
-        """Whether there is enough in it to run by blocks: several nodes, or one that is worth several cores."""
+        """Whether running in blocks pays: several nodes on large tensors, or one node with work for several cores."""
         work = [node for node in self.nodes if not node.primitive.view]
         if len(work) < 2:
             return sum(map(flops, work)) >= ALONE
@@ -74,12 +78,12 @@ class Cluster:
 
 
 def looks(node: Node) -> bool:
-    """Whether the node's result is the memory of its input, each element of it once."""
+    """Whether the node is a view without broadcasting."""
     return node.primitive.view and not node.primitive.broadcasts
 
 
 def is_rowwise(node: Node, length: int) -> bool:
-    """Whether row i of the result is made of row i of the inputs (or of all of those without such rows)."""
+    """Whether row i of the result depends only on row i of the inputs, and on the whole of inputs without rows."""
     result = node.outputs[0]
     if not result.shape or result.shape[0] != length or length < 2 or node.primitive.several:
         return False
@@ -94,7 +98,7 @@ def is_rowwise(node: Node, length: int) -> bool:
 
 
 def is_total(node: Node, length: int) -> bool:
-    """Whether the node is a sum over the rows: what blocks give adds up."""
+    """Whether the node is a sum over the rows, so that the results of the blocks can be added."""
     if not node.primitive.sums:
         return False
     input = node.inputs[0]
@@ -102,7 +106,7 @@ def is_total(node: Node, length: int) -> bool:
 
 
 def sliced(node: Node, tensor: Tensor, length: int) -> bool:
-    """Whether an input is read row by row; otherwise every block reads the whole of it."""
+    """Whether an input is read row by row; otherwise every block reads the whole input."""
     rank = node.inputs[0].ndim if is_total(node, length) else node.outputs[0].ndim
     if node.primitive.kind != "elementwise" and not node.primitive.broadcasts:
         return True
@@ -110,11 +114,11 @@ def sliced(node: Node, tensor: Tensor, length: int) -> bool:
 
 
 def fused(function: Function) -> list[Node | Cluster]:
-    """Return the nodes of a function, in an order that they can run in, with clusters in place of their members."""
+    """Return the nodes and clusters of a function, in an order in which they can run."""
     groups: list[Node | Cluster] = []
     open_: Cluster | None = None
     deferred: list[Node] = []
-    behind: set[Tensor] = set()
+    later: set[Tensor] = set()
 
     def close() -> None:
         nonlocal open_
@@ -123,12 +127,12 @@ def fused(function: Function) -> list[Node | Cluster]:
             groups.extend([cluster, *views] if cluster.worthwhile() else open_.nodes)
         groups.extend(deferred)
         deferred.clear()
-        behind.clear()
+        later.clear()
         open_ = None
 
     for node in function.nodes:
         if open_ is not None:
-            waits = any(tensor in behind for tensor in node.inputs)
+            waits = any(tensor in later for tensor in node.inputs)
             depends = waits or any(tensor in open_.inside or tensor in open_.totals for tensor in node.inputs)
             if not waits and (depends or not looks(node)) and open_.takes(node):
                 open_.add(node)
@@ -136,7 +140,7 @@ def fused(function: Function) -> list[Node | Cluster]:
             cheap = looks(node) or all(tensor.numel < CHEAP for tensor in node.outputs)
             if cheap and depends:
                 deferred.append(node)
-                behind.update(node.outputs)
+                later.update(node.outputs)
                 continue
             if cheap:
                 groups.append(node)
@@ -153,7 +157,7 @@ def fused(function: Function) -> list[Node | Cluster]:
 
 
 def _length(node: Node) -> int | None:
-    """Return the rows of the cluster that a node can begin, or None."""
+    """Return the number of rows of the cluster that can start with a node, or None."""
     if (
         node.primitive.several
         or looks(node)

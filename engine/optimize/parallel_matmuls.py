@@ -1,7 +1,7 @@
-"""Products of matrices that do not need one another, as two cores compute them: each one whole.
+"""Pair independent matrix products, so that two cores compute one product each. Used by the NumPy lowering.
 
-A product that two cores share is slower than half of it: both arrange operands in memory for BLAS, and neither is
-small. The gradients of a layer's input and of its weight are two products of one size, ready at the same moment.
+Dividing one product between two cores takes more than half of its time, because both cores pack operands for BLAS. The
+gradients of a layer's input and weight are two products of equal cost that are ready at the same time.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from engine.optimize.cost import flops
 from engine.optimize.fuse import Cluster, looks
 
 LEAST = 2**23
-"""Operations of a product from which on handing it to another core is a gain."""
+"""Minimum number of operations of a product to run on another core."""
 
 AHEAD = 8
-"""Groups behind a product in which another is looked for: results that are made early are kept longer."""
+"""Number of groups after a product that are searched for a partner: results computed early stay in memory longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two products that run beside each other."""
+    """Two products that run in parallel."""
 
     nodes: tuple[Node, Node]
 
@@ -34,7 +34,7 @@ Group = Node | Cluster | Pair
 
 
 def paired(groups: Sequence[Node | Cluster]) -> list[Group]:
-    """Return the groups, in an order that they can run in, with pairs in place of their members."""
+    """Return the groups with products paired, in an order in which they can run."""
     if CORES == 1:
         return list(groups)
     made: list[Group] = []
@@ -65,7 +65,7 @@ def _is_large_product(node: Node) -> bool:
 
 
 def _partner(groups: Sequence[Node | Cluster], place: int, moved: set[int]) -> list[int] | None:
-    """Return the places of views, and of a product of these, that can run as early as the product at `place`."""
+    """Return the indices of a partner that can run with the product at `place` and, first, of the views before it."""
     first = groups[place]
     assert isinstance(first, Node)
     later = set(first.outputs)

@@ -1,7 +1,7 @@
-"""The order in which nodes run, so that values die early.
+"""Schedule nodes so that tensors have short lifetimes. Called when a graph with tangents is planned.
 
-The graph's own order is right for a forward pass and for a backward pass behind it. Tangents are built last, but are
-best computed right behind the values that they belong to: otherwise every value would be kept until all are known.
+The graph's own order suits a forward pass followed by a backward pass. Tangents are built last but should run directly
+after their values: otherwise every value would stay in memory until all are computed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from engine.graph.graph import Node
 
 
 def interleaved(function: Function, boundary: int, turn: int) -> Function:
-    """Return a function, whose nodes are in the graph's order, with tangents right behind the values that they need.
+    """Return the function with each tangent scheduled directly after the values that it needs.
 
-    Gradients begin with the node of index `boundary`, tangents with that of index `turn`. What a gradient needs besides
-    gradients (a cosine, for a sine) runs as early as the first tangent that needs it too.
+    The nodes of `function` must be in graph order. Gradients begin at node index `boundary`, tangents at index `turn`.
+    An extra input of a gradient (the cosine, for a sine) runs as early as the first tangent that also needs it.
     """
     loss = max([node.index for node in function.nodes if node.index < boundary], default=-1)
     given = [tensor.node for tensor in function.inputs]
@@ -22,7 +22,7 @@ def interleaved(function: Function, boundary: int, turn: int) -> Function:
     place = dict.fromkeys(given, -1)
 
     def ready(node: Node) -> int:
-        """Return when a tangent can read it: a gradient when it runs, but what depends on few values with those."""
+        """Return the earliest time at which a tangent can read the node's result."""
         return earliest[node] if node.index < turn and earliest[node] < loss else place[node]
 
     for node in function.nodes:

@@ -1,1 +1,1 @@
-"""Plans: steps with numbered slots."""
+"""Plans: sequences of steps that read and write numbered slots."""

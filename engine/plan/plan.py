@@ -1,6 +1,7 @@
-"""What a plan is: steps in their order, the slots that they read and write, and what running them costs.
+"""The Plan class: ordered steps, the slots that they read and write, and their cost.
 
-A plan holds no values but constants, so that it can be kept and run many times, by several threads at once.
+The NumPy lowering creates plans and executors run them. A plan holds no values except constants, so it can be cached
+and run many times, by several threads at once.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from engine.optimize.cost import Cost
 from engine.plan.steps import Code, Unit
 
 Source = tuple[str, str]
-"""What a leaf is read from: the request's member and the name in it, such as ("tensors", "w")."""
+"""Origin of a leaf: a member of the request and a name in it, for example ("tensors", "w")."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps as their code, the slots of inputs and outputs, and the memory as it is at the start: constants, else None.
+    """Encoded steps, the slots of inputs and outputs, and the initial memory: constants, otherwise None.
 
-    `results` has the shape and dtype of each output. `origins` has the user's op that each step comes from, or -1.
-    `peak_bytes` bounds the bytes that are alive at once, inputs and what kernels need for themselves included; views
-    are counted as copies where they may be. `cost` is that of all steps, `products` those of its operations that BLAS
-    does, in float32 and in float64. `boundary` is the index of the first node of a derivative.
+    `results` has the shape and dtype of each output. `origins` has the index of the user's op for each step, or -1.
+    `peak_bytes` is an upper bound on the bytes in use at once, inputs and kernel workspaces included; a view that may
+    be a copy counts as a copy. `cost` is the cost of all steps. `products` has its floating-point operations in BLAS:
+    (float32, float64). `boundary` is the index of the first derivative node.
 
-    Until a plan is `settled`, it has the `function` that was planned, as it was before any rewrite for NumPy; the
-    `units` that steps were made of; and the bytes that are alive while each runs, `held`.
+    A plan that is not yet `settled` also has the planned `function` before any rewrite for NumPy, the `units` from
+    which the steps were made, and `held`, the bytes in use while each unit runs.
     """
 
     code: Code
@@ -46,5 +47,5 @@ class Plan:
     held: tuple[int, ...] = ()
 
     def settled(self) -> Plan:
-        """Return what running takes: nothing of the graph, which is several times as large."""
+        """Return the plan without the graph, which is several times as large and not needed to run."""
         return replace(self, function=EMPTY, units=(), held=())

@@ -1,7 +1,7 @@
-"""From units to steps: the slots that hold values while a plan runs, and the bytes that are alive meanwhile.
+"""Compile units to steps: assign slots, and compute the bytes in use. Used by the NumPy lowering and runner.
 
-A slot is taken again once nobody reads its value any more, at the earliest by the result of the step that reads it
-last. Steps therefore name few slots, and what runs them lets go of values by writing others over them.
+A slot is reused after the last read of its value, at the earliest by the result of the step that reads it last. Steps
+therefore use few slots, and the runner releases most values by overwriting their slots.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from engine.graph.traits import size
 from engine.optimize.cost import Cost, effort, flops, stored_size
 
 Called = tuple[Kernel, tuple[Any, ...], Mapping[str, Any]]
-"""What steps call, with what stands behind the arrays."""
+"""A kernel, its positional arguments after the arrays, and its keyword arguments."""
 
 Step = tuple[Called, Sequence[int], int | Sequence[int], Sequence[int]]
-"""One kernel, `kernel(*arrays, *extra, **params)`, the slots that it reads, those that it writes, and the dead.
+"""One kernel call, `kernel(*arrays, *extra, **params)`: the call, the slots read, the slots written, the dead slots.
 
-A kernel of several results writes a list of slots. The dead are those whose values nobody needs after it, and that are
-not written over at once.
+A kernel with several results writes a list of slots. Dead slots have values with no later reader and are not
+overwritten by this step.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Steps as they are kept: a twentieth of their size, in one piece.
+    """Encoded steps: one array of integers, a twentieth of the size of the decoded steps.
 
-    `numbers` has for each of the `count` steps the place of its kernel, extra and params among `calls`; how many slots
-    it reads, and these; how many it writes, 0 for one without a tuple, and these; how many are dead, and these.
+    For each of the `count` steps, `numbers` has: the index of its call in `calls`; the number of slots read, and these
+    slots; the number of slots written (0 for a single result without a tuple), and these slots; the number of dead
+    slots, and these slots.
     """
 
     calls: tuple[Called, ...]
@@ -41,7 +42,7 @@ class Code:
     slots: int
 
     def steps(self) -> Iterator[Step]:
-        """Yield the steps as they are run."""
+        """Yield the decoded steps in execution order."""
         calls, numbers = self.calls, self.numbers.tolist()
         at = 0
         for _ in range(self.count):
@@ -56,9 +57,9 @@ class Code:
 
 
 class Unit(NamedTuple):
-    """What becomes a step: a node or a cluster, with the tensors that it reads and gives.
+    """A node, cluster or pair that becomes one step, with its input and output tensors.
 
-    `workspace` bounds the bytes that its kernel takes besides its results.
+    `workspace` is an upper bound on the bytes that its kernel allocates, results excluded.
     """
 
     kernel: Kernel
@@ -73,11 +74,11 @@ class Unit(NamedTuple):
 
 
 Ends = list[Sequence[Tensor]]
-"""What nobody reads after each unit."""
+"""Tensors whose last reader is each unit."""
 
 
 def ends_of(units: Sequence[Unit], kept: Collection[Tensor]) -> Ends:
-    """Return what nobody reads after each unit, unless it is `kept`: inputs, or results that nobody reads at all."""
+    """Return the tensors that have no reader after each unit, `kept` tensors excluded: inputs, and unread results."""
     last: dict[Tensor, int] = {}
     for number, unit in enumerate(units):
         for tensor in unit.inputs:
@@ -93,7 +94,7 @@ def ends_of(units: Sequence[Unit], kept: Collection[Tensor]) -> Ends:
 
 
 def code_of(units: Sequence[Unit], slots: dict[Tensor, int], ends: Ends) -> Code:
-    """Return the steps. `slots` has those of constants and inputs; the others are added."""
+    """Return the encoded steps. `slots` has the slots of constants and inputs; the other slots are added to it."""
     calls: dict[tuple[int, int, int], tuple[int, Called]] = {}
     numbers: list[int] = []
     free: list[int] = []
@@ -120,15 +121,15 @@ def code_of(units: Sequence[Unit], slots: dict[Tensor, int], ends: Ends) -> Code
 
 
 def origins_of(units: Sequence[Unit]) -> array[int]:
-    """Return the user's op that each step comes from, a cluster's first, or -1; errors name it."""
+    """Return the index of the user's op for each step (of the first node of a cluster), or -1. Errors name this op."""
     origins = [unit.nodes[0].origin for unit in units]
     return array("i", [-1 if origin is None else origin for origin in origins])
 
 
 def held_by(units: Sequence[Unit], ends: Ends, given: Sequence[Tensor]) -> tuple[int, ...]:
-    """Return the bytes that are alive while each unit runs: memory that views share dies with the last of them.
+    """Return the bytes in use while each unit runs. Memory shared by views is in use until the last view is dead.
 
-    Whoever runs the plan holds the inputs `given` until it ends. Constants count nothing.
+    The inputs `given` stay in use until the plan ends. Constants do not count.
     """
     owner: dict[Tensor, Tensor] = {}
     holders = dict.fromkeys(given, 2)
@@ -153,7 +154,7 @@ def held_by(units: Sequence[Unit], ends: Ends, given: Sequence[Tensor]) -> tuple
 
 
 def cost_of(units: Sequence[Unit]) -> Cost:
-    """Return what units cost together: each is a step, so that what stays inside of it is not read or written."""
+    """Return the total cost of the units: tensors inside a unit are not read or written."""
     work = time = read = written = 0
     for unit in units:
         for node in unit.nodes:

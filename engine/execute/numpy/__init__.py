@@ -1,1 +1,1 @@
-"""The NumPy executor: its rewrites, kernels and the code that runs a plan."""
+"""The NumPy executor: lowering, kernels and the runner."""

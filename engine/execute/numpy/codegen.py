@@ -1,6 +1,7 @@
-"""A small plan as straight-line Python: for tiny tensors, walking the steps costs more than the arithmetic.
+"""Generate straight-line Python for a small plan. Used by the NumPy runner.
 
-The source is made of slot numbers alone; kernels and parameters are its globals. Nothing of a request is in it.
+For tiny tensors, interpreting the steps costs more than the arithmetic. The source contains only slot numbers and
+parameter names; kernels and parameter values are its globals. No text of a request is in it.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from engine.plan.plan import Plan
 from engine.plan.steps import Step
 
 MOST_STEPS = 4_000
-"""Steps above which the compiling would not pay: it takes about 20 µs a step."""
+"""Maximum number of steps to compile: compiling takes about 20 µs a step."""
 
 StraightLine = Callable[[Sequence[Any]], list[Any]]
-"""From the values of a plan's inputs, in order, to its outputs."""
+"""A function from the values of a plan's inputs, in order, to its outputs."""
 
 
 def straight_line(plan: Plan) -> StraightLine:
-    """Return the code that runs a plan."""
+    """Return a compiled function that runs a plan."""
     known: dict[str, Any] = {f"v{slot}": value for slot, value in enumerate(plan.memory) if value is not None}
     names: dict[int, str] = {}
 
     def named(value: Any) -> str:
-        """Return the name of a global, one for all that read the same object."""
+        """Return the name of the global for an object: one name for each object."""
         name = names.setdefault(id(value), f"g{len(names)}")
         known[name] = value
         return name
@@ -34,13 +35,13 @@ def straight_line(plan: Plan) -> StraightLine:
     lines += [f"    {_line(step, named)}" for step in plan.code.steps()]
     outputs = ", ".join(f"v{slot}" for slot in plan.outputs)
     source = "\n".join(["def run(given):", *lines, f"    return [{outputs}]"])
-    exec(compile(source, "<plan>", "exec"), known)  # noqa: S102  # made of numbers, as said above
+    exec(compile(source, "<plan>", "exec"), known)  # noqa: S102  # contains only numbers, see above
     run: StraightLine = known["run"]
     return run
 
 
 def _line(step: Step, named: Callable[[Any], str]) -> str:
-    """Return the source of a step; its kernel and parameters become globals."""
+    """Return the source line of a step; its kernel and parameters become globals."""
     (kernel, extra, params), args, results, _ = step
     arguments = [f"v{slot}" for slot in args]
     arguments += [named(value) for value in extra]

@@ -1,8 +1,8 @@
-"""The kernel that NumPy's plans call for a node: the primitive's, or a faster one that gives the same.
+"""Choose the kernel of a node for NumPy: the primitive's kernel, or a faster one with the same result.
 
-For tiny tensors a call of NumPy's dispatch costs more than the arithmetic, so that an array's own method, or Python's
-operator on NumPy scalars (0.04 µs, against 0.5 µs of a ufunc), is most of the gain. Every way of running a plan takes
-the kernel from here, and so gives the same bits.
+For tiny tensors, NumPy's dispatch costs more than the arithmetic. An array method, or Python's operator on NumPy
+scalars (0.04 µs, compared with 0.5 µs for a ufunc), avoids most of that cost. The NumPy lowering takes every kernel
+from here, so all ways of running a plan return the same bits.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from engine.graph.types import float16, float32, float64
 from engine.ops.linalg.matmul import PRODUCT
 
 KERNELS: Mapping[Traits, Kernel] = {PRODUCT: InSingle(product)}
-"""Kernels that this executor has in place of those of primitives."""
+"""Kernels of this executor that replace a primitive's kernel."""
 
 LOWERINGS: Mapping[Traits, Lowering] = {PRODUCT: small_product}
-"""What gives a node of these primitives a cheaper kernel, or None where its types allow none."""
+"""For a primitive, the function that returns a cheaper kernel for a node, or None if the node's types allow none."""
 
 SCALAR: Mapping[Any, Kernel] = {
     np.add: operator.add,
@@ -33,11 +33,11 @@ SCALAR: Mapping[Any, Kernel] = {
     np.divide: operator.truediv,
     np.negative: operator.neg,
 }
-"""Python's operators that do to NumPy's scalars what ufuncs do."""
+"""Python operators that are equivalent to ufuncs on NumPy scalars."""
 
 
 def kernel_of(primitive: Traits) -> Kernel:
-    """Return the kernel of a primitive. Raises NotImplementedError where there is none."""
+    """Return the kernel of a primitive. Raises NotImplementedError if there is none."""
     kernel = KERNELS.get(primitive, primitive.run)
     if kernel is None:
         raise NotImplementedError(f"primitive {primitive.name} has no kernel")
@@ -45,9 +45,9 @@ def kernel_of(primitive: Traits) -> Kernel:
 
 
 def lowered(node: Node) -> tuple[Kernel, tuple[Any, ...], Mapping[str, Any]]:
-    """Return the cheapest kernel that the node's types allow, as `Lowered` has it: a plain tuple takes less to make.
+    """Return the cheapest kernel for the node's types: the fields of `Lowered` in a plain tuple, which is cheaper.
 
-    Raises NotImplementedError where the primitive has no kernel.
+    Raises NotImplementedError if the primitive has no kernel.
     """
     primitive = node.primitive
     lower = LOWERINGS.get(primitive, primitive.lower)

@@ -1,6 +1,6 @@
-"""From a function to NumPy's plan: what runs in which order, from and into which slots, what dies when.
+"""Lower a function to a plan for NumPy: the order of the steps, their slots, and the lifetimes of values.
 
-The function is rewritten for NumPy, constants are folded, and nodes are grouped into what runs as one step.
+Lowering rewrites the function for NumPy, folds constants, and groups nodes into steps.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from engine.plan.plan import Plan
 from engine.plan.steps import Unit, code_of, cost_of, ends_of, held_by, origins_of
 
 FOLDED = 64
-"""Elements up to which what constants determine is worked out with the plan and kept in it."""
+"""Maximum number of elements of a folded constant."""
 
 WORTH_THREADS_OF_BLAS = 2**27
-"""Operations from which on a decomposition of matrices gets more threads: a millisecond of one core's."""
+"""Minimum number of operations for a matrix decomposition to use more threads: 1 ms of one core."""
 
 REWRITES: tuple[Callable[[Function], Function], ...] = (with_batch_last, side_by_side)
-"""What makes a function cheaper for NumPy, in the order in which it is done."""
+"""Rewrites that reduce a function's cost on NumPy, in the order in which they run."""
 
 
 def plan(function: Function, *, fuse: bool = True, boundary: int = 0) -> Plan:
-    """Return the plan of a function. Without `fuse` each node is a step of its own.
+    """Return the plan of a function. Without `fuse`, each node is a separate step.
 
-    Derivatives begin with the nodes of index `boundary`.
+    Derivatives begin at node index `boundary`.
     """
     given = function
     for rewritten in REWRITES:
@@ -71,13 +71,13 @@ def plan(function: Function, *, fuse: bool = True, boundary: int = 0) -> Plan:
 
 
 def _without(function: Function, known: Mapping[Tensor, Any]) -> Function:
-    """Return the function to which the tensors whose values are known are given, before its inputs."""
+    """Return the function with the tensors of known value as additional inputs, before its own inputs."""
     nodes = [node for node in function.nodes if node.outputs[0] not in known]
     return Function((*known, *function.inputs), function.outputs, tuple(nodes))
 
 
 def _constants(function: Function) -> dict[Tensor, Any]:
-    """Return the values of what small constants alone determine."""
+    """Return the constants, and the values of small tensors that depend only on constants."""
     known: dict[Tensor, Any] = {}
     with np.errstate(all="ignore"):
         for node in function.nodes:
@@ -95,9 +95,9 @@ def _constants(function: Function) -> dict[Tensor, Any]:
 
 
 def _kept(constants: Mapping[Tensor, Any], units: Sequence[Unit]) -> list[Any]:
-    """Return constants as kernels read them soonest: arrays beside arrays, NumPy's scalars beside scalars.
+    """Return the constants in the type that kernels read fastest: arrays with arrays, NumPy scalars with scalars.
 
-    They are read by every run, and so not to be written.
+    All runs share them, so arrays are read-only.
     """
     beside = {tensor for unit in units if unit.outputs[0].shape for tensor in unit.inputs if tensor in constants}
     kept = [np.asarray(value) if tensor in beside else value for tensor, value in constants.items()]
@@ -108,7 +108,7 @@ def _kept(constants: Mapping[Tensor, Any], units: Sequence[Unit]) -> list[Any]:
 
 
 def _units(function: Function, groups: Sequence[Group]) -> list[Unit]:
-    """Return the units of a function's groups; a cluster gives what is read outside of it."""
+    """Return the units of a function's groups; a cluster returns the tensors that are read outside it."""
     read: set[Tensor] = set(function.outputs)
     for group in groups:
         if isinstance(group, Node):
@@ -153,6 +153,6 @@ def _cluster_unit(cluster: Cluster, read: set[Tensor]) -> Unit:
 
 
 def _alone(kernel: Blocked, node: Node) -> Kernel:
-    """Return the kernel of a cluster of one node as that node's: called with its inputs, returns its result."""
+    """Return the kernel of a one-node cluster with the node's signature: it takes the inputs and returns one result."""
     places = [node.inputs.index(tensor) for tensor in kernel.inputs]
     return lambda *arrays: kernel(*[arrays[place] for place in places])[0]

@@ -1,4 +1,7 @@
-"""Products of matrices with NumPy: operands as BLAS takes them, and the work in parts for several cores."""
+"""Matrix products with NumPy: operands in layouts that BLAS accepts, and work divided between cores.
+
+`engine.execute.numpy.kernels` and the lowering use them.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ from engine.graph.threads import CORES, shared
 from engine.graph.types import float32, float64, numel
 
 SMALL = 2**12
-"""Elements of three matrices up to which calling their product costs about as much as the arithmetic."""
+"""Number of elements of all three matrices up to which the call costs about as much as the arithmetic."""
 
 WORTH_CORES = 2**23
-"""Products of numbers (n k m) from which on several cores are a gain: they take one of them 170 us in float32."""
+"""Minimum number of multiplications (n k m) to use several cores: 170 us on one core in float32."""
 
 
 def product(input: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(*batch, n, k) @ (*batch, k, m) -> (*batch, n, m): equal ranks, batch dimensions broadcast."""
-    if input.shape[-1] == 1:  # an outer product, for which BLAS takes four times as long
+    if input.shape[-1] == 1:  # an outer product: BLAS takes four times as long
         outer: np.ndarray = np.multiply(input, other)
         return outer
     a, b = _for_blas(input), _for_blas(other)
@@ -30,7 +33,7 @@ def product(input: np.ndarray, other: np.ndarray) -> np.ndarray:
     if numel(b.shape[:-2]) == 1:
         rows = _in_parts(a.reshape(numel(a.shape[:-1]), a.shape[-1]), b.reshape(b.shape[-2:]))
         folded = rows.reshape(*a.shape[:-1], b.shape[-1])
-    elif b.shape[-1] == 1 and numel(a.shape[:-2]) == 1:  # one matrix and many vectors: rows of one product
+    elif b.shape[-1] == 1 and numel(a.shape[:-2]) == 1:  # one matrix and many vectors: the rows of one product
         rows = _in_parts(b.reshape(numel(b.shape[:-2]), b.shape[-2]), a.reshape(a.shape[-2:]).T)
         folded = rows.reshape(*b.shape[:-2], a.shape[-2], 1)
     else:
@@ -39,9 +42,9 @@ def product(input: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _in_parts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the product, each core's part of it written into one result.
+    """Return the product; each core writes its part of one result.
 
-    What is divided is a batch axis, or the rows or columns of the result, or the sum if that is longer.
+    The divided axis is a batch axis, the rows or columns of the result, or the summed axis if it is much longer.
     """
     (n, k), m = a.shape[-2:], b.shape[-1]
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -69,7 +72,7 @@ def _in_parts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def two_products(
     input: np.ndarray, other: np.ndarray, second_input: np.ndarray, second_other: np.ndarray
 ) -> list[np.ndarray]:
-    """Return the products of two pairs of matrices, float32 or float64, each computed whole, beside each other."""
+    """Return the products of two pairs of matrices, float32 or float64, computed in parallel on one core each."""
     return shared(np.matmul, [tuple(map(_for_blas, pair)) for pair in ((input, other), (second_input, second_other))])
 
 
@@ -80,7 +83,7 @@ def _cuts(size: int) -> list[slice]:
 
 
 def _cut(array: np.ndarray, axis: int, at: slice) -> np.ndarray:
-    """Return a range of an axis counted from the end, as a view; the whole of an array that is the same all along."""
+    """Return a view of a range of a negative axis; the whole array if it broadcasts along this axis."""
     if -axis > array.ndim or array.shape[axis] == 1:
         return array
     index: tuple[EllipsisType | slice, ...] = (..., at, *(slice(None),) * (-1 - axis))
@@ -88,9 +91,9 @@ def _cut(array: np.ndarray, axis: int, at: slice) -> np.ndarray:
 
 
 def _for_blas(array: np.ndarray) -> np.ndarray:
-    """Return the matrices with strides that BLAS takes: NumPy multiplies others without it, fifteen times as slowly.
+    """Return the matrices with strides that BLAS accepts. Without BLAS, NumPy's product is fifteen times slower.
 
-    Batch axes that were expanded become axes of size 1 again. Matrices and their transposes are not copied.
+    Broadcast batch axes become axes of size 1. Contiguous matrices and their transposes are not copied.
     """
     if 0 in array.strides[:-2]:
         array = array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides[:-2])]
@@ -102,7 +105,10 @@ def _for_blas(array: np.ndarray) -> np.ndarray:
 
 
 def small_product(node: Node) -> Lowered | None:
-    """Return `dot` for two small matrices: it copies what BLAS does not take, and is called twice as fast as matmul."""
+    """Return `dot` for two small matrices, otherwise None.
+
+    `dot` copies operands that BLAS does not accept, and a call takes half the time of matmul.
+    """
     input, other = node.inputs
     small = input.ndim == 2 and input.numel + other.numel + node.outputs[0].numel <= SMALL
     return Lowered(np.ndarray.dot) if small and input.dtype in (float32, float64) else None

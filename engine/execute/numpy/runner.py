@@ -1,4 +1,4 @@
-"""Run a plan's steps with NumPy, one after the other, on the thread that calls."""
+"""Run the steps of a plan with NumPy, in order, on the calling thread."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from engine.plan.plan import Plan, Source
 from engine.plan.steps import Step
 
 SMALL_BYTES = 2**20
-"""Memory up to which a plan is over so soon that nobody need look at the clock while it runs."""
+"""Peak memory up to which a plan is so fast that the deadline need not be checked while it runs."""
 
 WARM = 4
-"""Runs after which a small plan is made into straight-line code: making it costs about as much as that many runs."""
+"""Number of runs after which a small plan is compiled to straight-line code: compiling costs about as much."""
 
 
 keep_freed()
@@ -33,7 +33,7 @@ claim_blas()
 
 
 class _Quiet(threading.local):
-    """Each thread's context in which NumPy warns of nothing: entering it takes a tenth of what np.errstate takes."""
+    """A context for each thread without NumPy warnings: entering it takes a tenth of the time of np.errstate."""
 
     def __init__(self) -> None:
         context = contextvars.Context()
@@ -46,42 +46,42 @@ _QUIET = _Quiet()
 
 @dataclass(slots=True)
 class Runner:
-    """Runs a plan; one that is small and run again becomes straight-line code. Several threads may call it."""
+    """Runs a plan; a small plan that runs often is compiled to straight-line code. Several threads may call it."""
 
     plan: Plan
     _runs: int = 0
-    _straight: StraightLine | None = field(default=None, repr=False)
+    _compiled: StraightLine | None = field(default=None, repr=False)
 
     def run(self, values: Mapping[Source, Any], *, deadline: float | None = None) -> list[Any]:
         """Return the plan's outputs as arrays.
 
-        `values` has an array for every input. `deadline` is a moment of `time.monotonic()`, looked at between steps.
-        Raises ValueFault where an op refuses a value.
+        `values` has an array for every input. `deadline` is a time of `time.monotonic()`, checked between steps. Raises
+        ValueFault if an op rejects a value.
         """
         given = [values[source] for source, _ in self.plan.inputs]
-        if self._straight is not None:
+        if self._compiled is not None:
             try:
-                return _QUIET.run(self._straight, given)
+                return _QUIET.run(self._compiled, given)
             except OpError:
-                pass  # the walk below meets it again, and knows where
+                pass  # the run below raises it again, with its location
         self._warm()
         with computing():
-            return _QUIET.run(_walk, self.plan, given, deadline)
+            return _QUIET.run(_interpret, self.plan, given, deadline)
 
     def _warm(self) -> None:
         plan = self.plan
         self._runs += 1
         if self._runs == WARM and plan.peak_bytes <= SMALL_BYTES and plan.code.count <= MOST_STEPS:
-            self._straight = straight_line(plan)
+            self._compiled = straight_line(plan)
 
 
 def numpy_executor(plan: Plan) -> Runner:
-    """Return what runs a plan with NumPy."""
+    """Return the executable that runs a plan with NumPy."""
     return Runner(plan.settled())
 
 
-def _walk(plan: Plan, given: Sequence[Any], deadline: float | None) -> list[Any]:
-    """Run step by step."""
+def _interpret(plan: Plan, given: Sequence[Any], deadline: float | None) -> list[Any]:
+    """Run the steps one by one."""
     memory = list(plan.memory)
     for (_, slot), value in zip(plan.inputs, given, strict=True):
         memory[slot] = value
@@ -98,16 +98,16 @@ def _walk(plan: Plan, given: Sequence[Any], deadline: float | None) -> list[Any]
 
 
 def _path(plan: Plan, number: int, error: OpError) -> Path:
-    """Return where the request names the op whose kernel raised the error in a step; in a cluster its node is known."""
+    """Return the path in the request of the op that raised the error of a step; a cluster's error has its node."""
     origin = error.node.origin if isinstance(error.node, Node) else plan.origins[number]
     return () if origin is None or origin < 0 else ("graph", "ops", origin)
 
 
 def _take(step: Step, memory: list[Any]) -> None:
-    """Run a step. Nothing but `memory` holds arrays behind it, so that those let go of are free."""
+    """Run a step. Afterwards only `memory` references the arrays, so that a released array is freed."""
     (kernel, extra, params), args, results, dead = step
     if type(kernel) is Blocked and kernel.over:
-        free = _free(kernel, step, memory)  # before the arrays are held by the call
+        free = _free(kernel, step, memory)  # before the call references the arrays
         result = kernel(*[memory[slot] for slot in args], free=free)
     elif params:
         result = kernel(*[memory[slot] for slot in args], *extra, **params)
@@ -125,7 +125,7 @@ def _take(step: Step, memory: list[Any]) -> None:
 
 
 def _free(kernel: Blocked, step: Step, memory: list[Any]) -> list[int]:
-    """Return the places of a cluster's inputs that it may write over: nobody reads them after it."""
+    """Return the positions of the cluster's inputs that it may overwrite: they have no later reader."""
     _, args, results, dead = step
     last = {*dead, *(() if isinstance(results, int) else results)}
     places = [source for _, source in kernel.over]
@@ -133,18 +133,18 @@ def _free(kernel: Blocked, step: Step, memory: list[Any]) -> list[int]:
 
 
 def _is_free(memory: list[Any], slot: int) -> bool:
-    """Whether nobody but `memory` holds an array or a view of it, so that it can be written over.
+    """Whether only `memory` references an array, so that it can be overwritten.
 
-    A view holds the array that it looks at, a caller his inputs, a plan its constants.
+    A view references its base array, a caller its inputs, a plan its constants.
     """
     if _holders(memory, slot) != _ALONE:
         return False
-    flags = memory[slot].flags  # which hold the array too
+    flags = memory[slot].flags  # references the array too
     return bool(flags.owndata and flags.c_contiguous and flags.writeable)
 
 
 def _holders(memory: list[Any], slot: int) -> int:
-    """Return how many references there are to what is in a slot, as this interpreter counts its own."""
+    """Return the reference count of the object in a slot, including the references of this call."""
     return sys.getrefcount(memory[slot])
 
 

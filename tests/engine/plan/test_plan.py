@@ -135,7 +135,7 @@ def test_straight_line_code_gives_what_the_walk_gives() -> None:
         again = compiled.run(values)
     runner = compiled.executables[0]
     assert isinstance(runner, Runner)
-    assert runner._straight is not None
+    assert runner._compiled is not None
     np.testing.assert_array_equal(first["gradients"]["a"], again["gradients"]["a"])
 
 

@@ -1,6 +1,7 @@
-"""A cluster as one kernel: blocks of rows go through all of its nodes, in scratch memory that stays in cache.
+"""Kernels of clusters: each block of rows passes through all nodes, in scratch memory that stays in cache.
 
-NumPy's loops are at the speed of the memory that they read and write. With blocks of this size that memory is cache.
+The speed of NumPy's loops is the speed of the memory that they read and write. With small blocks that memory is cache.
+The NumPy lowering creates these kernels.
 """
 
 from engine.execute.numpy.tiles.build import blocked

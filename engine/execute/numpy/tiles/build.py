@@ -1,4 +1,4 @@
-"""From a cluster to its kernel: how many rows a block has, who runs which, and which registers instructions read."""
+"""Build the kernel of a cluster: the rows of a block, the rows of each core, and the registers of instructions."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from engine.optimize.cost import flops
 from engine.optimize.fuse import Cluster, sliced
 
 WORTH_THREADS = 2**22
-"""Operations above which threads are a gain: below it, handing work over costs as much as it saves."""
+"""Minimum number of operations to use threads: below it, starting them costs as much as they save."""
 
 BLOCK = 2**19
 """Bytes of the largest tensor in a block.
 
-Fewer would fit the second-level cache better, but two threads then wait for the interpreter's lock between loops that
-are too short: 2**20 float32 through 16 loops take 2.9 ms on one core in blocks of 2**17 bytes or more, and on two cores
-2.2 ms in blocks of 2**17 bytes, 1.9 ms of 2**18, 1.6 ms of 2**19.
+A smaller block fits the second-level cache better, but its loops are so short that two threads wait for the interpreter
+lock: 16 loops over 2**20 float32 take 2.9 ms on one core in blocks of 2**17 bytes or more; on two cores they take 2.2
+ms in blocks of 2**17 bytes, 1.9 ms in blocks of 2**18, and 1.6 ms in blocks of 2**19.
 """
 
 _ALIGNED = 2**6
-"""Rows of many small ones come in multiples of this, so that blocks begin where vectors and lines of a cache do."""
+"""A block of many small rows has a multiple of this number, so that it begins at a vector and cache-line boundary."""
 
 
 def blocked(cluster: Cluster, needed: Sequence[Tensor], kernel_of: Callable[[Traits], Kernel]) -> Blocked:
-    """Return the kernel of a cluster that gives the results that are `needed` outside of it.
+    """Return the kernel of a cluster. It returns the results that are `needed` outside the cluster.
 
-    `kernel_of` returns the kernel that runs a node of a primitive.
+    `kernel_of` returns the kernel of a primitive.
     """
     inputs = _inputs(cluster)
     allocation = Allocation(cluster)
@@ -65,7 +65,7 @@ def blocked(cluster: Cluster, needed: Sequence[Tensor], kernel_of: Callable[[Tra
 
 
 def _inputs(cluster: Cluster) -> tuple[tuple[Tensor, bool], ...]:
-    """Return what a cluster reads, each with whether it is read row by row."""
+    """Return the inputs of a cluster, each with a flag: read row by row."""
     found: dict[tuple[Tensor, bool], None] = {}
     for node in cluster.nodes:
         for tensor in node.inputs:
@@ -83,20 +83,20 @@ def _in_scratch(node: Node, cluster: Cluster, needed: Sequence[Tensor]) -> bool:
 
 
 def _rows(length: int, count: int, most: int) -> int:
-    """Return the rows of a block, about `most` at most: `count` shares have as many blocks, and those as many rows."""
+    """Return the rows of a block, at most about `most`: `count` shares have equally many blocks of equal size."""
     share = -(-length // count)
     rows = -(-share // -(-share // most))
     return -(-rows // _ALIGNED) * _ALIGNED if rows > _ALIGNED**2 else rows
 
 
 def _fitting(cluster: Cluster, length: int) -> int:
-    """Return as many rows as fit a block."""
+    """Return the number of rows that fit in a block."""
     widest = max(t.numel * t.dtype.itemsize for node in cluster.nodes for t in _rows_of(node, cluster))
     return max(1, length * BLOCK // max(widest, 1))
 
 
 def _shares(length: int, rows: int, count: int) -> tuple[tuple[int, int], ...]:
-    """Return `count` ranges of whole blocks of rows, or as many as there are blocks."""
+    """Return `count` ranges of whole blocks of rows, or fewer if there are fewer blocks."""
     blocks = -(-length // rows)
     count = min(count, blocks)
     ends = [min(length, blocks * part // count * rows) for part in range(count)]
@@ -104,7 +104,7 @@ def _shares(length: int, rows: int, count: int) -> tuple[tuple[int, int], ...]:
 
 
 def _flat_shape(cluster: Cluster) -> Shape | None:
-    """Return the shape that everything in the cluster has, if its elements can be run over as one axis."""
+    """Return the common shape of the tensors in the cluster, if they can be processed as one flat axis; else None."""
     shapes = {tensor.shape for tensor in cluster.inside}
     if len(shapes) != 1:
         return None
@@ -122,7 +122,7 @@ def _flat_shape(cluster: Cluster) -> Shape | None:
 
 
 def _is_strided(tensor: Tensor) -> bool:
-    """Whether a tensor is a view whose elements do not lie one behind the other: as one axis it would be a copy."""
+    """Whether a tensor is a view that may not be contiguous: flattening it would copy it."""
     return tensor.node.primitive.view and not tensor.node.primitive.pointwise
 
 
@@ -132,7 +132,7 @@ def _rows_of(node: Node, cluster: Cluster) -> list[Tensor]:
 
 
 class _Registers:
-    """The registers of values: inputs first, then scratch memory, results' memory, and what has memory of its own."""
+    """Register numbers: inputs first, then scratch arrays, result arrays, and values that kernels allocate."""
 
     def __init__(
         self,
@@ -158,15 +158,15 @@ class _Registers:
                 self.count += 1
 
     def of(self, tensor: Tensor) -> int:
-        """Return where a node's own value stands."""
+        """Return the register of a tensor computed in the cluster."""
         return self._inside[tensor]
 
     def result(self, tensor: Tensor) -> int | None:
-        """Return where the memory of a result is, if the tensor is one."""
+        """Return the register of a result array, or None if the tensor is not a result."""
         return self._results.get(tensor)
 
     def read(self, node: Node) -> tuple[int, ...]:
-        """Return where a node's inputs stand."""
+        """Return the registers of a node's inputs."""
         return tuple(
             [
                 self._inside[tensor]
@@ -210,13 +210,13 @@ def _instruction(
 
 
 def _taking(registers: tuple[int, ...]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-    """Return what takes the values of these registers out of all."""
+    """Return a function that selects the values of these registers as a tuple."""
     if len(registers) > 1:
         return itemgetter(*registers)
     return lambda memory: tuple([memory[register] for register in registers])
 
 
 def _flattened(params: Mapping[str, Any]) -> tuple[dict[str, Any], Shape | None]:
-    """Return a node's parameters as they are over one axis of all elements."""
+    """Return a node's parameters for one flat axis, and its shape parameter or None."""
     over = {"dims": (-1,), "keepdim": False} if "dims" in params else {}
     return {**params, **over}, (0,) if "shape" in params else None

@@ -1,8 +1,8 @@
-"""How a cluster runs: the range of rows of each core, block by block, and each block instruction by instruction.
+"""The kernel of a cluster: each core runs a range of rows, block by block, and each block instruction by instruction.
 
-Between two of NumPy's loops a thread needs the interpreter's lock. What it does while it holds it is what others may
-have to wait for, and to wake a thread up takes as long as a loop over a hundred thousand numbers: so an instruction
-has its operands in registers, which are memory for the whole block or views made once for it.
+Between two NumPy loops a thread holds the interpreter lock, and other threads may wait for it. Waking a thread takes as
+long as a loop over 100,000 numbers. Instructions therefore do little work under the lock: their operands are in
+registers, which are arrays or views created once for each block.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One node inside a block: it reads the registers that `take` takes, and its value stands in `register`.
+    """One node in a block: `take` selects the registers that it reads, and `register` holds its value.
 
-    If it `writes`, the register has the memory for its value. Other kernels have memory of their own: values in `dead`
-    nobody reads after it, `result` is where a copy belongs, `total` the place among results that are sums over blocks.
-    `shape` is the parameter of that name behind the rows, which differ in the last block.
+    If it `writes`, its kernel writes into the array in `register`. Other kernels allocate their value: `result` is the
+    register of the result array to copy it to, `total` the index of the result if it is a sum over blocks, and `dead`
+    the registers that have no later reader. `shape` is the parameter `shape` without the rows, which differ in the last
+    block.
     """
 
     kernel: Any
@@ -44,13 +45,14 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The kernel of a cluster: called with its inputs, returns its results, in the order of `outputs`.
+    """The kernel of a cluster: it takes the inputs and returns the results in the order of `outputs`.
 
-    `rows` of its `length` go through it at once. `shares` are the ranges of rows that cores run beside each other: they
-    do not depend on how many cores are free, so that sums over blocks are the same under load. `over` pairs places: a
-    result may be written over an input whose rows are read for the last time before, or while, those are written.
+    A block has `rows` rows. `shares` are the ranges of rows that cores run in parallel. They do not depend on the
+    number of idle cores, so that sums over blocks are equal under load. `over` has pairs of a result index and an input
+    index: the result may overwrite the input, because each input row has its last read before or while the result row
+    is written.
 
-    Registers hold the inputs, the `scratch` memory, the results' memory, and then values with memory of their own.
+    Registers hold the inputs, the `scratch` arrays, the result arrays, and then the values that kernels allocate.
     """
 
     rows: int
@@ -67,9 +69,9 @@ class Blocked:
     workspace: int
 
     def __call__(self, *arrays: Array, free: Collection[int] = ()) -> tuple[Array, ...]:
-        """Return the results: arrays, and totals of the blocks' sums.
+        """Return the results: row-wise arrays, and totals summed over blocks.
 
-        Of the arrays, those at places in `free` may be written over, where `over` has them.
+        `free` has the indices of inputs that may be overwritten, if `over` has them.
         """
         results: list[Any] = [None] * len(self.outputs)
         for place, source in self.over:
@@ -91,7 +93,7 @@ class Blocked:
         )
 
     def _run(self, arrays: Sequence[Array], places: Sequence[Any], start: int, stop: int) -> list[Any]:
-        """Run a range of rows, block by block. Return the totals, in the places of results that are none."""
+        """Run a range of rows, block by block. Return the totals at their result index, and None for other results."""
         scratch = [np.empty((self.rows, *shape), dtype) for shape, dtype in self.scratch]
         own = [None] * (self.registers - len(arrays) - len(scratch) - len(places))
         sums: list[Any] = [None] * len(places)
@@ -107,7 +109,7 @@ class Blocked:
         return sums
 
     def _block(self, memory: list[Any], sums: list[Any], rows: int) -> None:
-        """Run a block whose registers are `memory`."""
+        """Run a block on the registers `memory`."""
         for step in self.instructions:
             if step.writes:
                 step.kernel(*step.take(memory), out=memory[step.register])
@@ -125,6 +127,6 @@ class Blocked:
             memory[step.register] = value
             if step.result is not None:
                 memory[step.result][...] = value
-            del value  # it is in memory for as long as somebody reads it
+            del value  # `memory` references it until its last read
             for register in step.dead:
                 memory[register] = None

@@ -1,4 +1,7 @@
-"""The memory that a cluster's values take in a block: which of them share a piece of it, and when they die."""
+"""Scratch memory of a cluster's block: which values share an array, and the lifetime of each value.
+
+`engine.execute.numpy.tiles.build` uses it.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from engine.optimize.cost import workspace
 from engine.optimize.fuse import Cluster
 
 Kind = tuple[tuple[int, ...], Any]
-"""The shape behind the rows, and NumPy's dtype."""
+"""The shape of a row, and the NumPy dtype."""
 
 
 class Allocation:
-    """Scratch arrays for what kernels write: one is taken again when the last reader of its value has run.
+    """Assigns scratch arrays to results: an array is reused after the last reader of its value.
 
-    An elementwise kernel may write over an operand of its own that dies with it. Views keep what they look at.
+    An elementwise kernel may overwrite an operand that it is the last to read. A view extends the lifetime of its base.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -54,16 +57,16 @@ class Allocation:
         return self._reader.get(tensor)
 
     def owns(self, node: Node) -> bool:
-        """Whether a node's kernel makes memory for its result."""
+        """Whether a node's kernel allocates its result."""
         return not (node.primitive.view or writes_into(node))
 
     def dying(self, node: Node) -> list[Tensor]:
-        """Return the results with memory of their own that nothing looks at any more behind a node."""
+        """Return the results allocated by kernels that neither a node nor a view reads after this node."""
         return self._ends.get(node, [])
 
     def take(self, node: Node, *, wanted: bool) -> int | None:
-        """Let go of what a node reads last. Return the scratch array for its result, if one is wanted."""
-        self._let_go(node)
+        """Release the arrays that a node is the last to read. Return the scratch array of its result, if `wanted`."""
+        self._release(node)
         if not wanted:
             return None
         result = node.outputs[0]
@@ -75,7 +78,7 @@ class Allocation:
         self._held[result] = number = free.pop()
         return number
 
-    def _let_go(self, node: Node) -> None:
+    def _release(self, node: Node) -> None:
         for tensor in dict.fromkeys(map(self._root, node.inputs)):
             if self._last.get(tensor) is node and tensor in self._held:
                 number = self._held.pop(tensor)
@@ -85,7 +88,7 @@ class Allocation:
 def written_over(
     cluster: Cluster, allocation: Allocation, inputs: Sequence[tuple[Tensor, bool]], needed: Sequence[Tensor]
 ) -> tuple[tuple[int, int], ...]:
-    """Return pairs of places: a result, and an input of its type that nothing reads behind the result's row."""
+    """Return pairs of a result index and an input index of equal shape and dtype, where the result may overwrite it."""
     order = {node: number for number, node in enumerate(cluster.nodes)}
     whole = {tensor for tensor, rowwise in inputs if not rowwise}
     sources = {place: tensor for place, (tensor, rowwise) in enumerate(inputs) if rowwise and tensor not in whole}
@@ -103,7 +106,7 @@ def written_over(
 
 
 def held(cluster: Cluster, allocation: Allocation) -> int:
-    """Return a bound on the bytes that scratch and kernels would take for all rows at once."""
+    """Return an upper bound on the bytes that scratch arrays and kernels would use for all rows at once."""
     alive = sum([cluster.length * numel(shape) * int(np.dtype(dtype).itemsize) for shape, dtype in allocation.kinds])
     most = alive
     for node in cluster.nodes:
@@ -116,5 +119,5 @@ def held(cluster: Cluster, allocation: Allocation) -> int:
 
 
 def totals(cluster: Cluster) -> int:
-    """Return the bytes of sums over the rows while a block's are added to those before it."""
+    """Return the bytes of the sums over rows, twice: a block's sums are added to the previous sums."""
     return 2 * sum(map(size, cluster.totals))
