@@ -1,4 +1,4 @@
-"""Every op, a folder a family. Importing this package imports every module below it, which fills the registry."""
+"""All ops, one folder for each family. Importing this package imports all its modules, which register their ops."""
 
 from importlib import import_module
 from pkgutil import walk_packages

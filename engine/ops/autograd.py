@@ -1,4 +1,4 @@
-"""Ops about differentiation itself."""
+"""Ops that control differentiation: `detach`, and the internal `detached` and `marked`."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, name: str) -> Tensor:
 
 
 def marked(input: Tensor, name: str) -> Tensor:
-    """The tensor as one of its own, which no other with the same values is merged with.
+    """A copy of the tensor that is never merged with an equal one.
 
-    What is differentiated by must be: the gradient of `y1 = exp(x)` is not that of `y2 = exp(x)`.
+    A derivative's variables need this: of two equal tensors `y1 = exp(x)` and `y2 = exp(x)`, the gradients differ.
     """
     made: Tensor = _marked(input, name=name)
     return made

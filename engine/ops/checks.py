@@ -1,4 +1,4 @@
-"""What ops of neural networks ask of their arguments, and the errors that say so."""
+"""Checks of op arguments, which raise OpError. The modules of `engine.ops` call them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def require_number(tensor: Tensor, argument: str = "input") -> None:
 
 
 def require_one_dtype(**tensors: Tensor | None) -> None:
-    """Raise OpError unless all the tensors that are given have the same dtype."""
+    """Raise OpError unless all tensors have the same dtype; None is skipped."""
     given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     (first, leading), *others = given.items()
     for name, tensor in others:
@@ -44,7 +44,7 @@ def require_one_dtype(**tensors: Tensor | None) -> None:
 
 
 def require_shape(tensor: Tensor, shape: Shape, argument: str, why: str) -> None:
-    """Raise OpError unless the tensor has that shape; `why` says what asks for it."""
+    """Raise OpError unless the tensor has the given shape; `why` is the reason in the error text."""
     if tensor.shape != shape:
         raise OpError(
             "shape_mismatch",
@@ -55,7 +55,7 @@ def require_shape(tensor: Tensor, shape: Shape, argument: str, why: str) -> None
 
 
 def refuse_inplace(inplace: bool) -> None:
-    """Raise OpError where an in-place op is asked for."""
+    """Raise OpError if `inplace` is true."""
     if inplace:
         raise OpError(
             "inplace", "in-place ops are not offered", "Leave inplace out: the result is a new tensor.", "inplace"
@@ -63,6 +63,6 @@ def refuse_inplace(inplace: bool) -> None:
 
 
 def require_sizes(sizes: Shape, argument: str = "size") -> None:
-    """Raise OpError where a size is negative."""
+    """Raise OpError if a size is negative."""
     if any(size < 0 for size in sizes):
         raise OpError("shape", f"{argument} {list(sizes)} has a negative number", "Use sizes of 0 or more.", argument)

@@ -1,4 +1,4 @@
-"""Ops that make tensors of known values: fills, ranges, the identity."""
+"""Ops that create tensors: fills, ranges, the identity. Other ops use `filled`, `fitting` and `counted`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Real = bool | int | float
 
 
 def filled(shape: Shape, value: Number, dtype: DType) -> Tensor:
-    """One value everywhere, without memory for each."""
+    """A tensor filled with one value: a broadcast scalar."""
     return expanded(constant(value, dtype), shape)
 
 
 def fitting(value: Number, dtype: DType, argument: str) -> Number:
-    """Return a number as `dtype` holds it: integers lose fractions. Raises OpError where it is out of range.
+    """Return a number converted to `dtype`: integers lose fractions. Raises OpError if it is out of range.
 
     Negative numbers wrap in unsigned dtypes. Source: c10::overflows.
     """
@@ -78,7 +78,7 @@ def ones(*size: int, dtype: DType | None = None) -> Tensor:
 
 @op(samples=(sample((2, 3), 1.5), sample((), 2), sample((3,), True)))
 def full(size: tuple[int, ...], fill_value: Number, *, dtype: DType | None = None) -> Tensor:
-    """One number everywhere; its kind gives the dtype (bool, int64, floating) if none is named. Source: torch.full."""
+    """One number everywhere; by default its kind gives the dtype: bool, int64, floating. Source: torch.full."""
     wanted = number_dtype(fill_value, builder().default_dtype) if dtype is None else offered_dtype(dtype, "dtype")
     return filled(_sizes(*size), fitting(fill_value, wanted, "fill_value"), wanted)
 
@@ -97,7 +97,7 @@ def ones_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
 
 @op(samples=(sample(real(2, 3), 1.5), sample(integers(5, 2), 2.7)))
 def full_like(input: Tensor, fill_value: Number, *, dtype: DType | None = None) -> Tensor:
-    """One number everywhere, in the input's shape and dtype. Source: torch.full_like."""
+    """A tensor filled with one number, in the input's shape and dtype. Source: torch.full_like."""
     wanted = _like(input, dtype)
     return filled(input.shape, fitting(fill_value, wanted, "fill_value"), wanted)
 
@@ -113,7 +113,7 @@ def eye(n: int, m: int | None = None, *, dtype: DType | None = None) -> Tensor:
 
 
 def _workspace_of_arange(node: Node) -> int:
-    """Three arrays of 8 bytes for each number, before all of them have their dtype."""
+    """Three temporary arrays of 8 bytes for each number, before the conversion to the result's dtype."""
     return 24 * node.outputs[0].shape[-1]
 
 
@@ -129,7 +129,7 @@ def _(*, start: Real, step: Real, shape: Shape, dtype: DType) -> np.ndarray:
 
 
 def counted(count: int, dtype: DType = int64) -> Tensor:
-    """0, 1, and so on, less than `count`."""
+    """The integers from 0 to `count - 1`."""
     made: Tensor = _arange(start=0, step=1, shape=(count,), dtype=dtype)
     return made
 
@@ -172,7 +172,7 @@ def _require_direction(first: float, last: float, step: float) -> None:
 
 
 def _steps(first: float, last: float, step: float) -> int:
-    """Return how many numbers there are: in integers exactly, as large as they are."""
+    """Return the number of elements of a range; exact for integers of any size."""
     if isinstance(first, int) and isinstance(last, int) and isinstance(step, int):
         return -((first - last) // step)
     count = (last - first) / step
@@ -191,7 +191,7 @@ def _steps(first: float, last: float, step: float) -> int:
 def linspace(start: Tensor | Number, end: Tensor | Number, steps: int, *, dtype: DType | None = None) -> Tensor:
     """`steps` numbers at equal distances from `start` to `end`, both included. Source: torch.linspace.
 
-    The second half is counted from the end, so that the last number is exact.
+    The second half is computed backwards from `end`, so that the last number is exact.
     """
     wanted = _dtype(dtype)
     if wanted is bool_:
@@ -207,7 +207,7 @@ def linspace(start: Tensor | Number, end: Tensor | Number, steps: int, *, dtype:
 
 
 def _end(given: Tensor | Number, dtype: DType, argument: str) -> Tensor:
-    """Return an end as the result's dtype holds it, to be counted from in double precision."""
+    """Return an end of the range rounded to the result's dtype, as float64 for the computation."""
     if not isinstance(given, Tensor):
         given = constant(fitting(given, dtype, argument), dtype)
     elif given.ndim:

@@ -1,4 +1,4 @@
-"""Sums, products, quotients and signs, element by element."""
+"""Elementwise sums, products, quotients and signs. Tensor operators and derivative rules use them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Operand = Tensor | Number
 
 
 def zeros_like(tensor: Tensor) -> Tensor:
-    """A zero that broadcasts to the tensor's shape: what a rule returns where the derivative is zero everywhere."""
+    """A scalar zero that broadcasts to the tensor's shape: the result of a rule whose derivative is zero everywhere."""
     return constant(0, tensor.dtype)
 
 
@@ -57,9 +57,9 @@ def _(input: Tensor, other: Tensor) -> Tensor | None:
 
 
 def _opposite_of(tensor: Tensor) -> Tensor | None:
-    """Return what a tensor is minus, if it is minus another.
+    """Return x if the tensor is `neg(x)`, else None.
 
-    Signs are taken along to where they cost nothing: every rounded product and sum of opposites is the opposite.
+    The shortcuts move negations outwards, where they cost nothing. Rounding is symmetric, so results are the same.
     """
     node = tensor.node
     return node.inputs[0] if node.primitive is neg else None
@@ -107,7 +107,7 @@ def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
 
 
 def _scaled(other: Operand, alpha: Number, operands: tuple[Operand, Operand]) -> Operand:
-    """Return `alpha * other`, in the dtype that the whole operation promotes to."""
+    """Return `alpha * other` in the promoted dtype of both operands."""
     if alpha == 1:
         return other
     dtype = promoted(operands)

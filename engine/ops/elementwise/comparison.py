@@ -1,4 +1,4 @@
-"""Comparisons and logic, element by element: nothing here has a gradient."""
+"""Elementwise comparisons and logical ops. None has a gradient."""
 
 from __future__ import annotations
 
@@ -56,4 +56,4 @@ def logical_or(input: Operand, other: Operand) -> Tensor:
 
 @elementwise(np.logical_not, logical, differentiable=False, samples=(sample(boolean(2, 3)), sample(real(3))))
 def logical_not(input: Tensor) -> Tensor:
-    """Whether it is false (zero). Source: torch.logical_not."""
+    """Whether the input is false (zero). Source: torch.logical_not."""

@@ -1,4 +1,4 @@
-"""Exponentials and logarithms, element by element."""
+"""Elementwise exponentials and logarithms."""
 
 from __future__ import annotations
 

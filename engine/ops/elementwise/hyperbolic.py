@@ -1,4 +1,4 @@
-"""Inverse hyperbolic functions, element by element."""
+"""Elementwise inverse hyperbolic functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Powers and roots, element by element."""
+"""Elementwise powers and roots."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _POWERS = (
 
 
 def _float_power(input: np.ndarray, exponent: np.ndarray) -> np.ndarray:
-    """Floating `input ** exponent`, of broadcast shapes: the values of C's pow (C99, F.9.4.4).
+    """Floating `input ** exponent`, with broadcasting, with the values of C's pow (C99, F.9.4.4).
 
-    Vector instructions compute powers of positive bases alone. NumPy leaves every negative base to scalar code, which
-    takes 20 to 70 times as long. The power of the absolute value differs by the sign, and by NaN for a fraction.
+    NumPy has vector instructions for positive bases only. Negative bases run scalar code, which takes 20 to 70 times
+    as long. So the kernel takes the power of the absolute value and corrects the sign, or NaN for fractions.
     """
     negative = np.signbit(input)
-    if input.dtype == np.float16 or not negative.any():  # halves are computed one by one whatever their sign
+    if input.dtype == np.float16 or not negative.any():  # halves run scalar code for either sign
         return np.power(input, exponent)
     half = exponent * exponent.dtype.type(0.5)
     whole = np.floor(exponent) == exponent
@@ -51,7 +51,7 @@ def _run_pow(input: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     if exponent.dtype.kind != "i":
         return np.power(input, exponent)
     positive = np.power(input, np.maximum(exponent, 0))
-    inverse = np.where(input == -1, np.where(exponent % 2 == 0, 1, -1), input == 1)  # as PyTorch: 0 but for 1 and -1
+    inverse = np.where(input == -1, np.where(exponent % 2 == 0, 1, -1), input == 1)  # as PyTorch: 0 except for 1, -1
     return np.where(exponent < 0, inverse, positive).astype(positive.dtype)
 
 
@@ -72,11 +72,11 @@ def _(grad: Tensor, out: Tensor, input: Tensor, exponent: Tensor) -> Tensor:
 def _run_derivative(input: np.ndarray, exponent: np.ndarray, *, orders: tuple[int, int]) -> np.ndarray:
     """Leibniz's rule on (exponent)_m * input ** (exponent - m), the falling factorial times a power.
 
-    A term with the factor 0 is 0, and so is a power of 0 times logarithms of 0, whatever the others are.
+    A term with a factor 0 is 0, also if another factor is infinite or NaN. A power of 0 times logarithms of 0 is 0.
     """
     by_input, by_exponent = orders
     factorial = [np.ones_like(exponent), *(np.zeros_like(exponent) for _ in range(by_exponent))]
-    for step in range(by_input):  # the falling factorial and its derivatives, one factor after the other
+    for step in range(by_input):  # the falling factorial and its derivatives, factor by factor
         lower = [np.zeros_like(exponent), *factorial[:-1]]
         factorial = [
             (exponent - step) * f + order * g for order, (f, g) in enumerate(zip(factorial, lower, strict=True))
@@ -95,7 +95,7 @@ def _run_derivative(input: np.ndarray, exponent: np.ndarray, *, orders: tuple[in
 
 @elementwise(_run_derivative, numeric, weight=300, spare=12, analytic=False, singular=Singular())
 def _derivative(input: Tensor, exponent: Tensor, *, orders: tuple[int, int]) -> Tensor:
-    """The derivative of a power, of some order by the input and some by the exponent."""
+    """The derivative of a power, of given orders in the input and in the exponent."""
 
 
 @_derivative.vjp("input")
@@ -163,7 +163,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, exponent: Number) -> Tensor:
 
 
 def _whole(operands: Sequence[Operand]) -> tuple[tuple[DType, ...], DType]:
-    """The input's dtype; bool counts as int64, as beside the exponent 2."""
+    """The input's dtype, int64 for bool: the promotion with the exponent 2."""
     dtype = promoted(operands)
     dtype = int64 if dtype is bool_ else dtype
     return (dtype,), dtype

@@ -1,4 +1,4 @@
-"""The larger, the smaller, the one or the other, element by element."""
+"""Elementwise choice between operands: `maximum`, `minimum`, `where`, `clamp`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ORDERED = (sample(real(2, 3), real(2, 3)), sample(real(2, 1), real(3)), sample(
 
 @elementwise(np.maximum, arithmetic, samples=_ORDERED, analytic=False, sign=most)
 def maximum(input: Operand, other: Operand) -> Tensor:
-    """The larger of two; half the gradient goes to each where they are equal. Source: torch.maximum."""
+    """The larger of two elements; equal elements share the gradient evenly. Source: torch.maximum."""
 
 
 @maximum.vjp("input")
@@ -39,7 +39,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
 
 @elementwise(np.minimum, arithmetic, samples=_ORDERED, analytic=False, sign=least)
 def minimum(input: Operand, other: Operand) -> Tensor:
-    """The smaller of two; half the gradient goes to each where they are equal. Source: torch.minimum."""
+    """The smaller of two elements; equal elements share the gradient evenly. Source: torch.minimum."""
 
 
 @minimum.vjp("input")
@@ -53,9 +53,9 @@ def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
 
 
 def _share(grad: Tensor, wins_or_ties: Tensor, wins: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The whole gradient where it wins, half at a tie, none where it loses; all of it where the two do not compare.
+    """The gradient of one operand: all where it is chosen, half at a tie, else none. With NaN, both get all of it.
 
-    Source: PyTorch masks the gradient with the opposite comparison, so that NaN passes it on to both.
+    Source: PyTorch, which masks the gradient with the opposite comparison.
     """
     incomparable = logical_or(ne(a, a), ne(b, b))
     return where(logical_or(wins, incomparable), grad, where(wins_or_ties, grad * 0.5, 0.0))
@@ -137,7 +137,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, bound: Tensor) -> Tensor:
     ),
 )
 def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """The input, at least `min` and at most `max`. Its derivative at a number's bound is 1. Source: torch.clamp."""
+    """The input, at least `min` and at most `max`. Derivative 1 at a number's bound. Source: torch.clamp."""
     if min is None and max is None:
         raise OpError("missing_argument", "clamp needs min, max or both", "Give at least one bound.")
     bounded = input

@@ -1,4 +1,4 @@
-"""The logistic and the error function, element by element."""
+"""Elementwise logistic and error functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Circular and hyperbolic functions, element by element."""
+"""Elementwise trigonometric and hyperbolic functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of vectors looked up by integers, and the vectors of zeros and a one that stand for integers."""
+"""`embedding`, which looks up rows of a table, and `one_hot`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def _(input: np.ndarray, *, classes: int) -> np.ndarray:
     samples=(sample(integers(4, 3), 4), sample(integers(3, 2, 2), 5), sample(integers(2), 2), sample(integers(1, 0), 3))
 )
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """Vectors of zeros with a one at each integer. `(*shape) -> (*shape, num_classes)`.
+    """One-hot vectors of integers. `(*shape) -> (*shape, num_classes)`.
 
-    The number of classes has to be given: the result's shape must not depend on values.
+    `num_classes` is required, because the result's shape must not depend on values.
     Source: torch.nn.functional.one_hot.
     """
     if tensor.dtype is not int64:
@@ -59,7 +59,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
 @primitive(view=True, trailing=0)
 def _scale_gradient(input: Tensor, scale: Tensor) -> Type:
-    """The input; its gradient is multiplied by the scale, which is no derivative but what PyTorch trains with."""
+    """The input. The gradient is multiplied by the scale, as in PyTorch; this is not the derivative."""
     return Type(input.dtype, input.shape)
 
 
@@ -93,8 +93,8 @@ def embedding(
     """Rows of a table at indices. `(*shape), (n, d) -> (*shape, d)`. Source: torch.nn.functional.embedding.
 
     The row `padding_idx` (which may count from the end) gets no gradient. `scale_grad_by_freq` divides a row's gradient
-    by how often the input has it. `sparse` chooses how PyTorch stores the gradient, and changes nothing here;
-    `max_norm` would change the weight itself, and is refused.
+    by the count of its index in the input. `sparse` selects a storage format in PyTorch and has no effect here.
+    `max_norm` raises OpError, because it changes the weight in place.
     """
     require_index(input, "input")
     if weight.ndim != 2:
@@ -130,6 +130,6 @@ def _row(index: int, rows: int) -> int:
 
 
 def _frequencies(index: Tensor, weight: Tensor) -> Tensor:
-    """How often each index occurs among all. `(k,) -> (k, 1)`, in the weight's dtype."""
+    """The number of occurrences of each index. `(k,) -> (k, 1)`, in the weight's dtype."""
     counts = added_at(filled((*index.shape, 1), 1, weight.dtype), index, -2, weight.shape[0])
     return taken(counts, index, -2)

@@ -1,7 +1,7 @@
-"""Ops that pick elements by tensors of indices.
+"""Ops that select elements by index tensors, and index checks that `scatter` shares.
 
-Behind them are two pairs of primitives, in each of which one is the other's transpose: `_take` and `_add_at` move whole
-slices of a dimension, `_gather` and `_scatter_add` single elements.
+The ops use two pairs of primitives. Each pair is a primitive and its transpose: `_take` and `_add_at` move whole slices
+of a dimension, `_gather` and `_scatter_add` single elements.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from engine.ops.shape.movement import expanded, reshaped
 
 
 def checked(index: np.ndarray, size: int) -> np.ndarray:
-    """Return the indices. Raises OpError where one is not in [0, size)."""
-    unsigned = index.view(f"u{index.itemsize}")  # negative ones become large: one pass finds both faults
+    """Return the indices. Raises OpError if one is not in [0, size)."""
+    unsigned = index.view(f"u{index.itemsize}")  # negative indices become large, so that one pass finds both errors
     if index.size and unsigned.max() >= size:
         wrong = index.reshape(-1)[np.argmax(unsigned.reshape(-1) >= size)]
         raise OpError(
@@ -53,12 +53,12 @@ def added(values: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _batches(index: np.ndarray) -> list[np.ndarray]:
-    """Return what indexes the leading dimensions of a tensor beside `index`, which has one dimension more."""
+    """Return index arrays of the leading dimensions, for use with `index`, which has one dimension more."""
     return list(np.ogrid[tuple(slice(size) for size in (*index.shape[:-1], 1))][:-1])
 
 
 def element_index(index: np.ndarray, shape: Shape, dim: int) -> np.ndarray:
-    """Return where the elements that an index picks along `dim` lie in a row-major array of `shape`."""
+    """Return the flat positions, in a row-major array of `shape`, of the elements that an index selects along `dim`."""
     checked(index, shape[dim])
     strides = np.cumprod((1, *shape[:0:-1]))[::-1]
     places: np.ndarray | int = 0
@@ -122,7 +122,7 @@ def _(grad: Tensor, out: Tensor, values: Tensor, index: Tensor, *, dim: int, siz
 
 @linear(cost=moves, effort=per_result(80), memory=arrays(2), analytic=True)
 def _gather(input: Tensor, index: Tensor, *, dim: int) -> Type:
-    """Elements along `dim`, one for each index; in other dimensions the index is at most as large as the input."""
+    """Elements along `dim`, one for each index. In other dimensions, the index is at most as large as the input."""
     return Type(input.dtype, index.shape)
 
 
@@ -167,17 +167,17 @@ def taken(input: Tensor, index: Tensor, dim: int) -> Tensor:
 
 
 def added_at(values: Tensor, index: Tensor, dim: int, size: int) -> Tensor:
-    """Zeros, of `size` in a negative `dim`, to which slices of values are added at a vector of indices."""
+    """Zeros, of `size` along a negative `dim`, plus slices of values added at a vector of indices."""
     return _add_at(values, index, dim=dim, size=size)
 
 
 def gathered(input: Tensor, index: Tensor, dim: int) -> Tensor:
-    """Elements along a negative `dim` at indices, which have as many dimensions as the input."""
+    """Elements along a negative `dim` at indices of the input's rank."""
     return _gather(input, index, dim=dim)
 
 
 def scattered_sum(src: Tensor, index: Tensor, dim: int, shape: Shape) -> Tensor:
-    """Zeros of a shape to which elements are added along a negative `dim`, each at its index."""
+    """Zeros of a shape plus elements added along a negative `dim`, each at its index."""
     return _scatter_add(src, index, shape=shape, dim=dim)
 
 
@@ -185,7 +185,7 @@ def scattered_sum(src: Tensor, index: Tensor, dim: int, shape: Shape) -> Tensor:
 
 
 def require_index(index: Tensor, argument: str = "index") -> None:
-    """Raise OpError unless the tensor can hold indices; without elements, any integers do."""
+    """Raise OpError unless the tensor has an index dtype; an empty tensor may have any integer dtype."""
     if index.dtype not in (int32, int64) and (index.numel or not index.dtype.is_integral):
         raise OpError(
             "dtype",
@@ -198,7 +198,7 @@ def require_index(index: Tensor, argument: str = "index") -> None:
 def aligned(input: Tensor, index: Tensor, dim: int) -> tuple[Tensor, Tensor, int]:
     """Return input and index with at least one dimension, and the negative dim.
 
-    Raises OpError where their ranks differ, unless there are no indices.
+    Raises OpError if the ranks differ, unless the index is empty.
     """
     require_index(index)
     axis = wrap_dim(dim, input.ndim)
@@ -213,7 +213,7 @@ def aligned(input: Tensor, index: Tensor, dim: int) -> tuple[Tensor, Tensor, int
 
 
 def require_within(index: Tensor, shape: Shape, dim: int | None, argument: str) -> None:
-    """Raise OpError where the index is larger than a tensor, in a dimension other than `dim`."""
+    """Raise OpError if the index is larger than a tensor in a dimension other than `dim`."""
     sizes = enumerate(zip(index.shape, shape, strict=True), -index.ndim)
     if any(own > size for axis, (own, size) in sizes if axis != dim):
         apart = "" if dim is None else f", apart from dimension {dim + len(shape)}"
@@ -262,7 +262,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """Elements along `dim`, one for each index, in the shape of the index. Source: torch.gather.
 
-    `sparse_grad` chooses how PyTorch stores the gradient, and changes nothing here.
+    `sparse_grad` selects a storage format in PyTorch and has no effect here.
     """
     operand, places, axis = aligned(input, index, dim)
     if places.ndim != operand.ndim:
@@ -282,7 +282,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """Elements along `dim`, other dimensions broadcast; without dim, of the flattened input.
 
-    Along a dim, indices count around it, in both directions. Source: torch.take_along_dim.
+    With `dim`, indices wrap around in both directions. Source: torch.take_along_dim.
     """
     if indices.dtype is not int64:
         raise OpError("dtype", f"indices has dtype {indices.dtype}, not int64", 'Declare "dtype": "int64".', "indices")

@@ -1,4 +1,4 @@
-"""Ops that join tensors along a dimension or take one apart: cat and split are each other's transpose."""
+"""Ops that join tensors along a dimension or split one: cat and split are transposes of each other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.ops.shape.movement import expanded, reshaped, same
 Tensors = tuple[Tensor, ...]
 
 RESULTS_LIMIT = 100_000
-"""How many results one op may have: they are counted before they are made."""
+"""Maximum number of results of one op, checked before they are built."""
 
 
 def _resized(shape: Shape, dim: int, size: int) -> Shape:
@@ -69,18 +69,18 @@ def _(grads: Sequence[Tensor | None], outs: Tensors, input: Tensor, *, dim: int,
 
 
 def concatenated(tensors: Sequence[Tensor], dim: int) -> Tensor:
-    """Tensors of one dtype, joined along a negative `dim`; their other sizes are equal."""
+    """Tensors of one dtype joined along a negative `dim`; the other sizes are equal."""
     return tensors[0] if len(tensors) == 1 else _cat(*tensors, dim=dim)
 
 
 def parted(input: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensors:
-    """Blocks of the given sizes, one behind the other along a negative `dim`; without copying."""
+    """Consecutive blocks of the given sizes along a negative `dim`, without copying."""
     made: Tensors = _split(input, dim=dim, sizes=sizes)
     return made
 
 
 def stacked(tensors: Sequence[Tensor], dim: int) -> Tensor:
-    """Tensors of one shape and dtype along a new dimension, at a negative `dim` of the result."""
+    """Tensors of one shape and dtype joined along a new dimension, a negative `dim` of the result."""
     axis = dim + tensors[0].ndim + 1
     shape = (*tensors[0].shape[:axis], 1, *tensors[0].shape[axis:])
     return concatenated([reshaped(tensor, shape) for tensor in tensors], dim)
@@ -90,7 +90,7 @@ def stacked(tensors: Sequence[Tensor], dim: int) -> Tensor:
 
 
 def _converted(tensors: Tensors, name: str) -> list[Tensor]:
-    """Return the tensors in the dtype that they promote to. Raises OpError where there is none."""
+    """Return the tensors in their promoted dtype. Raises OpError if there are no tensors."""
     if not tensors:
         raise OpError("missing_argument", f"{name} needs at least one tensor", "Name the tensors to join.", "tensors")
     dtype = promoted(tensors)
@@ -112,9 +112,9 @@ def _joined(tensors: Sequence[Tensor], dim: int) -> Tensor:
     )
 )
 def cat(tensors: tuple[Tensor, ...], dim: int = 0) -> Tensor:
-    """Tensors joined along a dimension that they have; their other sizes are equal. Source: torch.cat.
+    """Tensors joined along an existing dimension; the other sizes are equal. Source: torch.cat.
 
-    A tensor of shape [0] fits any other, as in PyTorch.
+    A tensor of shape [0] joins with tensors of any rank, as in PyTorch.
     """
     operands = _converted(tensors, "cat")
     pattern = next((operand for operand in operands if operand.shape != (0,)), operands[0])
@@ -148,13 +148,13 @@ alias("concat", "cat")
 
 @op(grad_fn="CatBackward0", samples=(sample((real(2, 3), real(2, 1)), 1), sample((real(2), real(1)))))
 def concatenate(tensors: tuple[Tensor, ...], axis: int = 0, *, dim: int | None = None) -> Tensor:
-    """`cat` by its name in NumPy; the dimension is `axis`, or, if it is given, `dim`. Source: torch.concatenate."""
+    """The NumPy name of `cat`. The dimension is `dim` if given, else `axis`. Source: torch.concatenate."""
     return cat(tensors, axis if dim is None else dim)
 
 
 @op(samples=(sample((real(2, 3), real(2, 3)), 1), sample((real(2), real(2), real(2)), -1), sample((real(), real()))))
 def stack(tensors: tuple[Tensor, ...], dim: int = 0) -> Tensor:
-    """Tensors of one shape along a new dimension. Source: torch.stack."""
+    """Tensors of one shape joined along a new dimension. Source: torch.stack."""
     operands = _converted(tensors, "stack")
     first = operands[0]
     for position, operand in enumerate(operands):
@@ -169,7 +169,7 @@ def stack(tensors: tuple[Tensor, ...], dim: int = 0) -> Tensor:
 
 
 def _stack_grad_fn(name: str, rank: int) -> Callable[[Mapping[str, Any], Any], str]:
-    """Return the rule for a stack that PyTorch writes as cat, behind other ops where a tensor has fewer dimensions."""
+    """Return the grad_fn rule of a stacking op that PyTorch computes by cat, after a reshape of lower-rank tensors."""
     return lambda given, out: "CatBackward0" if all(t.ndim >= rank for t in given["tensors"]) else name
 
 
@@ -178,7 +178,7 @@ def _stack_grad_fn(name: str, rank: int) -> Callable[[Mapping[str, Any], Any], s
     samples=(sample((real(2, 3), real(2, 1))), sample((real(2), real(3))), sample((real(), real()))),
 )
 def hstack(tensors: tuple[Tensor, ...]) -> Tensor:
-    """Tensors joined along dimension 1, vectors along their only one. Source: torch.hstack."""
+    """Tensors joined along dimension 1, or vectors along dimension 0. Source: torch.hstack."""
     return cat(_of_rank(tensors, 1, "hstack"), -1 if tensors[0].ndim < 2 else 1)
 
 
@@ -192,13 +192,13 @@ def vstack(tensors: tuple[Tensor, ...]) -> Tensor:
 
 
 def _of_rank(tensors: Tensors, rank: int, name: str) -> Tensors:
-    """Return the tensors with dimensions of size 1 in front where they have fewer than `rank`."""
+    """Return the tensors with leading dimensions of size 1 added up to `rank`."""
     if not tensors:
         raise OpError("missing_argument", f"{name} needs at least one tensor", "Name the tensors to join.", "tensors")
     return tuple(reshaped(tensor, (1,) * (rank - tensor.ndim) + tensor.shape) for tensor in tensors)
 
 
-# Taking apart
+# Splitting
 
 
 def _require_dimensions(input: Tensor, name: str, argument: str = "input") -> None:
@@ -217,7 +217,7 @@ def _require_few(count: int, argument: str | None) -> None:
 
 
 def _pieces(size: int, piece: int) -> tuple[int, ...]:
-    """Return sizes of `piece` that fill `size`, the last one smaller where it does not divide; at least one."""
+    """Return block sizes of `piece` that add up to `size`; the last may be smaller. At least one."""
     if not size:
         return (0,)
     whole, rest = divmod(size, piece)
@@ -231,7 +231,7 @@ def _pieces(size: int, piece: int) -> tuple[int, ...]:
     samples=(sample(real(5, 2), 2), sample(real(2, 5), (1, 0, 4), 1), sample(real(3), 5), sample(real(0, 2), 1)),
 )
 def split(tensor: Tensor, split_size_or_sections: int | tuple[int, ...], dim: int = 0) -> tuple[Tensor, ...]:
-    """Blocks of a size (the last may be smaller) or of given sizes along a dimension. Source: torch.split."""
+    """Blocks along a dimension, of one size (the last may be smaller) or of a list of sizes. Source: torch.split."""
     _require_dimensions(tensor, "split", "tensor")
     axis, argument = wrap_dim(dim, tensor.ndim), "split_size_or_sections"
     size = tensor.shape[axis]
@@ -256,7 +256,7 @@ def split(tensor: Tensor, split_size_or_sections: int | tuple[int, ...], dim: in
 
 @op(grad_fn="SplitBackward0", samples=(sample(real(5, 2), 2), sample(real(2, 3), 5, 1), sample(real(0, 2), 2)))
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` blocks of equal size, the last may be smaller. Source: torch.chunk."""
+    """At most `chunks` blocks of equal size; the last may be smaller. Source: torch.chunk."""
     _require_dimensions(input, "chunk")
     axis = wrap_dim(dim, input.ndim)
     size = input.shape[axis]
@@ -268,7 +268,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 @op(samples=(sample(real(3, 2)), sample(real(2, 3), -1), sample(real(2))))
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """Every index of a dimension, which is left out. Source: torch.unbind."""
+    """The slices at each index of a dimension, which is removed. Source: torch.unbind."""
     _require_dimensions(input, "unbind")
     axis = wrap_dim(dim, input.ndim)
     size = input.shape[axis]

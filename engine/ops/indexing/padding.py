@@ -1,4 +1,4 @@
-"""`pad`: a border around the last dimensions, of one value or of the tensor's own elements."""
+"""The op `pad`, which adds a border of one value or of copied elements around the last dimensions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engine.ops.kernels.reduce import total
 from engine.ops.shape.movement import same
 
 Pairs = tuple[tuple[int, int], ...]
-"""How much is put before and after each of the last dimensions, in their order; negative numbers crop."""
+"""(before, after): border widths of each of the last dimensions, in their order; negative numbers crop."""
 
 _NAMES = {"reflect": "ReflectionPad", "replicate": "ReplicationPad"}
 
@@ -56,8 +56,8 @@ def pad(
     """A border around the last dimensions. Source: torch.nn.functional.pad.
 
     `pad` has, from the last dimension backwards, the widths before and after it; negative ones crop. The border is
-    `value` (`constant`), the elements mirrored at the edge, which is not repeated (`reflect`), those of the edge
-    (`replicate`), or those of the other side (`circular`).
+    `value` (`constant`), the elements mirrored at the edge, which is not repeated (`reflect`), the edge elements
+    (`replicate`), or the elements of the opposite side (`circular`).
     """
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
         raise OpError(
@@ -75,7 +75,7 @@ def pad(
 
 
 def _cropped(input: Tensor, pairs: Pairs) -> Tensor:
-    """The last dimensions without what negative widths take."""
+    """The tensor with its last dimensions cropped by the negative widths."""
     sizes = input.shape[-len(pairs) :]
     return cropped(input, tuple((max(-a, 0), size - max(-b, 0), 1) for (a, b), size in zip(pairs, sizes, strict=True)))
 
@@ -95,7 +95,7 @@ def _constant(input: Tensor, pairs: Pairs, value: Number) -> Tensor:
     return padded(_cropped(input, pairs), widths, value)
 
 
-# Borders of the tensor's own elements
+# Borders of copied elements
 
 
 def _own(input: Tensor, pairs: Pairs, mode: str, value: Number | None) -> Tensor:
@@ -119,7 +119,7 @@ def _own(input: Tensor, pairs: Pairs, mode: str, value: Number | None) -> Tensor
                 rule or "Crop less.",
                 "pad",
             )
-    if mode == "circular":  # the border is of what is left. Source: the code of torch.nn.functional.pad
+    if mode == "circular":  # the border copies the cropped tensor. Source: the code of torch.nn.functional.pad
         return _bordered(_cropped(input, pairs), pairs, mode)
     return _cropped(_bordered(input, pairs, mode), pairs)
 
@@ -133,7 +133,7 @@ _RULES: dict[str, Callable[[int, int, int], str]] = {
         else ""
     ),
 }
-"""By mode: what the widths of a dimension break, or nothing."""
+"""By mode: the hint on widths that a dimension does not allow, or an empty string."""
 
 
 def _bordered(input: Tensor, pairs: Pairs, mode: str) -> Tensor:
@@ -143,7 +143,7 @@ def _bordered(input: Tensor, pairs: Pairs, mode: str) -> Tensor:
 
 @linear(cost=moves, effort=per_result(60), memory=arrays(2), analytic=True)
 def _border(input: Tensor, *, widths: Pairs, mode: str) -> Type:
-    """The last dimensions with borders of the tensor's own elements; no width is negative."""
+    """The tensor with borders of copied elements around its last dimensions; no width is negative."""
     sizes = zip(input.shape[-len(widths) :], widths, strict=True)
     return Type(
         input.dtype,
@@ -170,7 +170,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, widths: Pairs, mode: str) -> 
 
 @linear(cost=per_input(1), memory=arrays(2), analytic=True)
 def _fold(input: Tensor, *, widths: Pairs, mode: str) -> Type:
-    """The borders cut off and added to the elements that they are copies of: the transpose of `_border`."""
+    """The borders removed and added to their source elements: the transpose of `_border`."""
     sizes = zip(input.shape[-len(widths) :], widths, strict=True)
     return Type(
         input.dtype,
@@ -201,9 +201,9 @@ def _inside(sizes: Sequence[int], widths: Pairs) -> tuple[EllipsisType | slice, 
 def _copies(
     array: np.ndarray, sizes: Sequence[int], widths: Pairs, mode: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield views: each border, dimension by dimension, and what it is a copy of, a size of 1 for all of an edge.
+    """Yield pairs of views, dimension by dimension: a border and its source, which has size 1 for an edge.
 
-    Borders of a dimension run over the whole of the others, so that copies in this order fill the corners too.
+    A border covers the full extent of the other dimensions, so that copies in this order also fill the corners.
     """
     for position, (size, (before, after)) in enumerate(zip(sizes, widths, strict=True)):
         end = before + size
@@ -215,7 +215,7 @@ def _copies(
 
 
 def _backwards(start: int, stop: int) -> slice:
-    """Return the slice of [start, stop) from its end."""
+    """Return the slice of [start, stop) in reverse order."""
     return slice(stop - 1, start - 1 if start else None, -1)
 
 
@@ -227,4 +227,4 @@ _SOURCES: dict[str, Callable[[int, int, int], tuple[slice, slice]]] = {
     "replicate": lambda before, after, end: (slice(before, before + 1), slice(end - 1, end)),
     "circular": lambda before, after, end: (slice(end - before, end), slice(before, before + after)),
 }
-"""By mode: what the border before and the border after are copies of, in a dimension padded to end at `end`."""
+"""By mode: the sources of the borders before and after, in a dimension padded to end at `end`."""

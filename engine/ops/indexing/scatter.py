@@ -1,4 +1,4 @@
-"""Ops that put elements into a tensor: at the places that indices name, or where a mask is true."""
+"""Ops that write elements into a tensor, at indices or where a mask is true."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from engine.ops.shape.movement import reshaped, same
 
 @linear(cost=moves, effort=per_element(20), memory=arrays(3))
 def _scatter(input: Tensor, index: Tensor, src: Tensor, *, dim: int) -> Type:
-    """The input with elements replaced along `dim`, each at its index; of equal indices the last one wins."""
+    """The input with elements replaced along `dim`, each at its index; the last of equal indices wins."""
     return Type(input.dtype, input.shape)
 
 
@@ -51,7 +51,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, index: Tensor, src: Tensor, *, d
 def _replacement(
     input: Tensor, src: Tensor | Number | None, value: Number | None, reduce: str | None
 ) -> tuple[Tensor | Number, str]:
-    """Return what a scatter puts in, and the argument that gives it."""
+    """Return the values that a scatter writes, and the name of their argument."""
     if (src is None) is (value is None):
         raise OpError(
             "missing_argument", "scatter needs src or value, one of them", "Give a tensor or a number.", "src"
@@ -91,10 +91,10 @@ def scatter(
     value: Number | None = None,
     reduce: Literal["add", "multiply"] | None = None,
 ) -> Tensor:
-    """The input with elements of `src`, or a number, put at indices along `dim`. Source: torch.scatter.
+    """The input with elements of `src`, or a number, written at indices along `dim`. Source: torch.scatter.
 
-    With `reduce="add"` they are added to what is there. Of equal indices the last one wins, and, as in PyTorch, all of
-    them receive the gradient.
+    With `reduce="add"` they are added to the input. The last of equal indices wins; as in PyTorch, all of them
+    receive the gradient.
     """
     given, argument = _replacement(input, src, value, reduce)
     operand, places, axis = aligned(input, index, dim)
@@ -108,7 +108,7 @@ def scatter(
 
 
 def _block(given: Tensor | Number, index: Tensor, input: Tensor, argument: str) -> Tensor:
-    """Return what is put at the indices, in the shape of the index."""
+    """Return the values to write, in the shape of the index."""
     if not isinstance(given, Tensor):
         return filled(index.shape, fitting(given, input.dtype, argument), input.dtype)
     aligned = reshaped(given, given.shape or (1,))

@@ -1,7 +1,7 @@
-"""Ops that cut blocks out of tensors, and the two primitives behind them, each of which is the other's transpose.
+"""Ops that extract blocks of tensors, and two primitives, which are transposes of each other.
 
-`_slice` takes a block with steps out of the last dimensions. `_pad` puts a tensor into a larger one of a given value,
-with gaps between its elements if asked.
+`_slice` extracts a block with steps from the last dimensions. `_pad` places a tensor inside a larger one of a given
+value, optionally with gaps between its elements. Other ops use `cropped`, `sliced`, `narrowed`, `selected`, `padded`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Cuts = tuple[tuple[int, int, int], ...]
 """(start, stop, step) of each of the last dimensions: 0 <= start <= stop <= size, step >= 1."""
 
 Widths = tuple[tuple[int, int, int], ...]
-"""(before, after, between): how many elements are put in at each of the last dimensions, none negative."""
+"""(before, after, between): counts of inserted elements in each of the last dimensions, all >= 0."""
 
 
 def _with_last(shape: Shape, sizes: list[int]) -> Shape:
@@ -38,7 +38,7 @@ def _with_last(shape: Shape, sizes: list[int]) -> Shape:
 
 
 def _cuts_with_batch_last(node: Node, rank: int) -> dict[str, Any]:
-    """Return the parameters of a node that cuts its last dimensions, with the first of `rank` moved to the end."""
+    """Return the parameters of a slice node after the first of its `rank` dimensions moves to the end."""
     cuts, sizes = node.params["cuts"], node.inputs[0].shape
     whole = tuple((0, size, 1) for size in sizes[len(sizes) - max(rank, len(cuts)) : len(sizes) - len(cuts)])
     return {"cuts": turned(whole + cuts, rank)}
@@ -55,7 +55,7 @@ def _(input: np.ndarray, *, cuts: Cuts) -> np.ndarray:
 
 
 def last(slices: Iterable[slice]) -> tuple[EllipsisType | slice, ...]:
-    """Return the index that cuts the last dimensions of an array and leaves those before them whole."""
+    """Return an index that slices the last dimensions of an array and keeps the leading ones whole."""
     return (..., *slices)
 
 
@@ -69,19 +69,19 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, cuts: Cuts) -> Tensor:
 
 
 def _spread(size: int, between: int) -> int:
-    """Return the size with `between` elements put in at each place between two."""
+    """Return the size after `between` elements are inserted between each two neighbours."""
     return size + max(size - 1, 0) * between
 
 
 def _widths_with_batch_last(node: Node, rank: int) -> dict[str, Any]:
-    """Return the parameters of a node that pads its last dimensions, with the first of `rank` moved to the end."""
+    """Return the parameters of a pad node after the first of its `rank` dimensions moves to the end."""
     widths = node.params["widths"]
     return {"widths": turned(((0, 0, 0),) * (rank - len(widths)) + widths, rank)}
 
 
 @linear(cost=moves, effort=per_result(8), memory=arrays(2), analytic=True, batch_last=_widths_with_batch_last)
 def _pad(input: Tensor, value: Tensor, *, widths: Widths) -> Type:
-    """The value is a 0-d input and no parameter, because a linear primitive maps zeros to zeros."""
+    """The value is a 0-d input, not a parameter, because a linear primitive maps zeros to zeros."""
     sizes = zip(input.shape[-len(widths) :], widths, strict=True)
     return Type(
         input.dtype,
@@ -115,7 +115,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, value: Tensor, *, widths: Widths
 
 
 def padded(input: Tensor, widths: Widths, value: Number = 0) -> Tensor:
-    """The tensor inside a larger one that is `value` elsewhere."""
+    """The tensor placed inside a larger one filled with `value`."""
     if not any(any(width) for width in widths):
         return input
     return _pad(input, constant(value, input.dtype), widths=widths)
@@ -123,9 +123,9 @@ def padded(input: Tensor, widths: Widths, value: Number = 0) -> Tensor:
 
 @linear(cost=moves, effort=per_operand, memory=in_place)
 def _beside(*pieces: Tensor, axis: int, size: int, starts: tuple[int, ...]) -> Type:
-    """Pieces at places along a negative `axis` of that size, in their order, and zeros elsewhere.
+    """Pieces placed in order at `starts` along a negative `axis` of the given size, and zeros elsewhere.
 
-    It has the bits of the sum of what `_pad` makes of each, and stands for that in plans: nothing differentiates it.
+    Bitwise equal to the sum of the padded pieces, which it replaces in plans. It needs no derivative.
     """
     return Type(pieces[0].dtype, _with_axis(pieces[0].shape, axis, size))
 
@@ -142,7 +142,7 @@ def _(*pieces: np.ndarray, axis: int, size: int, starts: tuple[int, ...]) -> np.
     for start, piece in zip(starts, pieces, strict=True):
         result[last((slice(filled, start), *behind))] = 0
         filled = start + piece.shape[axis]
-        np.add(piece, 0, out=result[last((slice(start, filled), *behind))])  # -0 becomes 0, as it does in a sum
+        np.add(piece, 0, out=result[last((slice(start, filled), *behind))])  # -0 becomes 0, as in a sum
     result[last((slice(filled, size), *behind))] = 0
     return result
 
@@ -157,7 +157,7 @@ def cropped(input: Tensor, cuts: Cuts) -> Tensor:
 
 
 def sliced(input: Tensor, dim: int, start: int, stop: int, step: int = 1) -> Tensor:
-    """Every `step`-th index of a negative `dim`, 0 <= start <= stop <= size; without copying."""
+    """Every `step`-th index of a negative `dim`, 0 <= start <= stop <= size, without copying."""
     others = [(0, size, 1) for size in input.shape[dim:][1:]]
     return cropped(input, ((start, stop, step), *others))
 
@@ -168,7 +168,7 @@ def narrowed(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 
 def selected(input: Tensor, dim: int, index: int) -> Tensor:
-    """One index of a negative `dim`, which is left out, without copying."""
+    """The slice at one index of a negative `dim`, which is removed, without copying."""
     axis = dim + input.ndim
     return reshaped(sliced(input, dim, index, index + 1), (*input.shape[:axis], *input.shape[axis + 1 :]))
 
@@ -214,7 +214,7 @@ def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
 
 
 def _narrow_at(input: Tensor, dim: int, start: Tensor, length: int) -> Tensor:
-    """Indices from a computed start on: they are looked at when they are known."""
+    """Like `narrow`, with a start that is a tensor: the kernel checks its range."""
     if start.ndim or not start.dtype.is_integral:
         raise OpError(
             "dtype",
@@ -230,7 +230,7 @@ def _narrow_at(input: Tensor, dim: int, start: Tensor, length: int) -> Tensor:
 
 @op(samples=(sample(real(4, 3), 0, 1), sample(real(4, 3), 1, -1), sample(real(3), 0, 2)))
 def select(input: Tensor, dim: int, index: int) -> Tensor:
-    """One index of `dim`, which is left out; a negative one counts from the end. Source: torch.select."""
+    """The slice at one index of `dim`, which is removed; a negative index counts from the end. Source: torch.select."""
     _require_dimensions(input, "select")
     axis = wrap_dim(dim, input.ndim)
     size = input.shape[axis]

@@ -1,4 +1,4 @@
-"""Losses of probabilities, and of the logits whose sigmoids they are, against targets between 0 and 1."""
+"""Binary cross entropy of probabilities and of logits, with targets between 0 and 1."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.ops.nn.smooth_activation import logsigmoid
 
 @primitive(view=True, cost=per_input(4), memory=arrays(2), trailing=0)
 def _probabilities(input: Tensor, *, argument: str) -> Type:
-    """The input itself. Its kernel raises OpError where a value is outside [0, 1]."""
+    """The input. The kernel raises OpError if a value is outside [0, 1]."""
     return Type(input.dtype, input.shape)
 
 
@@ -78,7 +78,7 @@ def binary_cross_entropy(
 ) -> Tensor:
     """`-(target * log(input) + (1 - target) * log(1 - input))` of probabilities, each logarithm at least -100.
 
-    Raises where a value is outside [0, 1]. Source: torch.nn.functional.binary_cross_entropy.
+    Raises OpError if a value is outside [0, 1]. Source: torch.nn.functional.binary_cross_entropy.
     """
     require_floating(input)
     require_one_dtype(input=input, target=target)
@@ -150,7 +150,7 @@ def binary_cross_entropy_with_logits(
     reduction: Reduction = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    """`binary_cross_entropy(sigmoid(input), target)` without its rounding; `pos_weight` multiplies the target's term.
+    """`binary_cross_entropy(sigmoid(input), target)`, but accurate; `pos_weight` multiplies the target's term.
 
     Source: torch.nn.functional.binary_cross_entropy_with_logits.
     """

@@ -1,5 +1,7 @@
-"""Losses of classes: the class dimension is the second (the only one of an unbatched input), targets are class indices
-or a distribution over the classes.
+"""Classification losses.
+
+The class dimension is the second one, or the only one of an unbatched input. Targets are class indices or
+probabilities of the classes.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ def _checked(target: np.ndarray, *, classes: int, ignore_index: int) -> np.ndarr
 
 @elementwise(_checked, _indices, differentiable=False, weight=8, spare=2)
 def _class_index(target: Tensor, *, classes: int, ignore_index: int) -> Tensor:
-    """The classes themselves, 0 for the ignored one. Its kernel raises OpError on others."""
+    """The class indices, with 0 in place of `ignore_index`. The kernel raises OpError if one is out of range."""
 
 
 @linear(cost=moves, effort=per_result(80), memory=arrays(2), trailing=1)
@@ -71,7 +73,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, index: Tensor) -> Tensor:
 
 @linear(cost=moves, effort=per_input(60), memory=arrays(2), trailing=0)
 def _placed(input: Tensor, index: Tensor, *, classes: int) -> Type:
-    """Rows that are zero but for one element: (*) at indices (*) -> (*, classes)."""
+    """Zero rows with one element set: (*) at indices (*) -> (*, classes)."""
     return Type(input.dtype, (*input.shape, classes))
 
 
@@ -83,7 +85,7 @@ def _(input: np.ndarray, index: np.ndarray, *, classes: int) -> np.ndarray:
 
 
 def _flat(index: np.ndarray, classes: int) -> np.ndarray:
-    """Return the places of one element of each row among the elements of all rows."""
+    """Return the flat positions of one element of each row."""
     return np.arange(0, index.size * classes, classes) + index.reshape(-1)
 
 
@@ -92,11 +94,11 @@ def _(grad: Tensor, out: Tensor, input: Tensor, index: Tensor, *, classes: int) 
     return _picked(grad, index)
 
 
-# What arguments must be
+# Argument checks
 
 
 def _class_dim(input: Tensor) -> int:
-    """Return the class dimension, negative. Raises OpError where there is none."""
+    """Return the negative class dimension. Raises OpError for a 0-d input."""
     require_floating(input)
     if not input.ndim:
         raise OpError(
@@ -132,7 +134,7 @@ def _classes_last(input: Tensor, dim: int) -> Tensor:
 
 
 class _Targets:
-    """Class indices, which of them count (are not to be ignored), and how much: the weights of their classes."""
+    """Class indices, the mask of the ones that are not ignored, and their class weights."""
 
     def __init__(self, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, dim: int) -> None:
         _require_indices(target, input, dim)
@@ -146,12 +148,12 @@ class _Targets:
         self.weight = where(self.counts, as_tensor(each, input.dtype), 0.0)
 
     def loss(self, log_probabilities: Tensor) -> Tensor:
-        """Minus the logarithm of each target's probability, by weight."""
+        """Minus the weighted log-probability of each target."""
         picked = _picked(_classes_last(log_probabilities, self.dim), self.index)
         return where(self.counts, -picked * self.weight, 0.0)  # an ignored -inf times 0 would be NaN
 
     def reduced(self, loss: Tensor, reduction: str) -> Tensor:
-        """The losses reduced; their mean is that by weight."""
+        """The reduced losses; the mean is weighted."""
         return sum(loss) / sum(self.weight) if reduction == "mean" else reduced(loss, reduction)
 
 
@@ -181,8 +183,8 @@ def nll_loss(
 ) -> Tensor:
     """Minus the log-probability of each target class: input (N, C, ...) or (C), target (N, ...) or ().
 
-    `weight` (C) weighs the classes, and the mean is divided by the sum of the targets' weights. Targets of
-    `ignore_index` are left out. Source: torch.nn.functional.nll_loss.
+    `weight` (C) has the class weights, and the mean is divided by the sum of the targets' weights. Targets equal
+    to `ignore_index` are ignored. Source: torch.nn.functional.nll_loss.
     """
     dim = _class_dim(input)
     _require_weights(weight, input, dim)
@@ -211,9 +213,9 @@ def cross_entropy(
 ) -> Tensor:
     """Cross entropy of logits (N, C, ...) or (C) with class indices (N, ...) or (), or with probabilities as input.
 
-    `weight` (C) weighs the classes; with indices the mean is divided by the sum of the targets' weights, with
-    probabilities by their number. `label_smoothing` mixes that share of the uniform distribution into the targets;
-    targets of `ignore_index` are left out. Source: torch.nn.functional.cross_entropy.
+    `weight` (C) has the class weights; with indices the mean is divided by the sum of the targets' weights, with
+    probabilities by their number. `label_smoothing` is the share of the uniform distribution in the targets.
+    Targets equal to `ignore_index` are ignored. Source: torch.nn.functional.cross_entropy.
     """
     dim = _class_dim(input)
     _require_weights(weight, input, dim)
@@ -254,7 +256,7 @@ def _distribution_loss(
 
 
 def _class_sum(values: Tensor, weight: Tensor | None, dim: int) -> Tensor:
-    """Return the sum over the classes, by weight."""
+    """Return the weighted sum over the classes."""
     if weight is not None:
         values = values * reshaped(weight, (weight.numel, *(1,) * (-1 - dim)))
     return summed(values, (dim,))

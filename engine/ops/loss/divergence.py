@@ -1,4 +1,4 @@
-"""How far a distribution is from another."""
+"""The Kullback-Leibler divergence."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def kl_div(
 ) -> Tensor:
     """`target * (log(target) - input)`: the divergence of probabilities from log-probabilities.
 
-    With `log_target` the target has log-probabilities too. "batchmean" divides the sum by the first size, as the
-    definition of the divergence wants; "mean" divides by the number of elements. Source: Kullback and Leibler 1951;
+    With `log_target` the target has log-probabilities too. "batchmean" divides the sum by the first size, as in the
+    definition of the divergence; "mean" divides by the number of elements. Source: Kullback and Leibler 1951;
     torch.nn.functional.kl_div.
     """
     require_floating(input)

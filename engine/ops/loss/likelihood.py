@@ -52,7 +52,7 @@ def poisson_nll_loss(
 
 @primitive(view=True, cost=per_input(2), memory=arrays(1), trailing=0)
 def _variances(input: Tensor) -> Type:
-    """The input itself. Its kernel raises OpError where a value is negative."""
+    """The input. The kernel raises OpError if a value is negative."""
     return Type(input.dtype, input.shape)
 
 
@@ -85,15 +85,15 @@ def gaussian_nll_loss(
     *,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """`(log(var) + (input - target)**2 / var) / 2` of measurements with variances `var`, which count as `eps` at least.
+    """`(log(var) + (input - target)**2 / var) / 2` with variances `var`, raised to at least `eps`.
 
-    The bound does not stop the gradient of `var`. With `full` the constant log(2 pi) / 2 is added. Source: Nix and
+    The bound does not change the gradient of `var`. With `full` the constant log(2 pi) / 2 is added. Source: Nix and
     Weigend 1994; torch.nn.functional.gaussian_nll_loss.
     """
     if isinstance(var, Tensor):
         require_floating(var, "var")
         error = square(input - target)
-        spread = raised(_variances(_beside(var, input)), eps)
+        spread = raised(_variances(_aligned_variances(var, input)), eps)
         loss = (log(spread) + error / spread) * 0.5
     else:
         if var < 0:
@@ -103,8 +103,8 @@ def gaussian_nll_loss(
     return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
-def _beside(var: Tensor, input: Tensor) -> Tensor:
-    """Return variances that broadcast to the input: they may be one for each row, or one along a dimension."""
+def _aligned_variances(var: Tensor, input: Tensor) -> Tensor:
+    """Return variances that broadcast to the input; `var` may lack the last dimension or have size 1 in one."""
     if var.shape == input.shape:
         return var
     if var.shape == input.shape[:-1]:

@@ -1,4 +1,4 @@
-"""Losses that ask for a margin: between scores, between distances, or of a score over 0."""
+"""Margin losses of scores and distances."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _require_equal_ranks(**tensors: Tensor) -> None:
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: Reduction = "mean"
 ) -> Tensor:
-    """`max(0, -target * (input1 - input2) + margin)`: target 1 wants the first larger, -1 the second.
+    """`max(0, -target * (input1 - input2) + margin)`: target 1 ranks the first higher, -1 the second.
 
     Source: torch.nn.functional.margin_ranking_loss.
     """
@@ -76,7 +76,7 @@ def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: Reduction = "m
 def multilabel_soft_margin_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: Reduction = "mean"
 ) -> Tensor:
-    """Binary cross entropy with logits of every class, its mean over the classes: (N, C) -> (N) before reduction.
+    """Mean over the classes of the binary cross entropy with logits: (N, C) -> (N) before reduction.
 
     Source: torch.nn.functional.multilabel_soft_margin_loss.
     """
@@ -137,9 +137,9 @@ def triplet_margin_loss(
     *,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """`max(0, d(anchor, positive) - d(anchor, negative) + margin)`, `d` being `pairwise_distance`.
+    """`max(0, d(anchor, positive) - d(anchor, negative) + margin)`, where `d` is `pairwise_distance`.
 
-    With `swap` the negative's distance is that to the positive if that is smaller. Source: Balntas et al. 2016;
+    With `swap`, d(positive, negative) replaces d(anchor, negative) if it is smaller. Source: Balntas et al. 2016;
     torch.nn.functional.triplet_margin_loss.
     """
     _require_equal_ranks(anchor=anchor, positive=positive, negative=negative)

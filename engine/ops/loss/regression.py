@@ -1,7 +1,4 @@
-"""Losses of the difference of two tensors, and the reductions and weights that all losses share.
-
-Those of probabilities are in `binary_loss`, those of classes in `classification`.
-"""
+"""Regression losses, and the reductions and weights that the other modules of `engine.ops.loss` use."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ Reduction = Literal["none", "mean", "sum"]
 
 
 def reduced(loss: Tensor, reduction: str) -> Tensor:
-    """The losses themselves, their mean or their sum."""
+    """The losses, their mean or their sum, as `reduction` selects."""
     if reduction == "none":
         return loss
     return mean(loss) if reduction == "mean" else sum(loss)
@@ -53,7 +50,7 @@ def require_same_shape(input: Tensor, target: Tensor) -> None:
 
 
 def notice_broadcast(input: Tensor, target: Tensor) -> None:
-    """Warn where input and target have different shapes: [n, 1] and [n] broadcast to [n, n], which is rarely meant."""
+    """Warn if input and target have different shapes: [n, 1] and [n] broadcast to [n, n], which is rarely intended."""
     if input.shape != target.shape:
         builder().notice(
             f"input has shape {list(input.shape)} and target {list(target.shape)}: they broadcast. Give "
@@ -128,7 +125,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, delta: float) -> Tensor:
 
 @op(samples=(*_PAIRS, sample(real(2, 3), real(2, 3), beta=0.3), sample(real(2, 3), real(2, 3), beta=0.0)))
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: Reduction = "mean", beta: float = 1.0) -> Tensor:
-    """Quadratic within `beta` of the target, of slope 1 outside: `huber_loss / beta`.
+    """Quadratic within `beta` of the target, linear with slope 1 outside: `huber_loss / beta`.
 
     Source: Girshick 2015, "Fast R-CNN"; torch.nn.functional.smooth_l1_loss.
     """
@@ -146,7 +143,7 @@ def huber_loss(
     delta: float = 1.0,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """Quadratic within `delta` of the target, of slope `delta` outside.
+    """Quadratic within `delta` of the target, linear with slope `delta` outside.
 
     Source: Huber 1964; torch.nn.functional.huber_loss.
     """

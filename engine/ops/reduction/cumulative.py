@@ -1,8 +1,8 @@
-"""Sums and products along a dimension: running ones, and the product of all elements, whose gradient is made of them.
+"""Cumulative sums and products along a dimension, and the product of all elements.
 
-The gradient of a product is exact where elements are zero, to any order, because it never divides: the product of the
-elements before and of those after is what a running product gives, and the gradient of that is a linear recurrence,
-whose gradient is a linear recurrence again.
+Gradients of a product are exact at zero elements, to any order, because they never divide. An element's gradient is the
+product of the elements before it and of the elements after it, both cumulative products. The gradient of a cumulative
+product is a linear recurrence, and the gradient of a linear recurrence is a linear recurrence.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from engine.ops.shape.movement import reshaped, same
 
 
 def _wide(array: np.ndarray) -> np.dtype:
-    """Return the dtype that running results are kept in, wider than a floating input's. Source: PyTorch's acc_type."""
+    """Return the dtype of the accumulator: float64 for floating inputs. Source: PyTorch's acc_type."""
     return np.dtype(np.float64) if array.dtype.kind == "f" else array.dtype
 
 
@@ -54,7 +54,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int, reverse: bool) -> T
 
 @linear(cost=moves, memory=arrays(2), analytic=True)
 def _shifted(input: Tensor, *, dim: int, reverse: bool) -> Type:
-    """Every element at the place after its own (before it, in reverse), and a zero first."""
+    """The elements shifted up by one index (down, in reverse); a zero fills the gap."""
     return Type(input.dtype, input.shape)
 
 
@@ -71,7 +71,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int, reverse: bool) -> T
 
 
 def _effort_of_recurrence(node: Node) -> int:
-    """An addition after the other, and calls for each step or, where those are fewer, for each sequence."""
+    """Sequential additions, plus calls for each step or for each sequence, whichever are fewer."""
     numel, steps = node.inputs[1].numel, node.inputs[1].shape[node.params["dim"]]
     return 300 * numel + 4 * CALL * min(steps, numel // max(steps, 1))
 
@@ -98,7 +98,7 @@ def _(decay: np.ndarray, input: np.ndarray, *, dim: int, reverse: bool) -> np.nd
 
 
 def _solved_recurrence(decay: np.ndarray, input: np.ndarray) -> np.ndarray:
-    """Solve the recurrence of one long row as the bidiagonal system that it is."""
+    """Solve the recurrence of one long row as a bidiagonal system."""
     bands = np.ones((2, len(input)))
     np.negative(decay[1:], out=bands[1, :-1])
     solution: np.ndarray = lapack.dtbtrs(bands, input[:, None], uplo="L", diag="U")[0]
@@ -107,14 +107,14 @@ def _solved_recurrence(decay: np.ndarray, input: np.ndarray) -> np.ndarray:
 
 @_recurrence.vjp
 def _(grad: Tensor, out: Tensor, decay: Tensor, input: Tensor, *, dim: int, reverse: bool) -> tuple[Tensor, Tensor]:
-    """The adjoint runs backwards with the decay of the place that it comes from."""
+    """The adjoint is a recurrence in the opposite direction, with the decay shifted by one index."""
     back = _recurrence(_shifted(decay, dim=dim, reverse=not reverse), grad, dim=dim, reverse=not reverse)
     return back * _shifted(out, dim=dim, reverse=reverse), back
 
 
 @primitive(cost=per_input(1), effort=along_dims(15), memory=arrays(2))
 def _cumprod(input: Tensor, *, dim: int, reverse: bool, exclusive: bool) -> Type:
-    """Products of the elements up to each, without it if `exclusive`."""
+    """Cumulative products; with `exclusive`, each without its own element."""
     return Type(input.dtype, input.shape)
 
 
@@ -133,7 +133,7 @@ def _(input: np.ndarray, *, dim: int, reverse: bool, exclusive: bool) -> np.ndar
 
 @_cumprod.vjp
 def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int, reverse: bool, exclusive: bool) -> Tensor:
-    """Sum over the later products, each with this element left out: those before it times a sum of those between."""
+    """The product of the elements before, times a sum over the later results of the products in between."""
     before = out if exclusive else _cumprod(input, dim=dim, reverse=reverse, exclusive=True)
     if exclusive:
         sums = _recurrence(input, grad, dim=dim, reverse=not reverse)
@@ -173,9 +173,9 @@ def _(input: np.ndarray, *, dim: int) -> np.ndarray:
 
 @_logcumsumexp.vjp
 def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int) -> Tensor:
-    """sum over j >= k of grad[j] exp(input[k] - out[j]), with factors that are at most 1: the results never fall."""
+    """sum over j >= k of grad[j] exp(input[k] - out[j]). `out` never decreases, so that all factors are at most 1."""
     steps = _shifted(out, dim=dim, reverse=False) - out
-    decay = exp(_shifted(steps, dim=dim, reverse=True))  # the last, which nothing comes after, is 1 and never infinite
+    decay = exp(_shifted(steps, dim=dim, reverse=True))  # the last is 1, never infinite
     return exp(input - out) * _recurrence(decay, grad, dim=dim, reverse=True)
 
 
@@ -193,7 +193,7 @@ _CUMULATIVE_SAMPLES = (
 
 @op(samples=_CUMULATIVE_SAMPLES)
 def cumsum(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
-    """Running sums along `dim`. Integers are summed in int64. Source: torch.cumsum."""
+    """Cumulative sums along `dim`. Integers are summed in int64. Source: torch.cumsum."""
     axis = wrap_dim(dim, input.ndim)
     operand = as_tensor(input, reduction_dtype(input, dtype))
     return _cumsum(operand, dim=axis, reverse=False) if input.ndim else same(operand)
@@ -201,7 +201,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
 
 @op(samples=_CUMULATIVE_SAMPLES)
 def cumprod(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
-    """Running products along `dim`. Integers are multiplied in int64. Source: torch.cumprod."""
+    """Cumulative products along `dim`. Integers are multiplied in int64. Source: torch.cumprod."""
     axis = wrap_dim(dim, input.ndim)
     operand = as_tensor(input, reduction_dtype(input, dtype))
     return _cumprod(operand, dim=axis, reverse=False, exclusive=False) if input.ndim else same(operand)
@@ -209,7 +209,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
 
 @op(samples=(sample(real(2, 4), 1), sample(real(3, 2), 0), sample(real(), 0)))
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
-    """Logarithm of the running sums of exponentials along `dim`, without overflow. Source: torch.logcumsumexp."""
+    """Logarithm of the cumulative sums of exponentials along `dim`, without overflow. Source: torch.logcumsumexp."""
     axis = wrap_dim(dim, input.ndim)
     require_floating(input)
     return _logcumsumexp(input, dim=axis) if input.ndim else same(input)

@@ -1,7 +1,7 @@
-"""Largest and smallest elements and where they are, over some dimensions or all.
+"""Largest and smallest elements and their indices, over some dimensions or all.
 
-Elements that tie for an extremum of whole slices share its gradient evenly; `max` and `min` along one dimension give it
-all to the element whose index they return, the first of those that tie. NaN counts as the largest and the smallest.
+In `amax`, `amin`, and `max` and `min` of all elements, ties share the gradient evenly. `max` and `min` along one
+dimension give all of it to the first of equal elements, which has the returned index. NaN is the extremum if present.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _(input: np.ndarray, *, dims: Dims, keepdim: bool, of_nan: bool) -> np.ndarr
 @_amax.vjp
 @_amin.vjp
 def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Dims, keepdim: bool, of_nan: bool) -> Tensor:
-    """Ties share evenly. Where the result is NaN, all NaNs do with `of_nan`, else the gradient is NaN as in amax."""
+    """Ties share the gradient evenly. For a NaN result, NaNs share it with `of_nan`; else it is NaN, as in amax."""
     peak = restored(out, input.shape, dims, keepdim)
     ties = ties_with(input, peak) if of_nan else eq(input, peak)
     weights = as_tensor(ties, grad.dtype)
@@ -61,12 +61,12 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Dims, keepdim: bool, of
 
 
 def ties_with(input: Tensor, value: Tensor) -> Tensor:
-    """Whether elements equal a value that broadcasts, NaN being equal to NaN."""
+    """Whether elements equal a value that broadcasts; NaN equals NaN."""
     return logical_or(eq(input, value), logical_and(ne(input, input), ne(value, value)))
 
 
 def require_elements(input: Tensor, dims: Dims) -> None:
-    """Raise OpError where a dim to reduce has no elements, and so no extremum."""
+    """Raise OpError if a dim to reduce has size 0, and therefore no extremum."""
     for dim in dims:
         if not input.shape[dim]:
             raise OpError(
@@ -107,7 +107,7 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
 
 @primitive(differentiable=False, cost=per_input(1), effort=along_dims(8), memory=arrays(2))
 def _argmax(input: Tensor, *, dim: int) -> Type:
-    """The index of the first of the largest elements; `dim` is kept with size 1."""
+    """The index of the first largest element; `dim` is kept with size 1."""
     return Type(int64, reduced_shape(input.shape, (dim,), keepdim=True))
 
 
@@ -118,7 +118,7 @@ def _(input: np.ndarray, *, dim: int) -> np.ndarray:
 
 @primitive(differentiable=False, cost=per_input(1), effort=along_dims(8), memory=arrays(2))
 def _argmin(input: Tensor, *, dim: int) -> Type:
-    """The index of the first of the smallest elements; `dim` is kept with size 1."""
+    """The index of the first smallest element; `dim` is kept with size 1."""
     return Type(int64, reduced_shape(input.shape, (dim,), keepdim=True))
 
 
@@ -129,7 +129,7 @@ def _(input: np.ndarray, *, dim: int) -> np.ndarray:
 
 @primitive(differentiable=False, cost=per_result(1), effort=per_result(60), memory=arrays(2))
 def _is_at(index: Tensor, *, dim: int, size: int) -> Type:
-    """Where a dimension of that size is at `index`, which has size 1 there."""
+    """The mask that is true at `index` along a dimension of the given size; `index` has size 1 there."""
     shape = list(index.shape)
     shape[dim] = size
     return Type(bool_, tuple(shape))
@@ -142,7 +142,7 @@ def _(index: np.ndarray, *, dim: int, size: int) -> np.ndarray:
 
 @linear(cost=moves, effort=per_result(40), memory=arrays(2))
 def _selected(input: Tensor, index: Tensor, *, dim: int) -> Type:
-    """The elements at `index`, which has size 1 at `dim`."""
+    """The elements at `index`, which has size 1 along `dim`."""
     return Type(input.dtype, index.shape)
 
 
@@ -157,7 +157,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, index: Tensor, *, dim: int) -> T
 
 
 def selected(input: Tensor, index: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
-    """Return the elements at an index along a dim, and the index."""
+    """Return the elements at an index along `dim`, and the index."""
     values = _selected(input, index, dim=dim)
     shape = reduced_shape(input.shape, (dim,), keepdim)
     return reshaped(values, shape), reshaped(index, shape)
@@ -167,7 +167,7 @@ Place = Callable[..., Tensor]
 
 
 def _along(place: Place, input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
-    """Return the element that `place` finds along `dim`, and its index."""
+    """Return the elements along `dim` at the index that `place` computes, and the index."""
     axis = wrap_dim(dim, input.ndim)
     if not input.ndim:
         return same(input), constant(0, int64)
@@ -177,7 +177,7 @@ def _along(place: Place, input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor
 
 @dataclass(frozen=True, slots=True)
 class _Extremum:
-    """What max and min do: of all elements, along a dim with indices, or of two tensors element by element."""
+    """The three forms of max and min: of all elements, along a dim with indices, and elementwise of two tensors."""
 
     of_all: Place
     place: Place
@@ -201,7 +201,7 @@ _minimum = _Extremum(_amin, _argmin, minimum)
 
 
 def _backward_name(name: str, given: Mapping[str, Any]) -> str:
-    """Return PyTorch's name for what max or min does."""
+    """Return PyTorch's grad_fn name for the form of max or min."""
     dim = given.get("dim")
     if isinstance(dim, Tensor) or given.get("other") is not None:
         return camel(f"{name}imum")
@@ -222,9 +222,9 @@ _EXTREMUM_SAMPLES = (
 def max(
     input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False, *, other: Tensor | None = None
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Largest of all elements; along `dim`, values and indices; with a second tensor, the larger of each two.
+    """Largest of all elements; along `dim`, values and indices; with a second tensor, the elementwise maximum.
 
-    Of elements that tie along `dim`, the first is meant, and has the gradient. Source: torch.max.
+    Of equal elements along `dim`, the first is returned and gets the gradient. Source: torch.max.
     """
     return _maximum(input, dim, keepdim, other)
 
@@ -233,9 +233,9 @@ def max(
 def min(
     input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False, *, other: Tensor | None = None
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Smallest of all elements; along `dim`, values and indices; with a second tensor, the smaller of each two.
+    """Smallest of all elements; along `dim`, values and indices; with a second tensor, the elementwise minimum.
 
-    Of elements that tie along `dim`, the first is meant, and has the gradient. Source: torch.min.
+    Of equal elements along `dim`, the first is returned and gets the gradient. Source: torch.min.
     """
     return _minimum(input, dim, keepdim, other)
 
@@ -253,11 +253,11 @@ def _index(place: Place, input: Tensor, dim: int | None, keepdim: bool) -> Tenso
 
 @op(samples=_INDEX_SAMPLES)
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Index of the first of the largest elements along `dim`, or of all as if flat. Source: torch.argmax."""
+    """Index of the first largest element along `dim`, or in the flattened input. Source: torch.argmax."""
     return _index(_argmax, input, dim, keepdim)
 
 
 @op(samples=_INDEX_SAMPLES)
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Index of the first of the smallest elements along `dim`, or of all as if flat. Source: torch.argmin."""
+    """Index of the first smallest element along `dim`, or in the flattened input. Source: torch.argmin."""
     return _index(_argmin, input, dim, keepdim)

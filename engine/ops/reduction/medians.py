@@ -1,4 +1,4 @@
-"""Medians: the lower of the two middle elements where their number is even."""
+"""Medians. For an even number of elements, the median is the lower of the two middle elements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.ops.shape.movement import reshaped, same
 
 
 def _middles(input: np.ndarray, dim: int, skip_nan: bool) -> np.ndarray:
-    """Return the indices of the medians; NaN is one, unless it is skipped and there is something else."""
+    """Return the indices of the medians. NaN is the median, unless `skip_nan` is true and a number exists."""
     order = np.argsort(input, axis=dim, kind="stable")  # NaN last
     known = np.count_nonzero(~np.isnan(input), axis=dim, keepdims=True)
     count = input.shape[dim]
@@ -33,7 +33,7 @@ def _comparisons(node: Node) -> int:
 
 
 def _effort(node: Node) -> int:
-    """40 for each comparison, whose outcome no processor predicts, and 100 for each element."""
+    """40 for each comparison, because branch prediction fails, and 100 for each element."""
     return 100 * node.inputs[0].numel + 40 * _comparisons(node)
 
 
@@ -59,7 +59,7 @@ def _(input: np.ndarray, *, dim: int, skip_nan: bool) -> np.ndarray:
 
 @_median.vjp
 def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int, skip_nan: bool) -> Tensor:
-    """All elements that equal the median share evenly."""
+    """All elements equal to the median share the gradient evenly."""
     ties = as_tensor(ties_with(input, restored(out, input.shape, (dim,), keepdim=False)), grad.dtype)
     return restored(grad, input.shape, (dim,), keepdim=False) / summed(ties, (dim,), keepdim=True) * ties
 
@@ -85,14 +85,14 @@ _SAMPLES = (sample(real(5), 0), sample(real(2, 3)), sample(real(2, 4), 1), sampl
 
 @op(grad_fn=lambda given, out: f"MedianBackward{0 if given.get('dim') is None else 1}", samples=_SAMPLES)
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-    """Median of all elements, whose ties share the gradient; along `dim`, the medians and their indices.
+    """Median of all elements; ties share the gradient. With `dim`, the medians along it and their indices.
 
-    Of two middle elements, the lower; NaN where an element is NaN. Source: torch.median.
+    The lower of two middle elements; NaN if an element is NaN. Source: torch.median.
     """
     return _found(input, dim, keepdim, skip_nan=False)
 
 
 @op(grad_fn=lambda given, out: f"NanmedianBackward{0 if given.get('dim') is None else 1}", samples=_SAMPLES)
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-    """Median, as of `median`, of the elements that are not NaN. Source: torch.nanmedian."""
+    """Median of the elements that are not NaN, as in `median`. Source: torch.nanmedian."""
     return _found(input, dim, keepdim, skip_nan=True)

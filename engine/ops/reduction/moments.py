@@ -1,4 +1,4 @@
-"""Variance and standard deviation, alone and with the mean."""
+"""Variance and standard deviation, optionally together with the mean."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Dims, correction: float
 
 @elementwise(np.sqrt, floating, analytic=False, sign=magnitude, singular=Singular(safe=Sign.NOT_NEGATIVE))
 def _root(input: Tensor) -> Tensor:
-    """Square root whose derivative at 0 is 0: the deviation of what does not vary. Source: torch.std."""
+    """Square root with derivative 0 at 0, for the deviation of equal elements. Source: torch.std."""
 
 
 @_root.vjp
@@ -61,7 +61,7 @@ Dim = int | tuple[int, ...] | bool | None
 
 
 def _variance(input: Tensor, dim: Dim, unbiased: bool | None, keepdim: bool, correction: Number | None) -> Tensor:
-    """The variance, from the arguments of both forms of PyTorch's signature."""
+    """The variance for the arguments of both of PyTorch's signatures."""
     if not input.dtype.is_differentiable:
         raise OpError(
             "dtype", f"a variance of {input.dtype} is not defined", "Give the tensor a floating dtype.", "input"
@@ -73,7 +73,7 @@ def _variance(input: Tensor, dim: Dim, unbiased: bool | None, keepdim: bool, cor
 
 
 def _same_dims(dim: Dim) -> int | tuple[int, ...] | None:
-    """Return the dims of a first argument that may stand for `unbiased`."""
+    """Return the dims from the first argument, which may also be `unbiased`."""
     return None if isinstance(dim, bool) else dim
 
 
@@ -96,9 +96,9 @@ def var(
     *,
     correction: float | None = None,
 ) -> Tensor:
-    """Variance over `dim`, or of all elements: the sum of squared deviations over their number less `correction` (1).
+    """Variance over `dim`, or of all elements: squared deviations summed and divided by (count - `correction`).
 
-    `unbiased` false is a correction of 0; it can stand in the place of `dim`. Source: torch.var.
+    The default `correction` is 1. `unbiased=False` sets it to 0 and may be passed in place of `dim`. Source: torch.var.
     """
     return _variance(input, dim, unbiased, keepdim, correction)
 

@@ -1,4 +1,4 @@
-"""Sums, means, truth and what is made of sums, over some dimensions or all."""
+"""Sums, means, logsumexp and logical reductions. Other ops use `summed`, `sum_to`, `restored` and `dims_of`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.ops.shape.movement import expanded, reshaped
 
 
 def restored(reduced: Tensor, shape: Shape, dims: Dims, keepdim: bool) -> Tensor:
-    """A reduction's result (or its cotangent) put back beside its input, of `shape`: reduced dimensions have size 1."""
+    """A reduction's result (or its cotangent), reshaped to broadcast to the input of `shape`: reduced sizes are 1."""
     return reduced if keepdim else reshaped(reduced, reduced_shape(shape, dims, keepdim=True))
 
 
@@ -39,7 +39,7 @@ _ADD_UP = np.add.reduce  # one object for all nodes
 
 @_sum.lowering
 def _(node: Node) -> Lowered | None:
-    """What `total` does for few elements, by the ufunc itself."""
+    """A direct call of the ufunc, equal to `total` for few elements."""
     input, dims, keepdim = node.inputs[0], node.params["dims"], node.params["keepdim"]
     if input.numel >= MANY or not input.shape or not dims or input.dtype is float16:
         return None
@@ -57,7 +57,7 @@ def summed(input: Tensor, dims: Dims, keepdim: bool = False) -> Tensor:
 
 
 def sum_to(input: Tensor, shape: Shape) -> Tensor:
-    """Sum over what was broadcast from `shape`; a cotangent smaller than its tensor is expanded instead."""
+    """Sum over the dimensions broadcast from `shape`; a cotangent smaller than `shape` is expanded instead."""
     rank = len(shape)
     leading = tuple(range(-input.ndim, -rank)) if input.ndim > rank else ()
     total = summed(input, leading)
@@ -66,14 +66,14 @@ def sum_to(input: Tensor, shape: Shape) -> Tensor:
 
 
 def reduction_dtype(input: Tensor, dtype: DType | None) -> DType:
-    """Return the dtype that sums and products are taken in: `dtype`, or int64 for integers. Source: torch.sum."""
+    """Return the dtype of sums and products: `dtype` if given, int64 for integers. Source: torch.sum."""
     if dtype is not None:
         return offered_dtype(dtype, "dtype")
     return input.dtype if input.dtype.is_differentiable else int64
 
 
 def mean_dtype(input: Tensor, dtype: DType | None) -> DType:
-    """Return the dtype that a mean is taken in. Raises OpError where it is not floating."""
+    """Return the dtype of a mean. Raises OpError if it is not floating."""
     wanted = dtype or input.dtype
     if not wanted.is_differentiable:
         raise OpError(
@@ -86,12 +86,12 @@ def mean_dtype(input: Tensor, dtype: DType | None) -> DType:
 
 
 def dims_of(dim: int | Dims | None, input: Tensor) -> Dims:
-    """Return the dims to reduce: no dims at all mean all of them, as in PyTorch."""
+    """Return the dims to reduce; an empty tuple means all of them, as in PyTorch."""
     return wrap_dims(None if dim == () else dim, input.ndim)
 
 
 def count_of(input: Tensor, dims: Dims) -> int:
-    """Return how many elements a reduction over `dims` makes one of."""
+    """Return the number of elements that a reduction over `dims` combines into one."""
     return numel(tuple(input.shape[dim] for dim in dims))
 
 
@@ -150,7 +150,7 @@ def _logsumexp(input: Tensor, *, dims: Dims, keepdim: bool) -> Type:
 
 @_logsumexp.kernel
 def _(input: np.ndarray, *, dims: Dims, keepdim: bool) -> np.ndarray:
-    """Shifted by the maximum, unless that is infinite: then the exponentials are 0 and infinity without it."""
+    """Shifted by the maximum if it is finite; otherwise the exponentials are 0 and infinity without a shift."""
     values = input.astype(np.float32) if input.dtype == np.float16 else input
     peak = np.max(values, axis=dims, keepdims=True, initial=-np.inf)
     shift = np.where(np.isinf(peak), values.dtype.type(0), peak)
@@ -173,7 +173,7 @@ def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) 
     return _logsumexp(operand, dims=dims_of(dim, input), keepdim=keepdim)
 
 
-# Truth
+# Logical reductions
 
 
 @primitive(differentiable=False, cost=per_input(1), effort=along_dims(1), memory=arrays(2))
@@ -205,7 +205,7 @@ _TRUTH_SAMPLES = (
 
 
 def _truth(reduction: Primitive, input: Tensor, dim: int | Dims | None, keepdim: bool) -> Tensor:
-    """Reduce over `dim`; an empty tuple of dims is none of them here. uint8 stays uint8. Source: torch.all."""
+    """Reduce over `dim`; an empty tuple reduces no dimension here. uint8 stays uint8. Source: torch.all."""
     truth: Tensor = reduction(input, dims=wrap_dims(dim, input.ndim), keepdim=keepdim)
     return as_tensor(truth, uint8) if input.dtype is uint8 else truth
 
@@ -224,5 +224,5 @@ def all(input: Tensor, dim: int | tuple[int, ...] | None = None, keepdim: bool =
 
 @op(samples=(sample(integers(3, 2, 3)), sample(boolean(2, 3, 2), (0, 2)), sample(real(2, 3), 1)))
 def count_nonzero(input: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
-    """How many elements over `dim`, or of all, are not zero, as int64. Source: torch.count_nonzero."""
+    """The number of nonzero elements over `dim`, or of all, as int64. Source: torch.count_nonzero."""
     return sum(ne(input, 0), dim)

@@ -1,6 +1,6 @@
-"""Norms of vectors, over some dimensions or all.
+"""Vector norms, over some dimensions or all.
 
-At zero, and at ties of an extremum, gradients are PyTorch's: a subgradient that is zero at zero, and that ties share.
+At zero and at ties of an extremum, gradients equal PyTorch's subgradients: zero at zero, and shared by ties.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _(input: np.ndarray, *, ord: float, dims: Dims, keepdim: bool) -> np.ndarray
 
 
 def _norm(sizes: np.ndarray, ord: float, dims: Dims) -> Any:
-    """The norm from absolute values, reduced dimensions kept with size 1."""
+    """The norm of absolute values; reduced dimensions have size 1."""
     if math.isinf(ord):
         return (np.max if ord > 0 else np.min)(sizes, axis=dims, keepdims=True)
     if ord == 0:
@@ -60,7 +60,7 @@ def _norm(sizes: np.ndarray, ord: float, dims: Dims) -> Any:
 
 
 def _out_of_range(norm: Any, ord: float) -> bool:
-    """Whether powers may have left the dtype's range, so that the norm has to be taken of scaled elements."""
+    """Whether powers may overflow or underflow, so that the norm needs scaled elements."""
     if math.isinf(ord) or ord in (0, 1):
         return False
     limits = np.finfo(norm.dtype)
@@ -70,7 +70,7 @@ def _out_of_range(norm: Any, ord: float) -> bool:
 
 @_vector_norm.vjp
 def _(grad: Tensor, out: Tensor, input: Tensor, *, ord: float, dims: Dims, keepdim: bool) -> Tensor | None:
-    """grad * sign(x) * (abs(x) / norm) ** (ord - 1); at zeros and ties, what PyTorch's norm_backward gives."""
+    """grad * sign(x) * (abs(x) / norm) ** (ord - 1); at zeros and ties, the values of PyTorch's norm_backward."""
     norm = restored(out, input.shape, dims, keepdim)
     share = restored(grad, input.shape, dims, keepdim)
     if ord == 0:
@@ -84,7 +84,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, ord: float, dims: Dims, keepd
 
 
 def _power_norm_slope(input: Tensor, norm: Tensor, ord: float) -> Tensor:
-    """At zero the slope of a norm is 0, and its slope NaN; PyTorch's is 0 there for an `ord` beyond 2."""
+    """The norm's derivative. At zero it is 0, and its own derivative is NaN, or 0 for `ord` > 2, as in PyTorch."""
     if ord == 2:
         return _quotient(input, norm)
     if ord > 2:
@@ -102,7 +102,7 @@ def _run_quotient(input: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 @elementwise(_run_quotient, weight=8, spare=2, analytic=False, singular=Singular(1))
 def _quotient(input: Tensor, other: Tensor) -> Tensor:
-    """A quotient that is 0 where the divisor is. There it has no derivative: that is NaN, as of PyTorch's norms."""
+    """A quotient that is 0 where the divisor is 0. The derivative there is NaN, as for PyTorch's norms."""
 
 
 @_quotient.vjp("input")
@@ -116,7 +116,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
 
 
 def in_norm_dtype(input: Tensor, dtype: DType | None, argument: str) -> Tensor:
-    """Return the input in the dtype that its norm is taken in."""
+    """Return the input converted to the dtype of the norm computation."""
     require_floating(input, argument)
     if dtype is None:
         return input
@@ -159,15 +159,15 @@ def vector_norm(
     *,
     dtype: DType | None = None,
 ) -> Tensor:
-    """Norm over `dim`, or of all elements: sum(abs(x) ** ord) ** (1 / ord); for infinity, the largest size; for minus
-    infinity, the smallest; for 0, the number of elements that are not zero. Source: torch.linalg.vector_norm.
+    """Norm over `dim`, or of all elements: sum(abs(x) ** ord) ** (1 / ord); for infinity, the largest absolute
+    value; for minus infinity, the smallest; for 0, the number of nonzero elements. Source: torch.linalg.vector_norm.
     """
     return vector_norm_over(in_norm_dtype(x, dtype, "x"), ord, dims_of(dim, x), keepdim)
 
 
 @op(samples=(sample(real(2, 3), real(2, 3)), sample(real(2, 3), real(3), 1), sample(real(3), real(3), float("inf"))))
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
-    """Norm of the difference of two tensors, of all its elements: () results. Source: torch.dist."""
+    """Norm of the difference of two tensors over all its elements: a scalar. Source: torch.dist."""
     difference = sub(input, other)
     require_floating(difference)
     return vector_norm_over(difference, p, wrap_dims(None, difference.ndim), keepdim=False)

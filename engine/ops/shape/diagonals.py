@@ -1,4 +1,4 @@
-"""Ops about diagonals of matrices: triangles, diagonals taken out, diagonals put in."""
+"""Ops for triangles and diagonals of matrices: extraction and embedding."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, diagonal: int) -> Tensor:
 
 
 def lower(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The lower triangles of matrices, zero above the diagonal of that number. `(*batch, n, m)`."""
+    """The lower triangles of matrices: zero above the given diagonal. `(*batch, n, m)`."""
     return _tril(input, diagonal=_bounded(diagonal, input.shape[-2], input.shape[-1]))
 
 
 def upper(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The upper triangles of matrices, zero below the diagonal of that number. `(*batch, n, m)`."""
+    """The upper triangles of matrices: zero below the given diagonal. `(*batch, n, m)`."""
     return _triu(input, diagonal=_bounded(diagonal, input.shape[-2], input.shape[-1]))
 
 
 def _bounded(offset: int, rows: int, columns: int) -> int:
-    """Return the number of a diagonal, past the corners the nearest one that has no elements."""
+    """Return the offset of a diagonal, limited to the nearest diagonal without elements."""
     return min(max(offset, -rows), columns)
 
 
@@ -112,7 +112,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, offset: int, dim1: int, dim2:
 
 @linear(cost=moves, effort=per_result(8), memory=arrays(2), analytic=True)
 def _place_diagonal(input: Tensor, *, shape: Shape, offset: int, dim1: int, dim2: int) -> Type:
-    """Zeros of `shape` with the input, `(*others, length)`, as a diagonal: the transpose of `_diagonal`."""
+    """Zeros of `shape` with the input, `(*others, length)`, on a diagonal: the transpose of `_diagonal`."""
     return Type(input.dtype, shape)
 
 
@@ -136,7 +136,7 @@ def diagonal_of(input: Tensor, offset: int = 0) -> Tensor:
 
 
 def with_diagonal(input: Tensor, shape: Shape, offset: int = 0) -> Tensor:
-    """Zeros with the input as a diagonal of matrices. `(*batch, length) -> shape`, which is `(*batch, n, m)`."""
+    """Zeros with the input on a diagonal of matrices. `(*batch, length) -> shape`, which is `(*batch, n, m)`."""
     return _place_diagonal(input, shape=shape, offset=offset, dim1=-2, dim2=-1)
 
 

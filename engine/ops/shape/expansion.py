@@ -1,4 +1,4 @@
-"""Ops that repeat what a tensor holds: along dimensions of size 1 without copying, along others by copying."""
+"""Ops that repeat elements: views along dimensions of size 1, copies along others."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _broadcast(input: Tensor, sizes: tuple[int, ...], argument: str) -> Tensor:
 
 @op(samples=(sample(real(2, 3), 2, 1), sample(real(3), 2, 2), sample(real(2, 1), 1, 3), sample(real(), 2)))
 def repeat(input: Tensor, *repeats: int) -> Tensor:
-    """The tensor laid out `repeats` times along each dimension, new ones in front. Source: torch.Tensor.repeat."""
+    """The tensor repeated `repeats` times along each dimension; new ones come first. Source: torch.Tensor.repeat."""
     if len(repeats) < input.ndim:
         raise OpError(
             "shape_mismatch",
@@ -71,13 +71,13 @@ def repeat(input: Tensor, *repeats: int) -> Tensor:
     samples=(sample(real(2, 3), (2,)), sample(real(2, 3), (2, 1, 2)), sample(real(), (2,)), sample(real(2), ())),
 )
 def tile(input: Tensor, dims: int | tuple[int, ...]) -> Tensor:
-    """The tensor laid out `dims` times; numbers that are missing in front are 1. Source: torch.tile."""
+    """The tensor repeated `dims` times along its dimensions; missing leading numbers are 1. Source: torch.tile."""
     given = (dims,) if isinstance(dims, int) else dims
     return repeated(input, (1,) * (input.ndim - len(given)) + given, "dims")
 
 
 def repeated(input: Tensor, repeats: tuple[int, ...], argument: str) -> Tensor:
-    """The tensor laid out along each dimension as often as `repeats` says, which are at least its dimensions."""
+    """The tensor repeated along each dimension; `repeats` has at least one number for each dimension."""
     if any(count < 0 for count in repeats):
         raise OpError("shape", f"{list(repeats)} has a negative number of repeats", "Use 0 or more.", argument)
     sizes = (1,) * (len(repeats) - input.ndim) + input.shape

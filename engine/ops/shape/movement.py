@@ -1,6 +1,6 @@
-"""The same elements in another shape or order of dimensions: reshape, permute, and what is written in terms of them.
+"""Ops that change the shape or the order of dimensions: reshape, permute, expand, and ops written in terms of these.
 
-Nothing here computes; every result is a view wherever NumPy can make one.
+Results are views wherever NumPy can make one. Most modules of `engine.ops` call these functions.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, shape: Shape) -> Tensor:
 
 
 def reshaped(input: Tensor, shape: Shape) -> Tensor:
-    """The same elements, row-major, in a known shape of as many elements."""
+    """The same elements in row-major order in another shape, which has no -1."""
     return input if input.shape == shape else _reshape(input, shape=shape)
 
 
@@ -70,7 +70,7 @@ def _(node: Node) -> Lowered | None:
 
 @_permute.vjp
 def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Dims) -> Tensor:
-    if grad.node.primitive is _permute and grad.node.params["dims"] == dims:  # which the inverse would undo
+    if grad.node.primitive is _permute and grad.node.params["dims"] == dims:  # the inverse cancels it
         return grad.node.inputs[0]
     rank = len(dims)
     inverse = sorted(range(-rank, 0), key=lambda dim: dims[dim])
@@ -78,7 +78,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Dims) -> Tensor:
 
 
 def permuted(input: Tensor, dims: Dims) -> Tensor:
-    """The dimensions in another order; `dims` are negative and name each once."""
+    """The dimensions in another order; `dims` are negative and list each dimension once."""
     return input if list(dims) == sorted(dims) else _permute(input, dims=dims)
 
 
@@ -96,7 +96,7 @@ def _(input: np.ndarray, *, shape: Shape) -> np.ndarray:
 
 
 def _spread(scalar: np.ndarray, shape: Shape, strides: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Return what np.broadcast_to gives for a scalar, ten times as fast."""
+    """Return the result of np.broadcast_to for a scalar, ten times as fast."""
     return np.ndarray(shape, dtype, scalar, 0, strides)
 
 
@@ -110,7 +110,7 @@ def _(node: Node) -> Lowered | None:
 
 @_expand.vjp
 def _(grad: Tensor, out: Tensor, input: Tensor, *, shape: Shape) -> Tensor:
-    return grad  # the driver sums it to the input's shape
+    return grad  # differentiation sums it to the input's shape
 
 
 def expanded(input: Tensor, shape: Shape) -> Tensor:
@@ -125,7 +125,7 @@ def expanded(input: Tensor, shape: Shape) -> Tensor:
 
 
 def same(input: Tensor) -> Tensor:
-    """The same elements as a result of their own, without copying."""
+    """The same elements as a new tensor, without copying."""
     return _reshape(input, shape=input.shape)
 
 
@@ -133,7 +133,7 @@ def same(input: Tensor) -> Tensor:
 
 
 def resolved(shape: tuple[int, ...], count: int, argument: str = "shape") -> Shape:
-    """Return the shape with its one -1 worked out. Raises OpError where it does not hold `count` elements."""
+    """Return the shape with -1 replaced by a size. Raises OpError if it does not have `count` elements."""
     unknown = [axis for axis, size in enumerate(shape) if size == -1]
     known = math.prod(size for size in shape if size != -1)
     if len(unknown) > 1 or any(size < -1 for size in shape):
@@ -173,7 +173,7 @@ def clone(input: Tensor) -> Tensor:
 
 @op(grad_fn="CloneBackward0", samples=(sample(real(2, 3)), sample(real()), sample(real(0, 3))))
 def contiguous(input: Tensor) -> Tensor:
-    """The same values: where a tensor lies in memory is not seen here. Source: torch.Tensor.contiguous."""
+    """The same values; memory layout is not part of a tensor's interface. Source: torch.Tensor.contiguous."""
     return same(input)
 
 
@@ -202,7 +202,7 @@ alias("swapdims", "transpose")
 
 @op(grad_fn="TransposeBackward0", samples=(sample(real(2, 3, 4), 0, 2), sample(real(2, 3), -1, -2)))
 def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
-    """Two dimensions exchanged: `transpose` by its name in NumPy. Source: torch.swapaxes."""
+    """Two dimensions exchanged: the NumPy name of `transpose`. Source: torch.swapaxes."""
     return _exchanged(input, wrap_dim(axis0, input.ndim, "axis0"), wrap_dim(axis1, input.ndim, "axis1"))
 
 
@@ -220,7 +220,7 @@ def matrix_transpose(input: Tensor) -> Tensor:
 
 
 def is_matrix_transpose(tensor: Tensor) -> bool:
-    """Whether the tensor is another with its last two dimensions exchanged."""
+    """Whether the tensor's node is a matrix transpose."""
     node = tensor.node
     if node.primitive is not _permute:
         return False
@@ -229,7 +229,7 @@ def is_matrix_transpose(tensor: Tensor) -> bool:
 
 
 def turned(input: Tensor) -> Tensor:
-    """The matrix transpose, which is the tensor behind a matrix transpose."""
+    """The matrix transpose; the transpose of a matrix transpose is the original tensor."""
     return input.node.inputs[0] if is_matrix_transpose(input) else matrix_transpose(input)
 
 
@@ -251,7 +251,7 @@ def t(input: Tensor) -> Tensor:
     samples=(sample(real(2, 3, 4), 0, 2), sample(real(2, 3, 4), (0, 1), (-1, 0)), sample(real(2, 3, 4), (), ())),
 )
 def movedim(input: Tensor, source: int | Dims, destination: int | Dims) -> Tensor:
-    """Dimensions of `source` at the places of `destination`, the others in their order. Source: torch.movedim."""
+    """Dimensions `source` moved to positions `destination`; the others keep their order. Source: torch.movedim."""
     moved = _places(source, input.ndim, "source")
     places = _places(destination, input.ndim, "destination")
     if len(moved) != len(places):
@@ -277,7 +277,7 @@ def _places(dims: int | Dims, rank: int, argument: str) -> Dims:
 alias("moveaxis", "movedim")
 
 
-# Dimensions put in, left out and merged
+# Dimensions inserted, removed and merged
 
 
 @op(
@@ -287,7 +287,7 @@ alias("moveaxis", "movedim")
     samples=(sample(real(1, 3, 1)), sample(real(1, 3, 1), 0), sample(real(1, 3, 1), (0, -1)), sample(real(2, 3), 0)),
 )
 def squeeze(input: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
-    """Dimensions of size 1 left out: all, or those of `dim` that have size 1. Source: torch.squeeze."""
+    """Dimensions of size 1 removed: all of them, or the ones in `dim`. Source: torch.squeeze."""
     dims = wrap_dims(dim, input.ndim)
     kept = tuple(size for axis, size in enumerate(input.shape, -input.ndim) if size != 1 or axis not in dims)
     return _reshape(input, shape=kept)
@@ -295,7 +295,7 @@ def squeeze(input: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
 
 @op(samples=(sample(real(2, 3), 1), sample(real(3), -2), sample(real(), 0)))
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
-    """A dimension of size 1 put in at `dim`. Source: torch.unsqueeze."""
+    """A dimension of size 1 inserted at `dim`. Source: torch.unsqueeze."""
     axis = wrap_dim(dim, input.ndim + 1) + input.ndim + 1
     return _reshape(input, shape=(*input.shape[:axis], 1, *input.shape[axis:]))
 
@@ -305,7 +305,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     samples=(sample(real(2, 3, 4)), sample(real(2, 3, 4), 1), sample(real(2, 3, 4), 0, 1), sample(real())),
 )
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Dimensions from `start_dim` to `end_dim` as one. Source: torch.flatten."""
+    """Dimensions from `start_dim` to `end_dim` merged into one. Source: torch.flatten."""
     if not input.ndim:
         return _reshape(input, shape=(1,))
     start = wrap_dim(start_dim, input.ndim, "start_dim") + input.ndim
@@ -317,7 +317,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 @op(grad_fn="ViewBackward0", samples=(sample(real(2, 6), 1, (3, -1)), sample(real(4, 2), 0, (1, 2, 2))))
 def unflatten(input: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:
-    """One dimension as several; one of their sizes may be -1. Source: torch.unflatten."""
+    """One dimension split into several; one size may be -1. Source: torch.unflatten."""
     if not input.ndim or not sizes:
         raise OpError(
             "shape",

@@ -1,4 +1,4 @@
-"""Ops that run dimensions backwards or shift them around their ends."""
+"""Ops that reverse dimensions or shift them cyclically."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Dims) -> Tensor:
 
 @op(samples=(sample(real(2, 3), (0, 1)), sample(real(2, 3, 2), (-1,)), sample(real(2), ()), sample(real(), (0,))))
 def flip(input: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The order of indices reversed along `dims`. Source: torch.flip."""
+    """The elements in reverse order along `dims`. Source: torch.flip."""
     return _flip(input, dims=wrap_dims(dims, input.ndim, "dims"))
 
 
 @op(grad_fn="FlipBackward0", samples=(sample(real(2, 3)), sample(real(2, 3, 2))))
 def fliplr(input: Tensor) -> Tensor:
-    """The order of columns (dimension 1) reversed. Source: torch.fliplr."""
+    """The columns (dimension 1) in reverse order. Source: torch.fliplr."""
     _require_rank(input, 2, "fliplr")
     return _flip(input, dims=(1 - input.ndim,))
 
 
 @op(grad_fn="FlipBackward0", samples=(sample(real(2, 3)), sample(real(2))))
 def flipud(input: Tensor) -> Tensor:
-    """The order of rows (dimension 0) reversed. Source: torch.flipud."""
+    """The rows (dimension 0) in reverse order. Source: torch.flipud."""
     _require_rank(input, 1, "flipud")
     return _flip(input, dims=(-input.ndim,))
 
@@ -77,7 +77,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, shifts: Dims, dims: Dims) -> 
 
 
 def rolled(input: Tensor, shift: int, dim: int) -> Tensor:
-    """Elements moved `shift` indices up along a negative `dim`; those past the end come back at the start."""
+    """Elements shifted cyclically by `shift` indices along a negative `dim`."""
     size = input.shape[dim]
     return _roll(input, shifts=(shift % size if size else 0,), dims=(dim,))
 
@@ -92,7 +92,7 @@ def rolled(input: Tensor, shift: int, dim: int) -> Tensor:
     )
 )
 def roll(input: Tensor, shifts: int | tuple[int, ...], dims: int | tuple[int, ...] | None = None) -> Tensor:
-    """Elements shifted along `dims`, or, without dims, in the flattened order. Source: torch.roll."""
+    """Elements shifted cyclically along `dims`, or, without dims, in the flattened order. Source: torch.roll."""
     given = (shifts,) if isinstance(shifts, int) else shifts
     named = () if dims is None else (dims,) if isinstance(dims, int) else dims
     if not named and len(given) == 1:
