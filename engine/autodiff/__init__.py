@@ -1,1 +1,1 @@
-"""Derivatives as transformations of the graph: they read nodes and add nodes, and run nothing."""
+"""Derivatives as transformations of the graph. They read and add nodes; nothing runs."""

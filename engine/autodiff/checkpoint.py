@@ -1,4 +1,4 @@
-"""Checkpointing: values between cuts are computed again on the way back instead of kept.
+"""Checkpointing: the backward pass recomputes the values between cuts. `engine.compile.derivation` calls it.
 
 Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
 """
@@ -13,10 +13,10 @@ from engine.graph.rewrite import Rewrite
 
 
 def recomputed(function: Function, boundary: int, keep: Sequence[Tensor]) -> Function:
-    """Return the function whose backward nodes read no forward value but inputs, constants and `keep`.
+    """Return the function with backward nodes that read no forward values except inputs, constants and `keep`.
 
-    `boundary` is the index of the first node of the backward pass. Copies of forward nodes run right before the
-    backward node that first needs them, so that a plan holds their results only from there on.
+    `boundary` is the index of the first node of the backward pass. Copies of forward nodes run directly before the
+    first backward node that needs them, and a plan holds their results only from there.
     """
     rewrite = Rewrite(function)
     missing = _Missing(boundary, frozenset(keep))
@@ -29,21 +29,21 @@ def recomputed(function: Function, boundary: int, keep: Sequence[Tensor]) -> Fun
 
 
 def behind(function: Function, boundary: int, cuts: Sequence[Tensor]) -> list[Tensor]:
-    """Return the forward values that no cut depends on: the way back begins with them, so that they can stay."""
+    """Return the forward values that no cut depends on. The backward pass reads them first."""
     before = set(ancestors(cuts))
     forward = (node for node in function.nodes if node.index < boundary and node not in before)
     return [tensor for node in forward for tensor in node.outputs]
 
 
 class _Missing:
-    """The forward nodes that backward nodes need, and that are neither kept nor computed again so far."""
+    """The forward nodes that backward nodes need and that are neither kept nor recomputed yet."""
 
     def __init__(self, boundary: int, keep: frozenset[Tensor]) -> None:
         self._boundary, self._keep = boundary, keep
         self._recomputed: set[Node] = set()
 
     def before(self, node: Node) -> list[Node]:
-        """Return what has to be computed again before a backward node, in the order of the forward pass."""
+        """Return the nodes to recompute before a backward node, in the order of the forward pass."""
         found: set[Node] = set()
         stack = list(node.inputs)
         while stack:

@@ -1,9 +1,11 @@
-"""Forward mode: from tangents of some tensors, add the nodes that compute tangents of others.
+"""Forward mode: add the nodes that compute the tangents of outputs. `engine.compile` and `engine.check` call it.
 
-There is no second set of rules. What a primitive's kind says is enough: a linear one applies itself to tangents,
-a multilinear one to each in turn, an elementwise one scales the tangent by its derivative, which is what its gradient
-rule does with a cotangent. For every other primitive the cotangents are taken as a linear function of a stand-in
-cotangent and transposed by reverse mode. Source: Townsend 2017, "A new trick for calculating Jacobian vector products".
+There are no rules for forward mode. The kind of a primitive determines its tangent. A linear primitive is applied to
+the tangents, a multilinear primitive to each tangent in turn. An elementwise primitive scales the tangent by its
+derivative, as its gradient rule scales a cotangent. For every other primitive, reverse mode transposes the cotangents,
+which are a linear function of a symbolic cotangent.
+
+Source: Townsend 2017, "A new trick for calculating Jacobian vector products".
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from engine.ops.shape.movement import expanded
 
 
 def jvp(outputs: Sequence[Tensor], tangents: Mapping[Tensor, Tensor]) -> list[Tensor | None]:
-    """Return the tangent of each output, given those of some tensors, each of its tensor's shape and dtype.
+    """Return the tangent of each output. `tangents` maps tensors to tangents of the same shape and dtype.
 
-    A tangent is None where the output does not depend on any of the tensors, or not in a differentiable way.
+    A tangent is None if the output does not depend on any of the tensors in a differentiable way.
     """
     known = dict(tangents)
     active = builder()
@@ -36,7 +38,7 @@ def jvp(outputs: Sequence[Tensor], tangents: Mapping[Tensor, Tensor]) -> list[Te
 
 
 def _push(node: Node, known: dict[Tensor, Tensor]) -> None:
-    """Add the tangents of a node's results, unless they were given."""
+    """Add the tangents of a node's results, except given tangents."""
     inputs = [known.get(tensor) for tensor in node.inputs]
     for result, tangent in zip(node.outputs, _RULES[node.primitive.kind](node, inputs), strict=True):
         if tangent is not None and result.dtype.is_differentiable and result not in known:
@@ -45,7 +47,7 @@ def _push(node: Node, known: dict[Tensor, Tensor]) -> None:
 
 
 def zeros(tensor: Tensor) -> Tensor:
-    """Zeros of a tensor's shape and dtype, which take no memory."""
+    """Return zeros of a tensor's shape and dtype. They take no memory."""
     return expanded(constant(0, tensor.dtype), tensor.shape)
 
 
@@ -81,7 +83,7 @@ def _elementwise(node: Node, tangents: Sequence[Tensor | None]) -> Sequence[Tens
 
 
 def _general(node: Node, tangents: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
-    """Transpose the cotangents, which are linear in what stands in for the results' cotangents."""
+    """Transpose the cotangents, which are linear in symbolic cotangents of the results."""
     stand_ins = [
         leaf(("stand-in", f"{node.index}.{result.position}"), result.dtype, result.shape, requires_grad=True)
         if result.dtype.is_differentiable

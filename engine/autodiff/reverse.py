@@ -1,7 +1,7 @@
-"""Reverse mode: from roots and their seeds, add the nodes that compute cotangents of targets.
+"""Reverse mode: add the nodes that compute the cotangents of targets. `engine.compile` and `engine.check` call it.
 
-The graph is walked once backwards, over only those nodes that lie between the targets and the roots. What the rules
-emit are ordinary nodes in the same graph, so that gradients can be differentiated again.
+One backward walk visits the nodes between the targets and the roots. The rules add ordinary nodes to the same graph:
+gradients can be differentiated again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from engine.graph.promotion import convert
 from engine.ops.reduction.sums import sum_to
 
 Edge = tuple[Node, Tensor, Tensor]
-"""A node, an input of it, and the cotangent that the node's rule gives that input."""
+"""A node, one of its inputs, and the cotangent of this input from the node's rule."""
 
 _INDEX = attrgetter("index")
 
@@ -22,10 +22,10 @@ _INDEX = attrgetter("index")
 def backward(
     roots: Sequence[tuple[Tensor, Tensor]], targets: Sequence[Tensor], edges: list[Edge] | None = None
 ) -> list[Tensor | None]:
-    """Return the gradient of each target: of sum(<seed, root>) over `roots`, pairs of root and seed of its shape.
+    """Return the gradient of sum(<seed, root>) for each target. `roots` are pairs of a root and a seed of its shape.
 
-    A gradient has its target's shape and dtype; it is None where no root depends on the target. What flows along each
-    edge of the walk is added to `edges` if they are given.
+    A gradient has its target's shape and dtype. It is None if no root depends on the target. If `edges` is given, the
+    cotangent of each edge of the walk is added to it.
     """
     wanted = set(targets)
     order = _between(wanted, [root for root, _ in roots])
@@ -67,7 +67,7 @@ def _between(targets: set[Tensor], roots: Sequence[Tensor]) -> list[Node]:
 def _pull_back(
     node: Node, cotangents: dict[Tensor, Tensor], wanted: set[Tensor], on_path: set[Node], edges: list[Edge] | None
 ) -> None:
-    """Add the cotangents that flow from a node's results to its inputs, and to `edges` if they are given."""
+    """Add the cotangents of a node's inputs to `cotangents`, and to `edges` if it is given."""
     grads = [cotangents.get(result) for result in node.outputs]
     if grads.count(None) == len(grads):
         return
@@ -86,7 +86,7 @@ def _pull_back(
 def cotangents_of(node: Node, grads: Sequence[Tensor | None], needed: Sequence[int]) -> list[tuple[int, Tensor]]:
     """Return the cotangents of the inputs at the positions `needed`, in their shapes and dtypes.
 
-    `grads` are the cotangents of the node's results; those that are absent are None.
+    `grads` are the cotangents of the node's results; absent cotangents are None.
     """
     primitive, inputs, params = node.primitive, node.inputs, node.params
     grad, out = (grads, node.outputs) if primitive.several else (grads[0], node.outputs[0])
@@ -106,7 +106,7 @@ def cotangents_of(node: Node, grads: Sequence[Tensor | None], needed: Sequence[i
 
 
 def _fitted(cotangent: Tensor, tensor: Tensor) -> Tensor:
-    """Return a cotangent reduced to the shape that was broadcast, in its tensor's dtype."""
+    """Return a cotangent summed to the shape of its tensor, before broadcasting, in the tensor's dtype."""
     if cotangent.shape != tensor.shape:
         cotangent = sum_to(cotangent, tensor.shape)
     return cotangent if cotangent.dtype is tensor.dtype else convert(cotangent, dtype=tensor.dtype)

@@ -1,10 +1,10 @@
-"""Batching over unit vectors: what a Jacobian's sweep computes for a whole basis of directions, or for some of it.
+"""Batching over unit vectors, for the passes of Jacobians. `engine.compile.derivation` calls it.
 
-What a matrix makes of a unit vector is one of its columns, so that what it makes of a basis is the matrix itself: no
-product is computed, and nothing is multiplied by zeros that an infinite element would make NaN. What is elementwise
-before it gives the columns factors. Where the matrix lies in memory row by row, its columns are directions that stand
-last. They stay there through what is elementwise and through products, which read memory as it lies; whatever else
-reads them has them moved to the front.
+The product of a matrix and a unit vector is a column, and the product with all unit vectors is the matrix itself: no
+product is computed, and no zero is multiplied by an infinite element, which gives NaN. Elementwise nodes before the
+product scale the columns by factors. If the matrix is row-major in memory, its columns are directions on the last axis.
+The directions stay on the last axis through elementwise nodes and products, which read memory in its order. For all
+other nodes the axis of directions moves to the front.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from engine.ops.linalg.matmul import PRODUCT
 from engine.ops.shape.movement import PERMUTE, expanded, is_matrix_transpose, permuted, reshaped, turned
 
 FEWEST = 16
-"""Directions from which on they stand last: loops of NumPy's run along them, and short ones cost more than they do."""
+"""The minimum number of directions for the last axis: NumPy's inner loops run over it, and short loops are slow."""
 
 
 class Directions:
-    """The tensors that depend on a direction, each with an axis for many directions: in front, or behind all others.
+    """The tensors that depend on a direction, each with an axis of directions: the first or the last axis.
 
-    `basis`, of shape (directions, *direction.shape), stands for the direction. It is any directions, unless `units`:
-    then it is a unit vector for each element of the direction, or for those with `numbers`, of shape (directions).
+    `basis`, of shape (directions, *direction.shape), replaces the direction. With `units` it has a unit vector for each
+    element of the direction, or for the elements with indices `numbers`, of shape (directions). Without `units` it has
+    arbitrary directions.
     """
 
     def __init__(self, direction: Tensor, basis: Tensor, *, units: bool = False, numbers: Tensor | None = None) -> None:
@@ -53,7 +54,7 @@ class Directions:
             active.origin = origin
 
     def first(self, tensor: Tensor) -> Tensor:
-        """Return a tensor with the axis of directions in front."""
+        """Return a tensor with the axis of directions first."""
         if tensor not in self._first and tensor not in self._last:
             return lifted(tensor, self._size)
         if tensor not in self._first:
@@ -62,7 +63,7 @@ class Directions:
         return self._first[tensor]
 
     def last(self, tensor: Tensor) -> Tensor:
-        """Return a tensor with the axis of directions behind all others."""
+        """Return a tensor with the axis of directions last."""
         if tensor not in self._last:
             first = self.first(tensor)
             return permuted(first, (*range(1 - first.ndim, 0), -first.ndim))
@@ -85,10 +86,10 @@ class Directions:
         known = {tensor: self.first(tensor) for tensor in node.inputs if self._moves(tensor)}
         self._first.update(zip(node.outputs, with_axis(node, known, self._size), strict=True))
 
-    # What products make of unit vectors
+    # Products with unit vectors
 
     def _scale(self, node: Node) -> None:
-        """Note the factors of unit vectors that a node gives, if it does: what is linear in an element scales it."""
+        """Record the factors if a node scales unit vectors: it is linear in each element."""
         primitive, result = node.primitive, node.outputs[0]
         known = {tensor: self._factors.get(tensor) for tensor in node.inputs if self._moves(tensor)}
         apart = primitive.kind == "elementwise" or primitive.pointwise
@@ -96,7 +97,7 @@ class Directions:
             self._factors[result] = primitive(*[known.get(tensor) or tensor for tensor in node.inputs], **node.params)
 
     def _picked(self, node: Node) -> bool:
-        """Let a matrix's columns or rows be its product with unit vectors, if the node is that."""
+        """Replace a product with unit vectors by the columns or rows of the matrix. Return False for other nodes."""
         input, other = node.inputs
         if other in self._factors and other.numel == other.shape[-2] and not self._moves(input):
             self._pick(node.outputs[0], input, self._factors[other])
@@ -107,9 +108,9 @@ class Directions:
         return True
 
     def _pick(self, result: Tensor, columns: Tensor, factors: Tensor) -> None:
-        """Let the columns of a matrix, (*batch, n, directions), times factors be a result of shape (*batch, n) or more.
+        """Set a result, of shape (*batch, n) or more, to the columns of (*batch, n, directions) times factors.
 
-        They stand as they lie in memory.
+        The axis of directions follows the memory order of the matrix.
         """
         rows = turned(columns) if columns.ndim == 2 else None
         if rows is not None and (self._size < FEWEST or is_matrix_transpose(columns)):
@@ -120,7 +121,7 @@ class Directions:
             self._last[result] = self._times(vectors, factors, (self._size,))
 
     def _times(self, vectors: Tensor, factors: Tensor, shape: Shape) -> Tensor:
-        """Return vectors, each times its own factor; `shape` is that of as many factors beside them."""
+        """Return each vector times its factor. `shape` is the shape of the factors that broadcasts with the vectors."""
         if is_one(factors):
             return vectors
         return vectors * reshaped(self._chosen(reshaped(factors, (factors.numel,)), -1), shape)
@@ -128,10 +129,10 @@ class Directions:
     def _chosen(self, vectors: Tensor, dim: int) -> Tensor:
         return vectors if self._numbers is None else taken(vectors, self._numbers, dim)
 
-    # Nodes that take the axis of directions last
+    # Nodes with the axis of directions last
 
     def _with_axis_last(self, node: Node) -> Tensor | None:
-        """Return the result with the axis of directions last, or None where the node wants it in front."""
+        """Return the result with the axis of directions last, or None if the node needs it first."""
         if node.primitive is PRODUCT:
             return self._product(node)
         params = _behind(node, self._size)
@@ -141,13 +142,13 @@ class Directions:
         return made
 
     def _aligned(self, tensor: Tensor) -> Tensor:
-        """Return an operand that broadcasts beside those with the axis of directions last."""
+        """Return an operand that broadcasts with operands with the axis of directions last."""
         if tensor in self._last or not tensor.shape:
             return self._last.get(tensor, tensor)
         return reshaped(tensor, (*tensor.shape, 1))
 
     def _product(self, node: Node) -> Tensor | None:
-        """Return a product of matrices for all directions, as one of matrices that are as many times as wide."""
+        """Return a matrix product for all directions: one product with the directions as additional columns."""
         input, other = node.inputs
         if not self._moves(input):
             *batch, rows, columns, size = self._last[other].shape
@@ -161,7 +162,7 @@ class Directions:
 
 
 def _behind(node: Node, size: int) -> Mapping[str, Any] | None:
-    """Return the parameters of a node for `size` directions that stand last, or None where it wants them in front."""
+    """Return the parameters of a node for `size` directions on the last axis, or None if it needs them first."""
     primitive, params = node.primitive, node.params
     if primitive is PERMUTE:
         return {"dims": (*[dim - 1 for dim in params["dims"]], -1)}

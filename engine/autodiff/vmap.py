@@ -1,7 +1,8 @@
-"""Batching: the graph that computes at once what the given one computes for each index of an axis.
+"""Batching: add a leading axis to a graph. `engine.compile`, `engine.check` and `unit_vectors` call it.
 
-Every primitive takes one leading axis more on all its inputs and gives its result one (the laws hold each to it), so
-there are no rules by primitive: what is not batched is expanded, which copies nothing. Elementwise ones broadcast.
+Every primitive accepts an additional leading axis on all its inputs and returns results with this axis (tests check
+each primitive). There are no rules for single primitives: inputs without the axis are expanded without a copy, and
+elementwise primitives broadcast.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from engine.ops.shape.movement import expanded, reshaped
 
 
 def batched(outputs: Sequence[Tensor], mapped: Mapping[Tensor, Tensor], size: int) -> list[Tensor]:
-    """Return each output with a leading axis of `size`, which runs over the leading axis of the mapped tensors.
+    """Return each output with a leading axis of `size`, the axis of the mapped tensors.
 
-    `mapped` gives some tensors the values for every index: their shape behind a leading axis of `size`. An output that
-    depends on none of them is expanded.
+    `mapped` maps tensors to the tensors of all indices, of shape (size, *tensor.shape). An output that depends on none
+    of them is expanded.
     """
     known = dict(mapped)
     active = builder()
@@ -34,12 +35,12 @@ def batched(outputs: Sequence[Tensor], mapped: Mapping[Tensor, Tensor], size: in
 
 
 def lifted(tensor: Tensor, size: int) -> Tensor:
-    """The same values at every index of a new leading axis."""
+    """Return the tensor expanded along a new leading axis of `size`."""
     return expanded(reshaped(tensor, (1, *tensor.shape)), (size, *tensor.shape))
 
 
 def with_axis(node: Node, known: Mapping[Tensor, Tensor], size: int) -> tuple[Tensor, ...]:
-    """Return a node's results with a leading axis of `size`, from those inputs that have one: all that depend on it."""
+    """Return a node's results with a leading axis of `size`. `known` has all inputs with this axis."""
     primitive, params = node.primitive, node.params
     if primitive.kind == "elementwise":
         rank = max(tensor.ndim for tensor in node.inputs)
@@ -53,7 +54,7 @@ def with_axis(node: Node, known: Mapping[Tensor, Tensor], size: int) -> tuple[Te
 
 
 def _aligned(tensor: Tensor, known: Mapping[Tensor, Tensor], size: int, rank: int) -> Tensor:
-    """Return an operand of an elementwise node: a batched one with its leading axis in front of all dimensions."""
+    """Return an operand of an elementwise node. A batched operand has its leading axis before all dimensions."""
     if tensor not in known:
         return tensor
     return reshaped(known[tensor], (size, *(1,) * (rank - tensor.ndim), *tensor.shape))

@@ -1,1 +1,1 @@
-"""Gradients compared with differences and complex steps."""
+"""Checks of gradients against finite differences and complex steps."""

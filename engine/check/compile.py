@@ -1,7 +1,7 @@
-"""Gradients held against differences of values: what proves that they are right, or finds where they are not.
+"""Compilation of gradient checks. The package `engine` exports `compile_check`.
 
-The function is the roots' sum, weighted by their seeds, in double precision; of every input a number of elements is
-moved. Forward mode must agree too: `<u, J v> = <Jᵀ u, v>` for random directions.
+The function is the sum of the roots, weighted by their seeds, in double precision. A number of elements of every input
+is moved. Forward mode must agree with reverse mode: `<u, J v> = <Jᵀ u, v>` for random directions.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from engine.optimize.cost import flops
 from engine.program.program import Leaf, Program
 
 WORK = 2**32
-"""Operations that the differences may take: some seconds. They decide how many elements are moved."""
+"""The operations for the differences: some seconds. They determine the number of moved elements."""
 
 FEWEST, MOST = 8, 4096
-"""Elements of an input that are moved at least, and at most; of a larger tensor some are drawn."""
+"""The minimum and maximum number of moved elements of an input. A larger tensor is sampled."""
 
 ROOM = 2**26
-"""Bytes that the elements moved at once may take."""
+"""The maximum number of bytes of a batch of moved elements."""
 
 COMPLEX_ROOM = 2**28
-"""Bytes that a complex step may take: it runs node by node, in numbers of twice the size."""
+"""The maximum number of bytes of a complex step: it runs node by node, in numbers of twice the size."""
 
 NEAR_ZERO = 0.01
-"""The size that a step is relative to for smaller elements."""
+"""The minimum magnitude that a step is relative to."""
 
 
 def compile_check(
@@ -59,9 +59,9 @@ def compile_check(
     deadline: float | None = None,
     executor: Executor = numpy_executor,
 ) -> Check:
-    """Return the compiled check. Raises what `compile` raises for a request of gradients.
+    """Return the compiled check. Raises the errors of `compile` for a request of gradients.
 
-    It is done in double precision, unless ops ask for another dtype in a way that does not mix with it.
+    The check uses double precision, unless ops require a dtype that does not mix with it.
     """
     try:
         wide = replace(request, backward=_wide_seeds(request))
@@ -113,7 +113,7 @@ def _wide_seeds(request: CheckRequest) -> Mapping[str, Leaf | None] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Function:
-    """The weighted sum of the roots, as nodes, and what it is differentiated by."""
+    """The weighted sum of the roots, as nodes, and its targets."""
 
     derivation: Derivation
     seeded: list[tuple[Tensor, Tensor]]
@@ -124,12 +124,12 @@ class _Function:
         return [root * seed for root, seed in self.seeded]
 
     def unit(self) -> float:
-        """Return the rounding error of the narrowest floating dtype on the way."""
+        """Return the rounding error of the narrowest floating dtype in the graph."""
         dtypes = {tensor.dtype for node in ancestors(self.terms()) for tensor in node.outputs}
         return max(float(np.finfo(dtype.numpy).eps) for dtype in dtypes if dtype.is_floating)
 
     def ask(self, request: CheckRequest, unit: float) -> None:
-        """Ask for the value, the gradients, the steps and the tangent, in one sweep."""
+        """Add a pass for the value, the gradients, the steps and the tangent."""
         edges: list[Edge] | None = [] if request.detect_anomaly else None
         found = backward(self.seeded, list(self.targets.values()), edges)
         results: dict[Place, Tensor] = {
@@ -146,25 +146,25 @@ class _Function:
         self.derivation.values(results, edges=edges or ())
 
     def _tangent(self) -> Tensor:
-        """Return the function's tangent along a drawn direction of every input."""
+        """Return the function's tangent along a random direction of every input."""
         leaves = self.derivation.traced.program.tensors
         drawn = {name: leaf(("drawn", name), float64, wrt.shape) for name, wrt in self.targets.items()}
         groups = [[name for name in drawn if name in leaves], *[[name] for name in drawn if name not in leaves]]
         tangents: list[Tensor] = []
-        for names in groups:  # an intermediate result stands alone: it depends on others that are moved
+        for names in groups:  # an intermediate result is a group of its own: it depends on other moved tensors
             along = {self.targets[name]: as_tensor(drawn[name], self.targets[name].dtype) for name in names}
             tangents += [tangent for tangent in jvp([_total(self.terms())], along) if tangent is not None]
         return reduce(add, tangents) if tangents else constant(0, float64)
 
     def _step(self, wrt: Tensor, eps: float | None, unit: float) -> Tensor:
-        """Return the inner step for each element: half of `eps`, or a part of the element that suits the precision."""
-        if eps is not None:  # a step that is lost beside the element would move nothing
+        """Return the inner step for each element: half of `eps`, or a fraction of the element by the precision."""
+        if eps is not None:  # a step below the rounding error moves nothing
             return maximum(as_tensor(abs(wrt), float64) * unit**0.5, eps / 2)
         part = 5e-5 if unit < 1e-15 else unit**0.25 / 2
         return as_tensor(maximum(abs(wrt), NEAR_ZERO), float64) * part
 
     def moved(self, name: str, eps: float | None, unit: float, executor: Executor) -> Moved:
-        """Return the plan of the function with elements of one input moved, as many at once as there is room for."""
+        """Return the plan of the function with moved elements of one input, in batches of at most ROOM bytes."""
         wrt, terms = self.targets[name], self.terms()
         step, order = self._step(wrt, eps, unit), ancestors(terms)
         cut = [node for node in order if node.inputs and not node.primitive.differentiable]

@@ -1,8 +1,8 @@
-"""Derivatives by complex steps: the imaginary part of f(x + ih), divided by h, for a step too small to matter.
+"""Derivatives by complex steps: the imaginary part of f(x + ih), divided by h, for a tiny step h.
 
-Nothing is subtracted, so that the derivative is right to the last digits. It takes functions that are analytic on the
-way from what is moved to the result, whose kernels run on complex arrays too. `engine.check.run` asks for it before it
-takes differences.
+There is no subtraction: the derivative is exact to the last digits. All nodes from the moved leaf to the result must be
+analytic, and their kernels must accept complex arrays. `engine.check.compile` makes complex steps. `engine.check.run`
+runs them before differences.
 
 Source: Squire and Trapp 1998, "Using complex variables to estimate derivatives of real functions".
 """
@@ -25,23 +25,23 @@ from engine.plan.plan import Plan, Source
 Array = np.ndarray[Any, Any]
 
 TINY = 1e-20
-"""The complex step, as a part of that of a difference: its square is nothing beside any number."""
+"""The complex step, as a fraction of the step of a difference. Its square is negligible."""
 
 
 class NotAnalyticError(Exception):
-    """A kernel does not take complex arrays, or a value at which it is not analytic."""
+    """A kernel does not accept complex arrays, or is not analytic at a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComplexStep:
-    """A function of one output, its nodes and leaves that depend on the leaf that is moved, and what dies when."""
+    """A function with one output, the nodes that depend on the moved leaf, and the tensors dead after each node."""
 
     function: Function
     moved: frozenset[Node]
     dead: tuple[tuple[Tensor, ...], ...]
 
     def peak_bytes(self) -> int:
-        """Return a bound on what is held at once: complex numbers for what depends on what is moved."""
+        """Return a bound on the peak memory. Tensors that depend on the moved leaf are complex."""
         alive = most = sum(map(self._bytes, self.function.inputs))
         for node, dead in zip(self.function.nodes, self.dead, strict=True):
             alive += sum(map(self._bytes, node.outputs))
@@ -53,7 +53,7 @@ class ComplexStep:
         return tensor.numel * (16 if tensor.node in self.moved else tensor.dtype.itemsize)
 
     def derivatives(self, given: Mapping[Source, Any], deadline: float | None) -> Array:
-        """Return the result's imaginary parts. Raises NotAnalyticError, DeadlineExceeded."""
+        """Return the imaginary part of the result. Raises NotAnalyticError and DeadlineExceeded."""
         _check_time(deadline)
         memory: dict[Tensor, Any] = {tensor: given[tensor.node.params["source"]] for tensor in self.function.inputs}
         with np.errstate(all="ignore"):
@@ -67,7 +67,7 @@ class ComplexStep:
     def _run(self, node: Node, memory: dict[Tensor, Any]) -> None:
         try:
             result = kernel_of(node.primitive)(*[memory[tensor] for tensor in node.inputs], **node.params)
-        except (OpError, TypeError) as error:  # TypeError: what NumPy says to a ufunc without a complex loop
+        except (OpError, TypeError) as error:  # NumPy raises TypeError for a ufunc without a complex loop
             raise NotAnalyticError from error
         results = result if node.primitive.several else (result,)
         if node in self.moved and not all(np.iscomplexobj(array) for array in results):
@@ -81,9 +81,10 @@ def _check_time(deadline: float | None) -> None:
 
 
 def complex_step(plan: Plan, moved: Source, room: int) -> ComplexStep | None:
-    """Return what takes complex steps of the leaf `moved` in the function of a plan, which has one output.
+    """Return the complex step of the leaf `moved` in the function of a plan with one output.
 
-    None where the way from it is not known as analytic, or where more than `room` bytes would be held at once.
+    Returns None if a node between the leaf and the output is not known to be analytic, or if the peak memory exceeds
+    `room` bytes.
     """
     if not plan.units:
         return None
@@ -99,7 +100,7 @@ def complex_step(plan: Plan, moved: Source, room: int) -> ComplexStep | None:
 
 
 def _dead(function: Function) -> tuple[tuple[Tensor, ...], ...]:
-    """Return the tensors that nothing reads after each node."""
+    """Return the tensors whose last reader is each node."""
     seen: set[Tensor] = set(function.outputs)
     dead: list[tuple[Tensor, ...]] = []
     for node in reversed(function.nodes):

@@ -1,7 +1,7 @@
-"""A gradient beside differences of the function's values: whether they agree, element by element, and why if not.
+"""Comparison of a gradient with finite differences, element by element. `engine.check.run` calls it.
 
-Central differences of fourth order are taken at several steps, and each element is judged at the step at which they are
-most certain. Where the differences on both sides disagree the function has a kink, and any slope between them will do.
+Central differences of fourth order are computed at several steps. The step with the smallest uncertainty decides each
+element. If the left and right differences disagree, the function has a kink, and any slope between them is accepted.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 AGREES, FAILS, KINK, UNRESOLVED = range(4)
-"""What an element can be. Unresolved: values near it are not finite or too rough to say anything."""
+"""The status of an element. UNRESOLVED: the values near it are not finite or too rough for a verdict."""
 
 MOST_KINKS = 8
-"""Kinks that are listed; all are counted."""
+"""The maximum number of listed kinks. All kinks are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far apart two derivatives may be. `unit` is the rounding error of the narrowest dtype on the way."""
+    """The allowed difference of two derivatives. `unit` is the rounding error of the narrowest dtype in the graph."""
 
     rtol: float
     atol: float
@@ -31,18 +31,18 @@ class Tolerance:
 
     @property
     def floor(self) -> float:
-        """The size of a derivative below which `atol` allows more than `rtol`: what relative differences are to."""
+        """The magnitude below which `atol` allows more than `rtol`. Relative differences use at least this value."""
         return (self.atol / self.rtol if self.rtol else 0.0) or 1.0
 
     def of(self, *derivatives: Array) -> Array:
-        """Return the difference that is allowed between derivatives."""
+        """Return the allowed difference between derivatives."""
         largest: Array = np.maximum.reduce([np.abs(derivative) for derivative in derivatives])
         return self.atol + self.rtol * largest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """Values of the function at twice the step below, the step below, the step above and twice that."""
+    """Values of the function at x - 2 step, x - step, x + step and x + 2 step."""
 
     step: Array
     values: tuple[Array, Array, Array, Array]
@@ -54,9 +54,9 @@ class Probe:
         return difference
 
     def uncertainty(self, at: Array, magnitude: Array, unit: float) -> Array:
-        """Return an estimate of the difference's error: what another order says, and rounding.
+        """Return an estimate of the difference's error: the difference to second order, and rounding.
 
-        Where one side is not finite it is that of the other side's difference.
+        If one side is not finite, the estimate is for the one-sided difference of the other side.
         """
         _, below, above, _ = self.values
         left, right = self.sides(at)
@@ -66,12 +66,12 @@ class Probe:
         return error + 2 * unit * magnitude / self.step
 
     def sides(self, at: Array) -> tuple[Array, Array]:
-        """Return the derivatives to the left and to the right, of second order."""
+        """Return the left and right differences, of second order."""
         below2, below, above, above2 = self.values
         return (3 * at - 4 * below + below2) / (2 * self.step), (4 * above - above2 - 3 * at) / (2 * self.step)
 
     def diverges(self, at: Array) -> Array:
-        """Return where a one-sided difference grows as its step falls: a jump, or a slope that is infinite."""
+        """Return where a one-sided difference grows as its step falls: a jump, or an infinite slope."""
         below2, below, above, above2 = self.values
         left = np.abs(at - below) > 1.3 * np.abs(at - below2) / 2
         right = np.abs(above - at) > 1.3 * np.abs(above2 - at) / 2
@@ -81,7 +81,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """What was found of each element: (*lead, elements) arrays of what it is and of the derivatives compared."""
+    """The verdict on each element: arrays, (*lead, elements), of its status and the compared derivatives."""
 
     status: Array
     gradient: Array
@@ -91,9 +91,9 @@ class Verdict:
     tolerance: Tolerance
 
     def report(self, numbers: Array, shape: tuple[int, ...], lead: tuple[int, ...]) -> dict[str, Any]:
-        """Return it as plain data. `numbers` are those of the elements in a tensor of `shape` behind `lead`.
+        """Return the verdict as plain data. `numbers` are the elements' numbers in a tensor of shape lead + shape.
 
-        An input none of whose elements could be compared does not pass.
+        An input does not pass if all its elements are unresolved.
         """
         flat = _Flat(self, numbers, shape, lead)
         compared = np.flatnonzero((self.status == AGREES) | (self.status == FAILS))
@@ -118,7 +118,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Flat:
-    """Elements by their place in a verdict's arrays."""
+    """Elements by their flat position in a verdict's arrays."""
 
     verdict: Verdict
     numbers: Array
@@ -134,7 +134,7 @@ class _Flat:
         ]
 
     def worst(self, difference: Array, compared: Array) -> dict[str, Any] | None:
-        """Return the largest of the differences compared, and where it is."""
+        """Return the largest of the compared differences, and its index."""
         if not compared.size:
             return None
         place = int(compared[difference[compared].argmax()])
@@ -160,7 +160,7 @@ class _Flat:
 def judged(gradient: Array, at: Array, magnitude: Array, probes: Sequence[Probe], tolerance: Tolerance) -> Verdict:
     """Return the verdict on a gradient.
 
-    `at` is the function's value and `magnitude` the sum of its terms' sizes, which its rounding errors are relative to.
+    `at` is the function's value. `magnitude` is the sum of its terms' magnitudes: rounding errors are relative to it.
     All arrays broadcast to (*lead, elements).
     """
     with np.errstate(all="ignore"):
@@ -200,17 +200,17 @@ def judged(gradient: Array, at: Array, magnitude: Array, probes: Sequence[Probe]
 
 
 def judged_exactly(gradient: Array, derivative: Array, tolerance: Tolerance) -> Verdict:
-    """Return the verdict on a gradient beside derivatives without an error of their own."""
+    """Return the verdict on a gradient against exact derivatives."""
     with np.errstate(all="ignore"):
         agrees = np.isfinite(gradient) & (np.abs(gradient - derivative) <= tolerance.of(gradient, derivative))
     return Verdict(np.where(agrees, AGREES, FAILS), gradient, derivative, derivative, derivative, tolerance)
 
 
 def judged_along(gradient: Array, steps: Array, slope: Array, tolerance: Tolerance) -> dict[str, Any]:
-    """Return the verdict on a whole gradient by the function's slope along `steps`: (*lead, elements), (*lead).
+    """Return the verdict on a whole gradient from the function's slope along `steps`.
 
-    Errors within the tolerance add up as those of random signs do, by the root of the sum of their squares; one element
-    that is wrong stands out among a million.
+    `steps` has shape (*lead, elements), `slope` (*lead). Errors within the tolerance add as errors of random signs: by
+    the root of the sum of squares. One wrong element among a million is found.
     """
     with np.errstate(all="ignore"):
         terms = gradient * steps

@@ -1,6 +1,7 @@
-"""What a compiled check is and how it runs: gradients, and the function with elements of its inputs moved.
+"""A compiled gradient check and its execution: the gradients, and the function with moved elements of its inputs.
 
-The elements of an input are moved many at once: a plan takes a batch of directions and gives the function's values.
+Elements of an input are moved in batches: a plan takes a batch of directions and returns the function's values.
+`engine.check.compile` makes checks.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from engine.graph.types import Shape, float64, numel
 from engine.plan.plan import Plan, Source
 
 METHODS = ("central differences", "complex step")
-"""What a gradient is held against."""
+"""The methods of the check."""
 
 FINER = (1.0, 2.0**-5, 2.0**-10)
-"""Steps, as parts of the first one; the finer ones are taken where that leaves a doubt."""
+"""Steps as fractions of the first step. The finer steps are used if the first step does not give agreement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRequest(GradientRequest):
-    """Whether gradients are what differences of the roots' values say.
+    """Whether gradients agree with differences of the roots' values.
 
-    `eps` is the step of the differences (None: one that suits each element). A gradient and a difference agree if they
-    differ by no more than `atol`, plus `rtol` times the larger of the two.
+    `eps` is the step of the differences (None: a step for each element). A gradient and a difference agree if they
+    differ by at most `atol` plus `rtol` times the larger of the two.
     """
 
     eps: float | None = None
@@ -44,7 +45,7 @@ class CheckRequest(GradientRequest):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One input: the plan of the function with elements moved, many at once, and what runs it and complex steps."""
+    """One input: the plan of the function with moved elements, in batches, its executable and its complex step."""
 
     name: str
     plan: Plan
@@ -55,7 +56,7 @@ class Moved:
     complex: ComplexStep | None = None
 
     def basis(self, numbers: Array) -> UnitVectors:
-        """Return a direction for each of the elements with these numbers."""
+        """Return one direction for each of the elements `numbers`."""
         colours = np.full(numel(self.shape), -1)
         colours[numbers] = np.arange(len(numbers))
         return UnitVectors(("moved", self.name), self.shape, float64, len(numbers), self.chunk, colours)
@@ -78,21 +79,21 @@ class Check:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the gradients' request would warn of."""
+        """The warnings of the request of gradients."""
         return self.gradients.warnings
 
     @property
     def peak_bytes(self) -> int:
-        """A bound on the memory that a run holds at once."""
+        """A bound on the peak memory of a run."""
         return max([self.gradients.peak_bytes, *(moved.plan.peak_bytes for moved in self.moved)])
 
     def run(self, values: Mapping[Source, Any], *, seed: int = 0, deadline: float | None = None) -> dict[str, Any]:
-        """Return {"passed", "finite", "inputs": name to what was found, "dot_product"}, all plain data.
+        """Return {"passed", "finite", "inputs": reports by name, "dot_product"}, all plain data.
 
-        "finite" says whether the function's value is.
+        "finite" is true if the function's value is finite.
 
-        `values` are as `Compiled.run` takes them. The elements that are moved, and the directions of the dot product,
-        are drawn from `seed` too.
+        `values` are the values of `Compiled.run`. `seed` also determines the moved elements and the directions of the
+        dot product.
         """
         rng = np.random.default_rng(abs(seed))
         wide = {source: _widened(array) for source, array in values.items()} if self.wide else dict(values)
@@ -115,19 +116,19 @@ def _widened(array: Any) -> Array:
 
 
 def _chosen(moved: Moved, rng: np.random.Generator) -> Array:
-    """Return the numbers of the elements that are moved, in order."""
+    """Return the numbers of the moved elements, ascending."""
     size = numel(moved.shape)
     return np.arange(size) if moved.count >= size else np.sort(rng.choice(size, moved.count, replace=False))
 
 
 def _signs(moved: Moved, rng: np.random.Generator) -> Array:
-    """Return a direction in which every element is moved, up or down."""
+    """Return a direction of random signs: every element is moved, up or down."""
     return rng.choice((-1.0, 1.0), moved.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """One input's gradient on its way to a verdict."""
+    """The comparison of one input's gradient with derivatives."""
 
     check: Check
     moved: Moved
@@ -136,7 +137,7 @@ class _Comparison:
     deadline: float | None
 
     def report(self, numbers: Array, signs: Array) -> dict[str, Any]:
-        """Return what is found of the elements with these numbers, and of all of them along the direction `signs`."""
+        """Return the report on the elements `numbers`, and on all elements along the direction `signs`."""
         return self._by_complex_steps(numbers, signs) or self._by_differences(numbers)
 
     @property
@@ -144,14 +145,14 @@ class _Comparison:
         return Tolerance(self.check.request.rtol, self.check.request.atol, self.check.unit)
 
     def _elements(self, group: str) -> Array:
-        """Return a group's tensor with its elements along one axis: (*lead, elements)."""
+        """Return a group's tensor with its elements on one axis: (*lead, elements)."""
         return np.reshape(self.found[group][self.moved.name], (*self.check.gradients.lead, numel(self.moved.shape)))
 
     def _function(self, part: str) -> Array:
         return np.asarray(self.found["function"][part])[..., None]
 
     def _by_complex_steps(self, numbers: Array, signs: Array) -> dict[str, Any] | None:
-        """Return the report if complex steps can be taken and find nothing wrong."""
+        """Return the report if complex steps are possible and agree, or None."""
         stepping, finite = self.moved.complex, np.isfinite(self._function("value")).all()
         if stepping is None or self.check.request.eps is not None or not finite:
             return None
@@ -191,18 +192,18 @@ class _Comparison:
         return Probe(steps * scale, (below2, below, above, above2))
 
     def _values(self, offset: float, numbers: Array) -> Array:
-        """Return the function's values with each element moved by so many steps: (*lead, elements)."""
+        """Return the function's values with each element moved by `offset` steps: (*lead, elements)."""
         return self._all(offset, numbers, self._evaluated)
 
     def _all(self, offset: complex, numbers: Array, run: Callable[[Source, Array], Array]) -> Array:
-        """Return what `run` gives for each element moved by so many steps, batch by batch."""
+        """Return the result of `run` for each element moved by `offset` steps, batch by batch."""
         basis = self.moved.basis(numbers)
         found = [run(basis.source, batch * offset) for batch in basis.batches()]
         none = np.zeros((*self.check.gradients.lead, 0))
         return np.concatenate([none, *found], axis=-1)[..., : len(numbers)]
 
     def _evaluated(self, source: Source, batch: Array) -> Array:
-        """Return values for a batch of directions: NaN for those that an op refuses."""
+        """Return the values for a batch of directions: NaN for directions that an op rejects."""
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise DeadlineExceeded("the deadline passed between two differences")
         try:
@@ -220,9 +221,9 @@ class _Comparison:
 
 
 def _dot_product(found: Mapping[str, Any], drawn: Mapping[Source, Array], unit: float) -> dict[str, Any]:
-    """Return whether the tangent along the drawn directions is their product with the gradients.
+    """Return whether the tangent along the random directions equals their product with the gradients.
 
-    What they may differ by is rounding, of the products and of the function: gradients may cancel to nothing.
+    The tolerance is the rounding error of the products and of the function, because gradients can cancel.
     """
     with np.errstate(all="ignore"):
         products = [np.asarray(gradient) * drawn["drawn", name] for name, gradient in found["gradients"].items()]

@@ -1,1 +1,1 @@
-"""From a program and a request to something that runs."""
+"""Compilation of a program and a request to executable plans."""

@@ -1,7 +1,8 @@
-"""From a program and a request to something that runs: the engine's front door.
+"""The engine's entry point: compile a program and a request. The package `engine` exports it as `compile_request`.
 
-`compile` checks and types the program, adds the derivatives that the request asks for, maps them where vmap says so,
-and plans the result. What it returns holds no values: it can be cached by structure, shapes and dtypes.
+`compile` checks and types the program, adds the derivatives of the request, batches them over vmap's axis, and plans
+the result. The result holds no values: it can be cached by structure, shapes and dtypes. `engine.compile.explain`
+calls `derived`.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ def compile(
     deadline: float | None = None,
     executor: Executor = numpy_executor,
 ) -> Compiled:
-    """Return the compiled request, to be run by the executables that `executor` makes.
+    """Return the compiled request, with executables from `executor`.
 
-    Raises GraphError with all faults found; their paths start at the request's root: ("graph", "ops", 3, "inputs", 1),
+    Raises GraphError with all faults found. Their paths start at the request's root: ("graph", "ops", 3, "inputs", 1),
     ("wrt", 0). Raises DeadlineExceeded after `deadline`, a moment of `time.monotonic()`.
     """
     derivation, planned = derived(program, request, limits, deadline)
@@ -39,5 +40,5 @@ def compile(
 def derived(
     program: Program, request: Request, limits: Limits, deadline: float | None = None
 ) -> tuple[Derivation, Compiled]:
-    """Return the compiled request, however much memory it takes, and the derivation that made it."""
+    """Return the derivation and the compiled request. The memory limit is not checked."""
     return request.derived(partial(Derivation, program, request, limits, deadline))

@@ -1,6 +1,7 @@
-"""What a compiled request is and how it runs: sweeps of plans, and the assembly of blocks into derivatives.
+"""A compiled request: its passes, their execution, and the assembly of Jacobians from blocks.
 
-A gradient takes one sweep. A Jacobian takes one for each batch of directions, which its plan reads as one more input.
+A gradient is one run of a plan. A Jacobian is one run for each batch of directions; its plan has the batch as an input.
+`engine.compile.derivation` makes compiled requests, the evaluation of the service runs them.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from engine.plan.plan import Plan, Source
 
 Array = np.ndarray[Any, Any]
 Place = tuple[str, ...]
-"""Where a result stands in the reply: ("gradients", "w"), ("jacobian", "loss", "w")."""
+"""The location of a result in the reply: ("gradients", "w"), ("jacobian", "loss", "w")."""
 
 SEED: Source = ("seed", "")
-"""What random ops draw from."""
+"""The seed of random ops."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of a Jacobian: derivatives of a tensor of shape `output` by one of shape `input`.
+    """A block of a Jacobian: the derivatives of a tensor of shape `output` by a tensor of shape `input`.
 
-    A sweep gives its columns (forward mode: directions last) or its rows (reverse mode: directions first).
+    A pass computes its columns (forward mode: directions last) or its rows (reverse mode: directions first).
     """
 
     place: Place
@@ -40,7 +41,7 @@ class Block:
     pattern: Pattern | None = None
 
     def assembled(self, parts: Sequence[Array], lead: Shape) -> Array:
-        """Return the block of shape lead + output + input from the sweep's results for each batch of directions."""
+        """Return the block of shape lead + output + input from the results of the pass for each batch."""
         rows, columns = numel(self.output), numel(self.input)
         if self.axis == "columns":
             found = np.concatenate([part.reshape(*lead, rows, part.shape[-1]) for part in parts], axis=-1)
@@ -51,7 +52,7 @@ class Block:
         return found[..., :rows, :columns].reshape((*lead, *self.output, *self.input))
 
     def _spread(self, found: Array, shape: Shape) -> Array:
-        """Put what directions of several elements found where the pattern says that it belongs."""
+        """Scatter compressed columns or rows to the elements of the pattern."""
         pattern = self.pattern
         assert pattern is not None
         full = np.zeros(shape, found.dtype)
@@ -62,10 +63,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitVectors:
-    """The directions that a sweep runs over, `chunk` at a time: unit vectors, or sums of those of one colour.
+    """The directions of a pass, in batches of `chunk`: unit vectors, or sums of the unit vectors of one colour.
 
-    `colours` has for each element of the direction's space the number of the direction that it belongs to. A plan may
-    read the numbers of the elements that directions are unit vectors of, from `numbers_of(source)`.
+    `colours` maps each element of the direction's space to the number of its direction. A plan may also read the
+    indices of the unit vectors, from `numbers_of(source)`.
     """
 
     source: Source
@@ -76,11 +77,11 @@ class UnitVectors:
     colours: Array | None = None
 
     def batches(self) -> Iterator[Array]:
-        """Yield batches of directions of shape (chunk, *shape); the last is filled up with zeros."""
+        """Yield batches of directions of shape (chunk, *shape). The last batch is padded with zeros."""
         yield from map(self._directions, self._starts)
 
     def inputs(self, read: Collection[Source]) -> Iterator[dict[Source, Array]]:
-        """Yield for each batch what is in `read`: the directions, and the numbers of unit vectors."""
+        """Yield the inputs of each batch that are in `read`: the directions, and the indices of unit vectors."""
         given = {self.source: self._directions, numbers_of(self.source): self._numbers}
         for start in self._starts:
             yield {source: made(start) for source, made in given.items() if source in read}
@@ -98,20 +99,20 @@ class UnitVectors:
         return batch.reshape(self.chunk, *self.shape)
 
     def _numbers(self, start: int) -> Array:
-        """Return the numbers of unit vectors, of shape (chunk); the last batch is filled up with the last."""
+        """Return the indices of unit vectors, of shape (chunk). The last batch is padded with the last index."""
         return np.minimum(np.arange(start, start + self.chunk), self.count - 1)
 
 
 def numbers_of(source: Source) -> Source:
-    """Return where a plan reads the numbers of the unit vectors that it reads from `source`."""
+    """Return the source of the indices of the unit vectors at `source`."""
     return ("numbers", source[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A plan with the places of its results: values, or blocks of a Jacobian over a basis of directions.
+    """A plan with the places of its results: values, or blocks of a Jacobian over `basis`, the unit vectors.
 
-    Behind the values may be those that `watches` look at.
+    The tensors that `watches` checks follow the values.
     """
 
     plan: Plan
@@ -122,19 +123,18 @@ class Pass:
 
     @property
     def block_bytes(self) -> int:
-        """The bytes of the blocks, for one index of vmap's axis."""
+        """The bytes of the blocks for one index of vmap's axis."""
         size = 0 if self.basis is None else self.basis.dtype.itemsize
         return sum(numel(block.output) * numel(block.input) for block in self.blocks) * size
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """Everything that is known before values are: sweeps, the serialized DAG, warnings.
+    """A compiled request: its passes, the serialized DAG and the warnings.
 
-    `executables` has one for each sweep, or none where nothing is to be run, as in an explanation.
-    `empty` are the places of results that are null, `zeros` those that are zero for every value. `lead` is the axis
-    that vmap adds, `seeded` says that random ops draw from a seed. It holds no values: it can be run many times, by
-    several threads at once.
+    `executables` has one executable for each pass; it is empty in an explanation. `empty` has the places of null
+    results, `zeros` the places of results that are zero for every input. `lead` is the shape of vmap's axis. `seeded`
+    is true if random ops read a seed. A compiled request holds no values: several threads can run it at once.
     """
 
     sweeps: tuple[Pass, ...]
@@ -153,17 +153,17 @@ class Compiled:
 
     @property
     def dag(self) -> dict[str, Any]:
-        """The serialized DAG, made anew each time."""
+        """The serialized DAG. Each call makes a new one."""
         return self.drawn.serialized()
 
     def executable(self, executor: Executor) -> Compiled:
-        """Return this with an executable for each sweep; it holds nothing of the graph any more."""
+        """Return a copy with an executable for each pass and without references to the graph."""
         settled = tuple([replace(sweep, plan=sweep.plan.settled()) for sweep in self.sweeps])
         return replace(self, sweeps=settled, executables=tuple([executor(sweep.plan) for sweep in self.sweeps]))
 
     @property
     def results(self) -> Iterator[tuple[Place, Shape, DType]]:
-        """The place, shape and dtype of each result that is an array."""
+        """The place, shape and dtype of each array result."""
         for sweep in self.sweeps:
             for place, (shape, dtype) in zip(sweep.values, sweep.plan.results, strict=False):  # watched values follow
                 yield place, shape, dtype
@@ -173,26 +173,26 @@ class Compiled:
 
     @property
     def steps(self) -> int:
-        """The number of steps of all sweeps."""
+        """The number of steps of all passes."""
         return sum(sweep.plan.code.count for sweep in self.sweeps)
 
     @property
     def passes(self) -> int:
-        """The number of directions of a Jacobian: of all sweeps together."""
+        """The number of directions of a Jacobian, summed over all passes."""
         return sum(sweep.basis.count for sweep in self.sweeps if sweep.basis is not None)
 
     @property
     def peak_bytes(self) -> int:
-        """A bound on the memory that a run holds at once: a Jacobian's blocks are assembled from as many elements."""
+        """A bound on the peak memory of a run. The assembly of a Jacobian holds its blocks twice."""
         blocks = sum(sweep.block_bytes for sweep in self.sweeps)
         return 2 * numel(self.lead) * blocks + max((sweep.plan.peak_bytes for sweep in self.sweeps), default=0)
 
     def run(self, values: Mapping[Source, Any], *, seed: int = 0, deadline: float | None = None) -> dict[str, Any]:
         """Return the results: for each group ("outputs", "gradients", …) arrays, or None, by name.
 
-        `values` has an array for each tensor that the request brings, by its member and name: ("tensors", "w"),
-        ("backward", "z"). `seed` is what random ops draw from, `deadline` a moment of `time.monotonic()`. Raises
-        ValueFault where an op refuses a value or a watched one is not finite, DeadlineExceeded.
+        `values` maps a member and a name of the request to an array: ("tensors", "w"), ("backward", "z"). `seed` is the
+        seed of random ops, `deadline` a moment of `time.monotonic()`. Raises ValueFault if an op rejects a value or a
+        watched tensor is not finite, and DeadlineExceeded.
         """
         given = {**values, SEED: np.int64(seed)} if self.seeded else values
         results: dict[str, Any] = {group: {} for group in self.groups}

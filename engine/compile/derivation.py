@@ -1,4 +1,7 @@
-"""The state of one compilation: the traced program, what is mapped over, and the sweeps that were asked for so far."""
+"""The state of one compilation: the traced program, vmap's axis and the passes added so far.
+
+The modules of `engine.compile.derivatives` and `engine.check.compile` add derivatives to it.
+"""
 
 from __future__ import annotations
 
@@ -34,16 +37,16 @@ from engine.program.trace import trace
 
 
 class Dearer(Exception):
-    """A derivative is predicted to take longer than the one that it is compared with."""
+    """The predicted time exceeds the time of the alternative."""
 
 
 class Derivation:
-    """Traces a program as one index of vmap's axis sees it, and turns wanted tensors into sweeps.
+    """Traces a program for one index of vmap's axis, and turns tensors into passes.
 
     `most_s` bounds the predicted seconds of a run.
 
-    Use: look names up in `lookup`; then, inside `deriving()`, build derivatives and hand them to `values` and `sweep`;
-    then take `compiled()`.
+    Use: find tensors by name in `lookup`. Then, inside `deriving()`, build derivatives and pass them to `values` and
+    `sweep`. Then call `compiled()`.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class Derivation:
 
     @contextmanager
     def deriving(self) -> Iterator[None]:
-        """Build nodes inside: faults found so far are raised first, an op's refusal becomes a fault of its own."""
+        """A context to build nodes in. Raises the faults found so far, and turns an OpError into a GraphError."""
         self.lookup.raise_faults()
         active = self.traced.builder
         try:
@@ -90,28 +93,28 @@ class Derivation:
             path: Path = ("graph",) if origin is None else ("graph", "ops", origin)
             raise GraphError([Fault(path, error.code, f"in its derivative: {error.detail}", error.hint)]) from None
 
-    # Tensors that the request brings besides the leaves
+    # Tensors of the request that are not leaves of the program
 
     def brought(self, member: str, name: str, given: Leaf) -> Tensor:
-        """Return the tensor that the request brings for `name`, in the dtype of the tensor that it belongs to.
+        """Return the request's tensor (a seed, tangent or vector) for `name`, in the dtype of the tensor `name`.
 
-        `given` is its type as one index of vmap's axis sees it.
+        `given` is its type for one index of vmap's axis.
         """
         return as_tensor(self.vmap.brought(member, name, given), self.lookup.tensor(name).dtype)
 
     def stand_in(self, tensor: Tensor) -> Tensor:
-        """Return a leaf of the tensor's type that stands for any direction."""
+        """Return a leaf of the tensor's type: a symbolic direction."""
         return leaf(("direction", str(len(self._sweeps))), tensor.dtype, tensor.shape, requires_grad=True)
 
     def check_memory(self, peak_bytes: int) -> None:
-        """Raise GraphError where running takes more memory than the limit."""
+        """Raise GraphError if a run takes more memory than the limit."""
         if peak_bytes > self.limits.bytes:
             detail = f"the computation holds up to {peak_bytes} bytes at once, over the limit of {self.limits.bytes}"
             hint = "Use smaller tensors or checkpoint, or ask the operator of the server for a higher limit."
             raise GraphError([Fault(("graph",), "memory_limit", detail, hint)])
 
     def reserve(self, room: int) -> None:
-        """Leave less memory to each of the sweeps that follow: `room` bytes are taken by their results."""
+        """Reserve `room` bytes for results: they reduce the memory of each later pass."""
         self._room -= room
 
     # Results
@@ -122,13 +125,13 @@ class Derivation:
         accumulate: Mapping[str, Leaf] | None = None,
         edges: Sequence[Edge] = (),
     ) -> None:
-        """Ask for tensors, in one sweep; where anomalies are looked for, also for what flows along `edges`."""
+        """Add a pass that computes `results`, and with `detect_anomaly` also the cotangents along `edges`."""
         watches = self._watches(list(results.values()), edges)
         found = self.vmap.applied([*results.values(), *(watches.tensors if watches else ())])
         final = dict(zip(results, found, strict=False))
         watched = found[len(results) :]
         for tensor in found:
-            check_elements(tensor.shape, self.limits.elements)  # a view takes memory when it is read as a whole
+            check_elements(tensor.shape, self.limits.elements)  # a full read of a view takes memory
         for name, given in (accumulate or {}).items():
             before = leaf(("accumulate", name), given.dtype, given.shape)
             gradient = final["gradients", name]
@@ -146,13 +149,13 @@ class Derivation:
         return watches
 
     def zero(self, place: Place, shape: Shape, dtype: DType) -> None:
-        """Ask for zeros."""
+        """Add a result of zeros."""
         self._zeros.append((place, self.vmap.lead + shape, dtype))
 
     def sweep(self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], colours: Array | None) -> None:
-        """Ask for blocks of a Jacobian: tensors that are linear in a stand-in direction, for a basis of directions.
+        """Add a pass that computes blocks of a Jacobian from tensors that are linear in a symbolic direction.
 
-        As many directions run at once as the memory limit lets.
+        The memory limit bounds the number of directions in a batch.
         """
         if not blocks:
             return
@@ -163,7 +166,7 @@ class Derivation:
         self._add(Pass(planned, blocks=tuple(block for block, _ in blocks), basis=basis))
 
     def _add(self, sweep: Pass) -> None:
-        """Add a sweep. Raises Dearer where all of them are predicted to take longer than `most_s`."""
+        """Add a pass. Raises Dearer if the predicted time of all passes exceeds `most_s`."""
         self._sweeps.append(sweep)
         if self._left_s < inf:
             self._left_s -= estimated((sweep,)).seconds
@@ -173,7 +176,7 @@ class Derivation:
     def _blocks(
         self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], chunk: int, units: bool
     ) -> list[Tensor]:
-        """Return the blocks for `chunk` directions at once: unit vectors, or any."""
+        """Return the blocks for a batch of `chunk` directions. With `units` they are unit vectors."""
         source = source_of(direction)
         basis = leaf(source, direction.dtype, (chunk, *direction.shape))
         numbers = leaf(numbers_of(source), int64, (chunk,)) if units and chunk < direction.numel else None
@@ -184,9 +187,9 @@ class Derivation:
         ]
 
     def chunked(self, count: int, room: int, made: Callable[[int], list[Tensor]]) -> tuple[Plan, int]:
-        """Return the plan for as many of `count` directions at once as there is room for, and how many those are.
+        """Return the plan for the largest batch, of at most `count` directions, within `room` bytes, and its size.
 
-        `made` returns the tensors for a number of directions. Raises OpError where one alone is over a limit.
+        `made` returns the tensors for a number of directions. Raises OpError if a single direction exceeds a limit.
         """
         planned = self._attempt(made, count)
         while planned is None or (planned.peak_bytes > room and count > 1):
@@ -195,7 +198,7 @@ class Derivation:
         return planned, count
 
     def _attempt(self, made: Callable[[int], list[Tensor]], count: int) -> Plan | None:
-        """Return the plan for `count` directions at once, or None where tensors would be over the limit."""
+        """Return the plan for a batch of `count` directions, or None if a tensor exceeds the limit."""
         try:
             return self._planned(self.vmap.applied(made(count)))
         except OpError:
@@ -204,18 +207,18 @@ class Derivation:
             return None
 
     def tangents_follow(self) -> None:
-        """Let what is built from here on run as soon as what it needs is known."""
+        """Schedule the nodes built from here as early as their inputs allow."""
         self._turn = len(self.traced.builder.nodes)
 
     def _map_forward(self) -> None:
-        """Make the nodes of the forward pass as they run, so that those of derivatives come behind them."""
+        """Add the forward pass over vmap's axis, before the nodes of derivatives."""
         self.vmap.map_forward(list(self.traced.names.values()), self.request.randomness)
         self._boundary = len(self.traced.builder.nodes)
 
     def _planned(self, wanted: Sequence[Tensor]) -> Plan:
-        """Return the plan, with what lies between cuts computed again on the way back.
+        """Return the plan, in which the backward pass recomputes the values between cuts.
 
-        What lies behind the last cuts is computed once, where that takes no more memory.
+        Values after the last cuts are computed once, if that takes no more memory.
         """
         function = Function.of(wanted)
         if not self._cuts:
@@ -237,7 +240,7 @@ class Derivation:
         return noticed + traps(self.traced, self.traced.builder.nodes[: self._typed])
 
     def compiled(self, groups: tuple[str, ...], roots: tuple[str, ...] = ()) -> Compiled:
-        """Return what was asked for."""
+        """Return the compiled request: all passes added so far."""
         return Compiled(
             tuple(self._sweeps),
             Dag.of(self.traced, roots),
@@ -249,7 +252,7 @@ class Derivation:
         )
 
     def release(self) -> None:
-        """Take the graph apart. Executables are made before."""
+        """Release the graph. Executables must be made before."""
         plans = [sweep.plan for sweep in self._sweeps]
         units = [node for plan in plans for unit in plan.units for node in unit.nodes]
         self.traced.builder.release([*units, *(node for plan in plans for node in plan.function.nodes)])

@@ -1,6 +1,6 @@
-"""What a run of a compiled request costs in all, from shapes alone, and how long that is likely to take.
+"""The total cost of a run, computed from shapes, and its predicted time.
 
-The service asks it where to compute a request; `engine.compile.explain` shows the same costs step by step.
+The service uses it to decide where a request runs. `engine.compile.explain` shows the same costs for each step.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from engine.compile.compiled import Compiled, Pass
 from engine.optimize.cost import Cost
 
 RUN_S = 6e-6
-"""Seconds that a run takes beside its steps."""
+"""Seconds of overhead of a run."""
 
 STEP_S = 0.8e-6
-"""Seconds that a step takes beside its arithmetic: a call of NumPy, mostly."""
+"""Seconds of overhead of a step, mostly a call of NumPy."""
 
 FLOP_S = 1 / 15e9
-"""Seconds that a floating-point operation takes in loops that stay in cache."""
+"""Seconds of a floating-point operation in loops over data in the cache."""
 
 SINGLE_S, DOUBLE_S = 1 / 90e9, 1 / 45e9
-"""Seconds that a floating-point operation of a product of matrices takes, in float32 and in float64."""
+"""Seconds of a floating-point operation of a matrix product, in float32 and in float64."""
 
 BYTE_S = 1 / 16e9
-"""Seconds that a byte takes that is read or written."""
+"""Seconds to read or write a byte."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What all `runs` of a request's sweeps take together: steps, operations and bytes.
+    """The total cost of all `runs` of a request's plans: steps, operations and bytes.
 
-    `single` and `double` are those of the operations that products of float32 and of float64 take.
+    `single` and `double` count the operations of matrix products in float32 and in float64.
     """
 
     runs: int
@@ -42,7 +42,7 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """How long it is likely to take on one core. Constants were fitted to the benchmarks' graphs."""
+        """The predicted seconds on one core. The constants are fitted to the benchmarks' graphs."""
         loops = self.cost.effort - self.single - self.double
         work = loops * FLOP_S + self.single * SINGLE_S + self.double * DOUBLE_S
         moved = self.cost.bytes_read + self.cost.bytes_written
@@ -50,17 +50,17 @@ class Estimate:
 
 
 def runs(sweep: Pass) -> int:
-    """Return how often the plan of a sweep runs: once for each batch of directions."""
+    """Return the number of runs of the plan of a pass: one for each batch of directions."""
     return 1 if sweep.basis is None else -(-sweep.basis.count // sweep.basis.chunk)
 
 
 def estimate(compiled: Compiled) -> Estimate:
-    """Return what running a compiled request takes."""
+    """Return the cost of a run of a compiled request."""
     return estimated(compiled.sweeps)
 
 
 def estimated(sweeps: Iterable[Pass]) -> Estimate:
-    """Return what running sweeps takes."""
+    """Return the cost of a run of passes."""
     total, steps, cost, single, double = 0, 0, Cost(), 0, 0
     for sweep in sweeps:
         times, plan = runs(sweep), sweep.plan

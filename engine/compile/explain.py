@@ -1,6 +1,6 @@
-"""What a request would do, without doing it: the plan's steps and what they cost, from shapes alone.
+"""Explanations of requests: the plan's steps and their costs, computed from shapes without a run.
 
-The service returns it as it is: plain data that JSON can hold.
+The service returns an explanation unchanged: it is plain data for JSON.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ PASSES = ("forward", "backward")
 
 
 def explain(program: Program, request: Request, limits: Limits, deadline: float | None = None) -> dict[str, Any]:
-    """Return what compiling and running a request would do. Nothing runs.
+    """Return the explanation of a request. Nothing runs.
 
-    A request that would hold more memory than the limit is explained too: its headroom is negative. Raises GraphError
-    as `compile` does for every other fault, DeadlineExceeded.
+    A request over the memory limit is explained too: its headroom is negative. For all other faults it raises
+    GraphError as `compile` does. Raises DeadlineExceeded.
     """
     derivation, compiled = derived(program, request, limits, deadline)
     names = _Names(derivation)
@@ -48,17 +48,17 @@ def explain(program: Program, request: Request, limits: Limits, deadline: float 
         "vmap": {
             "size": derivation.vmap.size,
             "loops": [],
-        },  # every primitive takes a leading axis: nothing is looped over
+        },  # every primitive takes a leading axis: there are no loops
         "limits": _limits(derivation, compiled),
         "warnings": list(compiled.warnings),
     }
 
 
 class _Names:
-    """What users call tensors and ops."""
+    """The names of tensors and ops in the program."""
 
     def __init__(self, derivation: Derivation) -> None:
-        named = derivation.traced.names  # of a tensor's names, the first is its own
+        named = derivation.traced.names  # the first name of a tensor wins
         self._tensors = {tensor: name for name, tensor in reversed(named.items())}
         if derivation.vmap.size is not None:
             with building(derivation.traced.builder):
@@ -70,15 +70,15 @@ class _Names:
         }
 
     def tensor(self, tensor: Tensor) -> str | None:
-        """Return a tensor's name, or None for what is inside of an op or a derivative."""
+        """Return a tensor's name, or None for a tensor inside an op or a derivative."""
         return self._tensors.get(tensor)
 
     def op(self, node: Node) -> str | None:
-        """Return the name of the user's op that a node came from: its node's in the DAG."""
+        """Return the name of the program's op that made a node: the name of its node in the DAG."""
         return None if node.origin is None else self._ops.get(node.origin)
 
     def ops(self, nodes: Sequence[Node]) -> list[str]:
-        """Return the names of the ops that nodes came from, each once."""
+        """Return the names of the ops that made the nodes, without duplicates."""
         return list(dict.fromkeys(name for node in nodes if (name := self.op(node)) is not None))
 
 
@@ -113,7 +113,7 @@ def _step(step: Step, unit: Unit, held: int, plan: Plan, names: _Names) -> dict[
 
 
 def _figures(cost: Cost) -> dict[str, int]:
-    """Return the figures that are shown: all but the effort, which only the prediction of time needs."""
+    """Return all figures but the effort, which only the prediction of time uses."""
     return {name: figure for name, figure in asdict(cost).items() if name != "effort"}
 
 
@@ -122,12 +122,12 @@ def _slot(slot: int, tensor: Tensor) -> dict[str, Any]:
 
 
 def _pass(unit: Unit, plan: Plan) -> str:
-    """Return the pass of a step; a cluster that reaches into the backward pass belongs to it."""
+    """Return the pass of a step. A cluster with a node of the backward pass belongs to the backward pass."""
     return PASSES[any(node.index >= plan.boundary for node in unit.nodes)]
 
 
 def _totals(compiled: Compiled) -> dict[str, Any]:
-    """Return the cost of each pass and of all, and the most memory that each holds."""
+    """Return the cost and the peak memory of each pass and of all passes."""
     costs = {name: Cost() for name in PASSES}
     peaks = dict.fromkeys(PASSES, 0)
     for sweep in compiled.sweeps:
@@ -143,7 +143,7 @@ def _totals(compiled: Compiled) -> dict[str, Any]:
 
 
 def _kept(plan: Plan, names: _Names) -> Iterator[dict[str, Any]]:
-    """Yield what the forward pass computes and the backward pass reads, with the ops whose rules need it."""
+    """Yield the tensors of the forward pass that the backward pass reads, with the ops that read them."""
     needing: dict[Tensor, list[Node]] = {}
     for unit in plan.units:
         for node in unit.nodes:
@@ -167,7 +167,7 @@ def _is_computed(tensor: Tensor, plan: Plan) -> bool:
 
 
 def _passes(compiled: Compiled) -> dict[str, Any] | None:
-    """Return how many directions find the Jacobian, and how many more it would take without colours."""
+    """Return the number of directions of the Jacobian, with and without colouring."""
     bases = [(sweep.basis, sweep.blocks) for sweep in compiled.sweeps if sweep.basis is not None]
     if not bases:
         return None
@@ -178,7 +178,7 @@ def _passes(compiled: Compiled) -> dict[str, Any] | None:
 
 
 def _limits(derivation: Derivation, compiled: Compiled) -> dict[str, Any]:
-    """Return what is held against the limits: how much of each is needed, and how much is left."""
+    """Return the needed amount, the limit and the headroom of each limited quantity."""
     tensors = [
         tensor
         for sweep in compiled.sweeps

@@ -1,6 +1,6 @@
-"""The axis that a computation is mapped over: which tensors have it, and the nodes that run over it.
+"""vmap's axis: the tensors that have it, and the nodes over it.
 
-A program is traced as one index of the axis sees it. `Derivation` then asks for the tensors over the whole axis.
+A program is traced for one index of the axis. `engine.compile.derivation` then builds the tensors over the whole axis.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ from engine.program.program import Leaf, Program
 
 
 class Vmap:
-    """The mapped axis of a request: its size, None without one, and the tensors that have it.
+    """vmap's axis of a request: its size (None without vmap) and the tensors that have it.
 
-    `mapped` gives a tensor of one index, of shape `shape`, the tensor of all indices, of shape (size, *shape).
+    `mapped` maps a tensor of one index, of shape `shape`, to the tensor of all indices, of shape (size, *shape).
     """
 
     def __init__(self, program: Program, request: Request) -> None:
-        """Raises GraphError where the axes do not fit the tensors."""
+        """Raises GraphError if the axes do not fit the tensors."""
         self.size, self._axes = mapped_axes(program, request)
         self.mapped: dict[Tensor, Tensor] = {}
         self._leaves, self._brought = program.tensors, request.brought
 
     @property
     def lead(self) -> Shape:
-        """The dimensions in front of every result: (size,), or none."""
+        """The leading dimensions of every result: (size,), or ()."""
         return () if self.size is None else (self.size,)
 
     def sample(self, name: str, given: Leaf) -> Leaf:
-        """Return the type of a tensor as one index sees it."""
+        """Return the type of a tensor for one index."""
         if name not in self._axes:
             return given
         axis = self._axes[name] % len(given.shape)
         return replace(given, shape=given.shape[:axis] + given.shape[axis + 1 :])
 
     def samples(self, given: Mapping[str, Leaf]) -> dict[str, Leaf]:
-        """Return the types of seeds, tangents or vectors as one index sees them."""
+        """Return the types of seeds, tangents or vectors for one index."""
         return {name: self.sample(name, whole) for name, whole in given.items()}
 
     def map_leaves(self, tensors: Mapping[str, Tensor]) -> None:
-        """Add the leaves of the program that have the axis: by name, the leaf of one index."""
+        """Add the leaves of the program that have the axis. `tensors` has the leaves of one index by name."""
         for name, given in self._leaves.items():
             if name in self._axes:
                 self._map(("tensors", name), tensors[name], given)
 
     def brought(self, member: str, name: str, given: Leaf) -> Tensor:
-        """Return the leaf of one index for a tensor that a member of the request brings."""
+        """Return the leaf of one index for a tensor in a member of the request."""
         tensor = leaf((member, name), given.dtype, given.shape)
         whole = self._brought.get(name)
         if name in self._axes and whole is not None:
@@ -64,13 +64,13 @@ class Vmap:
         return tensor
 
     def _map(self, source: tuple[str, str], sample: Tensor, whole: Leaf) -> None:
-        """Add a leaf that has the axis: all of it, with the axis in front."""
+        """Add a leaf that has the axis, with the axis moved to the front."""
         rank, axis = len(whole.shape), self._axes[source[1]]
         order = [axis % rank, *(dim for dim in range(rank) if dim != axis % rank)]
         self.mapped[sample] = permuted(leaf(source, whole.dtype, whole.shape), tuple(dim - rank for dim in order))
 
     def map_forward(self, forward: Sequence[Tensor], randomness: Literal["different", "same"]) -> None:
-        """Add the nodes that compute tensors over the axis, with a seed for each index if they are `different`."""
+        """Add the nodes that compute tensors over the axis. `different` gives each index its own seed."""
         if self.size is None:
             return
         if randomness == "different":
@@ -79,5 +79,5 @@ class Vmap:
         batched(forward, self.mapped, self.size)
 
     def applied(self, wanted: list[Tensor]) -> list[Tensor]:
-        """Return tensors over the axis."""
+        """Return the tensors over the axis."""
         return wanted if self.size is None else batched(wanted, self.mapped, self.size)

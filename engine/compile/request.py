@@ -1,7 +1,7 @@
-"""The record that every request to the engine extends: its common members, and facts that compilation needs.
+"""The base class of requests to the engine: the common members, and class variables for compilation.
 
-`engine.compile.derivatives` has a module for each kind of request. Names are those of tensors and of ops' outputs; a
-`Leaf` is the type of a tensor that the request brings. None stands for the usual choice.
+`engine.compile.derivatives` has a module for each kind of request. Names are names of tensors and of ops' outputs. A
+`Leaf` is the type of a tensor in the request. None is the default choice.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Names = tuple[str, ...]
 
 
 class Start(Protocol):
-    """Begins a derivation of the request's program: types the program, without derivatives."""
+    """A callable that starts a derivation of the request's program: it types the program, without derivatives."""
 
     def __call__(self, most_s: float = ...) -> Derivation:
-        """Return the derivation; its run may be predicted to take `most_s` seconds. Raises GraphError."""
+        """Return the derivation. `most_s` bounds the predicted seconds of a run. Raises GraphError."""
         ...
 
 
@@ -31,8 +31,8 @@ class Start(Protocol):
 class Request:
     """The common members of requests.
 
-    `vmap` maps names to the axis that the whole computation is mapped over, `randomness` says what random ops draw
-    across it. Values between the cuts named by `checkpoint` are computed again on the way back instead of kept.
+    `vmap` maps names to the axis of the tensor to batch over. `randomness` selects if random ops draw "different" or
+    the "same" values for each index. The backward pass recomputes the values between the cuts named by `checkpoint`.
     """
 
     vmap: Mapping[str, int] = field(default_factory=dict)
@@ -41,35 +41,35 @@ class Request:
     detect_anomaly: bool = False
 
     differentiates: ClassVar[bool] = True
-    """Whether there are derivatives, so that undefined slopes are worth a warning."""
+    """Whether the request has derivatives. Compilation then warns of undefined slopes."""
 
     by: ClassVar[str | None] = None
     """The member that names the tensors to differentiate by."""
 
     functional: ClassVar[bool] = False
-    """Whether those tensors require grad because they are named, as in torch.func."""
+    """Whether the tensors named by `by` require grad, as in torch.func."""
 
     brings: ClassVar[str | None] = None
-    """The member that has tensors besides the graph's: seeds, tangents or vectors, by name."""
+    """The member with additional tensors by name: seeds, tangents or vectors."""
 
     searches: ClassVar[bool] = False
-    """Whether planning takes longer than the number of ops tells: it looks for sparsity, or makes several plans."""
+    """Whether planning takes long for the number of ops: it detects sparsity, or makes several plans."""
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The names to differentiate by, as far as the request names them."""
+        """The names to differentiate by, or () if the request names none."""
         return tuple(getattr(self, self.by) or ()) if self.by else ()
 
     @property
     def brought(self) -> Mapping[str, Leaf | None]:
-        """The types of the tensors that the request brings besides the graph's, by name."""
+        """The types of the request's additional tensors, by name."""
         return (getattr(self, self.brings) or {}) if self.brings else {}
 
     def derived(self, start: Start) -> tuple[Derivation, Compiled]:
-        """Return the compiled request and the derivation that made it. Raises GraphError."""
+        """Return the derivation and the compiled request. Raises GraphError."""
         derivation = start()
         return derivation, self.derive(derivation)
 
     def derive(self, derivation: Derivation) -> Compiled:
-        """Add the derivatives to a derivation of this request, and return it compiled. Raises GraphError."""
+        """Add the derivatives to a derivation of this request and return the compiled request. Raises GraphError."""
         raise NotImplementedError

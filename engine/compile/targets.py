@@ -1,4 +1,7 @@
-"""What a request says of a program before it is traced: what is differentiated by, and what is mapped over."""
+"""The targets of differentiation and the axes of vmap, checked before the program is traced.
+
+`engine.compile.derivation` and `engine.compile.mapping` call it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from engine.program.program import Leaf, Program
 
 
 def targets_require_grad(tensors: Mapping[str, Leaf], request: Request) -> dict[str, Leaf]:
-    """Let the tensors that a functional derivative is taken by require grad, as they do in torch.func."""
+    """Return the tensors with `requires_grad` set for the targets of a functional derivative, as in torch.func."""
     named = set(request.targets) if request.functional else set()
     return {
         name: replace(given, requires_grad=True) if name in named and given.dtype.is_differentiable else given
@@ -20,7 +23,7 @@ def targets_require_grad(tensors: Mapping[str, Leaf], request: Request) -> dict[
 
 
 def mapped_axes(program: Program, request: Request) -> tuple[int | None, dict[str, int]]:
-    """Return the size of vmap's axis and where it lies, by name. Raises GraphError where that does not fit."""
+    """Return the size of vmap's axis and its position by name. Raises GraphError if the axes do not fit."""
     faults: list[Fault] = []
     sizes: dict[str, int] = {}
     brought = request.brought

@@ -1,1 +1,1 @@
-"""Sparsity patterns of Jacobians, their colouring, and the choice of a mode."""
+"""Sparsity patterns of Jacobians, their colouring, and the directions of a mode."""

@@ -1,6 +1,7 @@
-"""Columns that share a pass: no two columns of one colour have a nonzero in the same row.
+"""Colouring of a Jacobian's columns: no two columns of one colour have a nonzero in the same row.
 
-The sum of the columns of a colour then holds each of their elements in a row of its own. Sources: Curtis, Powell and
+The sum of the columns of one colour then has at most one of their nonzeros in each row. One direction computes it.
+`engine.autodiff.sparsity.mode` calls `coloured`. Sources: Curtis, Powell and
 Reid 1974, "On the estimation of sparse Jacobian matrices"; Coleman and Moré 1983, "Estimation of sparse Jacobian
 matrices and graph coloring problems".
 """
@@ -14,14 +15,14 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 WORDS = 2**26
-"""Words of 64 bits that one colouring may look at: about 100 ms."""
+"""The maximum number of 64-bit words that one colouring reads: about 100 ms."""
 
 
 def coloured(pattern: Array, most: int) -> Array | None:
-    """Return a colour for each column, -1 for one without nonzeros, or None where `most` colours are too few.
+    """Return a colour for each column (-1 for a column of zeros), or None if `most` colours are too few.
 
-    `pattern` is bool, (rows, columns). Columns are taken in turn, each with the first colour that fits; once in their
-    order, which is the best there is for a band, and once with those of most nonzeros first.
+    `pattern` is bool, (rows, columns). A greedy search gives each column the first colour that fits. It runs twice: in
+    the order of the columns, which is optimal for a band, and by the number of nonzeros, descending.
     """
     least = int(pattern.sum(axis=1).max(initial=0))
     if least > most:
@@ -33,7 +34,7 @@ def coloured(pattern: Array, most: int) -> Array | None:
     for order in (inside, inside[np.argsort(-sizes[inside], kind="stable")]):
         found = _greedy(members, order, most)
         if found is not None:
-            best, most = found, int(found.max(initial=-1))  # the next must do with one less
+            best, most = found, int(found.max(initial=-1))  # the next search must use fewer colours
         if most < least:
             break
     return best
@@ -47,9 +48,9 @@ def _bits(rows: Array) -> Array:
 
 
 def _greedy(members: Array, order: Array, most: int) -> Array | None:
-    """Return the first colour that fits for each column, or None where `most` colours or the words do not suffice."""
+    """Return the first colour that fits for each column, or None if `most` colours or WORDS are exceeded."""
     colours = np.full(len(members), -1)
-    covered = np.zeros((most, members.shape[1]), np.uint64)  # by a colour: the rows in which it has a nonzero
+    covered = np.zeros((most, members.shape[1]), np.uint64)  # for each colour: the rows in which it has a nonzero
     count = words = 0
     for column in order.tolist():
         taken = (covered[:count] & members[column]).any(axis=1)

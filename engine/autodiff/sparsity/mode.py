@@ -1,4 +1,7 @@
-"""How a Jacobian is found: forward or reverse, and how many directions at once find it."""
+"""The directions of a Jacobian in forward or reverse mode: the patterns and colours of its sparse blocks.
+
+`engine.compile.derivatives` calls `passes`.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,15 @@ from engine.graph.graph import Tensor
 Array = np.ndarray[Any, Any]
 
 WORTHWHILE = 3 / 4
-"""Passes that colouring may leave, of those without it: a pattern is kept with the plan and costs its assembly."""
+"""The largest ratio of directions with colouring to directions without it: a pattern costs memory and assembly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """Which elements of a Jacobian block can be other than zero, and the colour whose direction finds each.
+    """The elements of a Jacobian block that can be nonzero, and the colour of each.
 
-    `rows` and `columns` index the block of shape (outputs, inputs); `colours` has a number for each of them.
+    `rows` and `columns` index the block of shape (outputs, inputs). `colours` has the number of the direction that
+    computes each element.
     """
 
     rows: Array
@@ -33,22 +37,22 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mode:
-    """The patterns of sparse blocks, and the colours of directions that share a pass."""
+    """The patterns of sparse blocks, and the colours of their columns or rows."""
 
     _patterns: Mapping[tuple[Tensor, Tensor], Pattern] = field(default_factory=dict)
     _colours: Mapping[Tensor, Array] = field(default_factory=dict)
 
     def pattern(self, output: Tensor, wrt: Tensor) -> Pattern | None:
-        """Return the pattern of a block, or None where it is taken as dense."""
+        """Return the pattern of a block, or None for a dense block."""
         return self._patterns.get((output, wrt))
 
     def colours(self, direction: Tensor) -> Array | None:
-        """Return a colour for each element of the direction's space, or None where each has a pass of its own."""
+        """Return a colour for each element of the direction's space, or None if each element has its own direction."""
         return self._colours.get(direction)
 
 
 def passes(outputs: Sequence[Tensor], inputs: Sequence[Tensor], mode: Literal["forward", "reverse"]) -> Mode:
-    """Return how a mode finds the Jacobian of outputs by inputs."""
+    """Return the patterns and colours of the Jacobian of outputs by inputs in a mode."""
     found = sparsity.pattern(outputs, inputs)
     return (_forward if mode == "forward" else _reverse)(outputs, inputs, found)
 
@@ -82,23 +86,23 @@ def _reverse(outputs: Sequence[Tensor], inputs: Sequence[Tensor], found: Array |
 
 
 def _parts(tensors: Sequence[Tensor]) -> list[slice]:
-    """Return where each tensor's elements are, when those of all stand one behind the other."""
+    """Return the slice of each tensor's elements in the concatenation of all tensors."""
     ends = np.cumsum([0, *[tensor.numel for tensor in tensors]]).tolist()
     return [slice(start, stop) for start, stop in pairwise(ends)]
 
 
 def _worthwhile(block: Array) -> Array | None:
-    """Return colours of a block's columns, or None where they save too few passes."""
+    """Return colours of a block's columns, or None if they save too few directions."""
     count = block.shape[1]
     return coloured(block, int(count * WORTHWHILE)) if count > 1 else None
 
 
 def _nonzeros(block: Array) -> tuple[Array, Array]:
-    """Return the rows and columns of what is true."""
+    """Return the rows and columns of the true elements."""
     rows, columns = np.nonzero(block)
     return rows.astype(np.int32), columns.astype(np.int32)  # blocks have fewer than 2^31 elements
 
 
 def count_of(colours: Array) -> int:
-    """Return how many directions a colouring has: one at least, because what runs needs one."""
+    """Return the number of directions of a colouring, at least one."""
     return max(int(colours.max(initial=-1)) + 1, 1)

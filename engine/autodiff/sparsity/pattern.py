@@ -1,7 +1,8 @@
-"""Which elements of outputs can depend on which elements of inputs: the pattern of a Jacobian, before it has values.
+"""The sparsity pattern of a Jacobian, without values. `engine.autodiff.sparsity.mode` calls `pattern`.
 
-Every element carries a set: of the input elements that reach it (pushed forward), or of the output elements that it
-reaches (pulled back), whichever has fewer bits. A set is a row of bits, so that joining two is one pass over words.
+Every element has a set. Forward, it is the set of input elements that the element depends on. Backward, it is the set
+of output elements that depend on the element. The direction with fewer bits is used. A set is a row of bits: a union is
+a bitwise OR of words.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from engine.graph.relation import Relation, Side
 
 Array = np.ndarray[Any, Any]
 Bits = dict[Tensor, Array]
-"""For each tensor its elements' sets, (elements, words)."""
+"""The sets of each tensor's elements, (elements, words)."""
 
 WORDS = 2**24
-"""Words of 64 bits that one pattern may take to find: about 100 ms and, alive at once, far less than 128 MiB."""
+"""The maximum number of 64-bit words of one search: about 100 ms and far less than 128 MiB at once."""
 
 ELEMENTS = 2**26
-"""Elements of the Jacobians whose pattern is looked for; beyond, they are taken as dense."""
+"""The maximum number of elements of a Jacobian. A larger Jacobian is treated as dense."""
 
 
 def pattern(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Array | None:
-    """Return which derivatives of outputs by inputs can be other than zero, or None where finding out costs too much.
+    """Return the sparsity pattern of the Jacobian of outputs by inputs, or None if the search costs too much.
 
-    The array is bool, (elements of all outputs, elements of all inputs). It may be true where a derivative is zero for
-    every value, never false where one is not.
+    The array is bool, (elements of all outputs, elements of all inputs). It is false only for derivatives that are zero
+    for every value. It can be true for a derivative of zero.
     """
     rows, columns = (sum(tensor.numel for tensor in tensors) for tensors in (outputs, inputs))
     if not 0 < rows * columns <= ELEMENTS:
@@ -46,17 +47,17 @@ def pattern(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Array | None
 
 
 class _TooMuch(Exception):
-    """The words are spent."""
+    """The pattern needs more than WORDS words."""
 
 
 class _Walk:
-    """Carries sets through the graph, and counts the words that this takes."""
+    """Propagates sets through the graph, and counts the words."""
 
     def __init__(self) -> None:
         self.left = WORDS
 
     def pushed(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Array:
-        """Return the pattern from the sets of input elements that reach the outputs."""
+        """Return the pattern from the sets of input elements that the outputs depend on."""
         bits = self._units(inputs)
         order = _moved(ancestors(outputs), inputs)
         last = {tensor: node for node in order for tensor in node.inputs}
@@ -71,7 +72,7 @@ class _Walk:
         return _unpacked(bits, outputs, inputs)
 
     def pulled(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Array:
-        """Return the pattern from the sets of output elements that the inputs reach."""
+        """Return the pattern from the sets of output elements that depend on the inputs."""
         bits = self._units(outputs)
         order = _moved(ancestors(outputs), inputs)
         moving = {*inputs, *(tensor for node in order for tensor in node.outputs)}
@@ -86,7 +87,7 @@ class _Walk:
         return _unpacked(bits, inputs, outputs).T
 
     def _units(self, tensors: Sequence[Tensor]) -> Bits:
-        """Return sets of one element each: of an element itself."""
+        """Return a set for each element that contains only the element."""
         count = sum(tensor.numel for tensor in tensors)
         width = -(-count // 64)
         self._spend(count * width)
@@ -96,13 +97,13 @@ class _Walk:
         ends = np.cumsum([tensor.numel for tensor in tensors])[:-1]
         bits: Bits = {}
         for tensor, own in zip(tensors, np.split(units.view(np.uint64), ends), strict=True):
-            self._join(bits, tensor, own)  # one tensor can have two names
+            self._join(bits, tensor, own)  # a tensor can occur twice, under two names
         return bits
 
     def _relations(
         self, node: Node, moving: Container[Tensor], reached: Sequence[bool] | None = None
     ) -> list[Relation]:
-        """Return the node's relations from what is moving to results that are reached."""
+        """Return the node's relations from the inputs in `moving` to the results with `reached`."""
         positions = [position for position, tensor in enumerate(node.inputs) if tensor in moving]
         self._spend(sum(tensor.numel for tensor in (*node.inputs, *node.outputs)) // 4)
         return [relation for relation in relations(node, positions) if reached is None or reached[relation.result]]
@@ -121,7 +122,7 @@ class _Walk:
         return self._gathered(hubs, target.hubs, target.elements, to.numel)
 
     def _gathered(self, rows: Array, take: Array | None, put: Array | None, size: int) -> Array:
-        """Return `size` rows: each the union of the rows `take` whose place is that of the row in `put`."""
+        """Return `size` rows. Row p is the union of the rows `take[i]` with `put[i] == p`."""
         if take is None and put is None:
             return rows
         count = len(rows) if take is None else len(take)

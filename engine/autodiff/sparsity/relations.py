@@ -1,12 +1,13 @@
-"""Which elements of a node's results can depend on which elements of its inputs, found without running it on values.
+"""The dependence of the elements of a node's results on the elements of its inputs, without values.
 
 A relation goes through *hubs*: an element of the input leads to some hubs, and each hub to some elements of the result.
-Elements that are only moved are hubs themselves; a sum has one hub for each of its results; a product of matrices one
-for each row; what is not known has a single hub, through which everything depends on everything. A relation may hold
-more pairs than the derivative has nonzeros, never fewer.
+An element that is only moved is its own hub. A sum has one hub for each result, a matrix product one for each row. An
+unknown dependence has a single hub: every result depends on every input. A relation contains all pairs with a nonzero
+derivative, and can contain more.
 
-What a primitive's kind says is enough for most: linear ones are run on numbers that name the elements. The rest is said
-by their parameters (`dim`, `dims`, `kernel`), by the number of trailing dimensions that they declare, or by a relation.
+For most primitives the kind is enough: linear primitives run on the indices of the elements. For the others, the
+parameters (`dim`, `dims`, `kernel`), the declared number of trailing dimensions or a declared relation are used.
+`engine.autodiff.sparsity.pattern` calls `relations`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from engine.graph.relation import EACH, PROBE, Array, Relation, Side, numbered, 
 from engine.graph.types import Shape
 
 Pairs = list[tuple[int, int]]
-"""Inputs and results that have derivatives, by position."""
+"""Positions of an input and a result with a derivative."""
 
 
 def relations(node: Node, moving: Sequence[int]) -> list[Relation]:
-    """Return how the node's differentiable results depend on its inputs at the positions `moving`."""
+    """Return the relations of the node's differentiable results to its inputs at the positions `moving`."""
     pairs = [(i, r) for i in moving for r, result in enumerate(node.outputs) if result.dtype.is_differentiable]
     if node.primitive.pointwise:
         return [Relation(i, r, EACH, EACH, node.inputs[i].numel) for i, r in pairs]
@@ -47,7 +48,7 @@ def _elementwise(node: Node, pairs: Pairs) -> Iterator[Relation]:
 
 def _linear(node: Node, pairs: Pairs) -> Iterator[Relation]:
     if node.primitive.sums or not all(tensor.dtype.is_differentiable for tensor in node.inputs):
-        return _by_dimensions(node, pairs)  # an index is a value: where it points to is not known
+        return _by_dimensions(node, pairs)  # an index is a value: its target is unknown
     moved = _moved(node)
     if moved is None:
         return _by_coefficients(node, pairs)
@@ -58,20 +59,20 @@ def _linear(node: Node, pairs: Pairs) -> Iterator[Relation]:
 
 
 def _starts(tensors: Sequence[Tensor]) -> list[int]:
-    """Return the number of each tensor's first element, when the elements of all are numbered from 1."""
+    """Return the number of each tensor's first element. The elements of all tensors are numbered from 1."""
     return list(accumulate([tensor.numel for tensor in tensors], initial=1))
 
 
 def _within(moved: Array, start: int, size: int) -> Side:
-    """Return which elements of the result come from the input whose elements are numbered from `start`."""
+    """Return the elements of the result that come from the input with elements numbered from `start`."""
     elements = np.flatnonzero((moved >= start) & (moved < start + size))
     return Side(moved[elements] - start, elements)
 
 
 def _moved(node: Node) -> list[Array] | None:
-    """Return for each element of the results which input element it is, 0 for none; None if it does more than move.
+    """Return the number of the input element that each result element copies (0 for none), or None if it is no copy.
 
-    The primitive runs on the elements' numbers, and on random ones: both must land in the same places, unchanged.
+    The primitive runs on the elements' numbers and on random numbers. Both must arrive unchanged at the same positions.
     """
     count = sum(tensor.numel for tensor in node.inputs)
     marks = np.concatenate([[0.0], np.random.default_rng(0).uniform(1, 2, count)])
@@ -87,7 +88,7 @@ def _moved(node: Node) -> list[Array] | None:
 
 
 def _run(node: Node, numbers: Array, lead: Shape = ()) -> list[Array]:
-    """Return the results of a primitive, flat behind `lead`, on inputs that the numbers fill one after the other."""
+    """Return the flat results, of shape (*lead, -1), of a primitive. `numbers` fill the inputs in order."""
     ends = np.cumsum([tensor.numel for tensor in node.inputs])[:-1]
     parts = np.split(numbers, ends, axis=-1)
     arrays = [part.reshape((*lead, *tensor.shape)) for part, tensor in zip(parts, node.inputs, strict=True)]
@@ -99,7 +100,7 @@ def _run(node: Node, numbers: Array, lead: Shape = ()) -> list[Array]:
 
 
 def _by_coefficients(node: Node, pairs: Pairs) -> Iterator[Relation]:
-    """Read a linear primitive's coefficients off what it makes of the unit vectors, if they are few enough."""
+    """Compute a linear primitive's coefficients from the unit vectors, if the work is at most PROBE."""
     count = sum(tensor.numel for tensor in node.inputs)
     if count * (count + sum(result.numel for result in node.outputs)) > PROBE:
         yield from _by_dimensions(node, pairs)
@@ -113,7 +114,7 @@ def _by_coefficients(node: Node, pairs: Pairs) -> Iterator[Relation]:
 
 
 def _by_dimensions(node: Node, pairs: Pairs) -> Iterator[Relation]:
-    """Let a primitive mix along the dimensions that it names, or inside of each index of a batch, or everything."""
+    """Relate elements along the named dimensions, or within each index of a batch, or all elements."""
     for position, result in pairs:
         input, out = node.inputs[position].shape, node.outputs[result].shape
         hubs = _along(node, input, out) or _batch(node, input, out) or ((1,) * len(input), (1,) * len(out))
@@ -121,7 +122,7 @@ def _by_dimensions(node: Node, pairs: Pairs) -> Iterator[Relation]:
 
 
 def _along(node: Node, input: Shape, out: Shape) -> tuple[Shape, Shape] | None:
-    """Return hubs that keep the dimensions which no parameter names: beside the input, and beside the result."""
+    """Return the shapes of hubs, for the input and the result, over the dimensions that no parameter names."""
     params = node.params
     dims = params["dims"] if "dims" in params else (params["dim"],) if "dim" in params else None
     if dims is None:
@@ -134,7 +135,7 @@ def _along(node: Node, input: Shape, out: Shape) -> tuple[Shape, Shape] | None:
 
 
 def _batch(node: Node, input: Shape, out: Shape) -> tuple[Shape, Shape] | None:
-    """Return hubs for the leading dimensions: beside the input, and beside the result."""
+    """Return the shapes of hubs over the leading dimensions, for the input and for the result."""
     own = _trailing(node)
     if own is None:
         return None
@@ -148,7 +149,7 @@ def _batch(node: Node, input: Shape, out: Shape) -> tuple[Shape, Shape] | None:
 
 
 def _trailing(node: Node) -> int | None:
-    """Return how many trailing dimensions a primitive works on, if that is known."""
+    """Return the number of trailing dimensions that a primitive works on, or None if it is unknown."""
     primitive, params = node.primitive, node.params
     known = primitive.core(params)
     if known is None and "kernel" in params:

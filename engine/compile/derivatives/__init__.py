@@ -1,4 +1,4 @@
-"""The kinds of request: a module for each, with its record, and the function that adds its derivatives.
+"""The kinds of request: one module for each, with its record and the method that adds its derivatives.
 
-A new kind is a module with a record that extends `engine.compile.request.Request`.
+A new kind is a module with a subclass of `engine.compile.request.Request`.
 """

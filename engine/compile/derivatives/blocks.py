@@ -1,4 +1,4 @@
-"""Blocks of Jacobians: the passes that find them, by column or by row. Jacobians and Hessians use them."""
+"""Passes that compute blocks of Jacobians by column or by row. The modules `jacobian` and `hessian` call it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.graph.types import numel
 
 
 def check_blocks(derivation: Derivation, outputs: Sequence[str], inputs: Sequence[str]) -> None:
-    """Report blocks of a Jacobian that have too many elements; reserve memory for all, and for their assembly."""
+    """Report blocks of a Jacobian with too many elements, and reserve memory for all blocks and their assembly."""
     lookup, limit = derivation.lookup, derivation.limits.elements
     for output in outputs:
         for wrt in inputs:
@@ -33,7 +33,7 @@ def check_blocks(derivation: Derivation, outputs: Sequence[str], inputs: Sequenc
 def add_columns(
     derivation: Derivation, outputs: list[Tensor], wrt: Tensor, places: Sequence[Place], plan: Mode
 ) -> None:
-    """Add the sweep that finds the derivatives of outputs by one input, a column for each direction of the input."""
+    """Add the pass that computes the derivatives of outputs by one input: one column for each input direction."""
     direction = derivation.stand_in(wrt)
     found = jvp(outputs, {wrt: direction})
     blocks = []
@@ -46,7 +46,7 @@ def add_columns(
 
 
 def add_rows(derivation: Derivation, output: Tensor, inputs: list[Tensor], places: Sequence[Place], plan: Mode) -> None:
-    """Add the sweep that finds the derivatives of one output by inputs, a row for each direction of the output."""
+    """Add the pass that computes the derivatives of one output by inputs: one row for each output direction."""
     direction = derivation.stand_in(output)
     found = backward([(output, direction)], inputs)
     blocks = []

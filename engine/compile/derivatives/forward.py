@@ -12,7 +12,7 @@ from engine.compile.request import Names, Request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardRequest(Request):
-    """Values of `outputs`: every output that no op consumes unless they are named."""
+    """Values of `outputs`. The default is every output that no op consumes."""
 
     outputs: Names | None = None
 

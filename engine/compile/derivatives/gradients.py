@@ -21,7 +21,7 @@ class GradientRequest(Request):
     """Gradients of `backward`'s roots with respect to `wrt`.
 
     `backward` maps roots to the type of their seed (None: ones, for a scalar). `accumulate` maps names to the types of
-    the gradients that new ones are added to.
+    earlier gradients; new gradients are added to them.
     """
 
     backward: Mapping[str, Leaf | None] | None = None
@@ -60,13 +60,13 @@ class GradientRequest(Request):
 
 
 def unreached(name: str, position: int) -> tuple[tuple[str | int, ...], str, str, str]:
-    """Return the fault of the name at a position of `wrt` that no root depends on."""
+    """Return the fault for a name in `wrt`, at `position`, on which no root depends."""
     hint = 'Leave it out of wrt, or let unreached be "null" or "zeros".'
     return ("wrt", position), "unreached", f"no root depends on {name!r}", hint
 
 
 def check_accumulated(derivation: Derivation, given: Mapping[str, Leaf], targets: Sequence[str]) -> None:
-    """Report tensors that gradients cannot be added to."""
+    """Report tensors in `accumulate` that do not match a gradient."""
     lookup, differentiated = derivation.lookup, set(targets)
     for name in lookup.known(("accumulate",), given, keys=True):
         path, shape = ("accumulate", name), derivation.vmap.lead + lookup.tensor(name).shape

@@ -1,4 +1,4 @@
-"""Products of a scalar's Hessian and a vector: the tangents of its gradients."""
+"""Hessian-vector products of a scalar: the tangents of its gradients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.program.program import Leaf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductRequest(Request):
-    """The product of the Hessian of the scalar `output` with `vectors`, whose types are given by name."""
+    """The product of the Hessian of the scalar `output` with `vectors`, a mapping of names to types."""
 
     vectors: Mapping[str, Leaf]
     output: str | None = None

@@ -1,4 +1,4 @@
-"""The Jacobian: a column for each direction of an input, or a row for each direction of an output."""
+"""The Jacobian: one column for each direction of an input, or one row for each direction of an output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Made = tuple[Derivation, Compiled]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JacobianRequest(Request):
-    """The Jacobian of `outputs` with respect to `wrt`, by the cheaper of forward and reverse mode or the one named."""
+    """The Jacobian of `outputs` with respect to `wrt`. "auto" selects the cheaper of forward and reverse mode."""
 
     outputs: Names | None = None
     wrt: Names | None = None
@@ -53,13 +53,13 @@ class JacobianRequest(Request):
         return derivation.compiled(("outputs", "jacobian"))
 
     def derived(self, start: Start) -> tuple[Derivation, Compiled]:
-        """Return the compiled Jacobian: in the mode that is named, else in the cheaper of those within the limits.
+        """Return the compiled Jacobian: in the named mode, or in the cheaper of the modes within the limits.
 
-        The cheaper mode is predicted to take less time. The number of passes decides only between times that differ by
-        less than a step. It does not tell the time: under vmap a pass for an input that all samples share costs less
-        than one for an input of each sample, and a pass of one input runs only the nodes that depend on it. The mode
-        with fewer sweeps is compiled first, and the other as far as it is predicted to take no longer: a sweep for
-        each of a thousand outputs takes as long to plan as to run.
+        The cheaper mode has the lower predicted time. The number of directions decides only if the times differ by less
+        than a step. Directions do not predict the time: under vmap a direction of an input shared by all samples costs
+        less than a direction of an input of each sample, and only the nodes that depend on an input run. The mode with
+        fewer passes is compiled first. The compilation of the other mode stops when its predicted time is longer: one
+        pass for each of a thousand outputs takes as long to plan as to run.
         """
         first = start()
         if self.mode != "auto":
@@ -83,7 +83,7 @@ class JacobianRequest(Request):
 
 
 def _most_s(best: Made | None) -> float:
-    """Return the seconds that another mode may be predicted to take."""
+    """Return the bound on the predicted seconds of the other mode."""
     return estimate(best[1]).seconds + STEP_S if best is not None and _fits(best) else inf
 
 
@@ -93,7 +93,7 @@ def _fits(made: Made) -> bool:
 
 
 def _by_sweeps(derivation: Derivation, request: JacobianRequest) -> tuple[Mode, Mode]:
-    """Return the modes, that with fewer sweeps first: reverse mode has one for each output, forward for each input."""
+    """Return the modes, fewer passes first. Reverse mode has a pass for each output, forward mode for each input."""
     traced = derivation.traced
     outputs = traced.unconsumed() if request.outputs is None else request.outputs
     leaves = (name for name, given in traced.program.tensors.items() if given.requires_grad)
@@ -102,7 +102,7 @@ def _by_sweeps(derivation: Derivation, request: JacobianRequest) -> tuple[Mode, 
 
 
 def _better(one: Made, other: Made) -> Made:
-    """Return the one within the memory limit, else that of less time, or of fewer passes; take the other apart."""
+    """Return the one within the memory limit, or with less time, or with fewer directions. Release the other."""
     fits = list(map(_fits, (one, other)))
     seconds = [estimate(made[1]).seconds for made in (one, other)]
     if fits[0] != fits[1]:

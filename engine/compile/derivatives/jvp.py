@@ -1,4 +1,4 @@
-"""Products of the Jacobian and a vector of the inputs' space, by one pass of forward mode."""
+"""Jacobian-vector products, by one pass of forward mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.program.program import Leaf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TangentRequest(Request):
-    """Tangents of `outputs` in the direction of `tangents`, whose types are given by name."""
+    """Tangents of `outputs` in the direction `tangents`, a mapping of names to types."""
 
     tangents: Mapping[str, Leaf]
     outputs: Names | None = None

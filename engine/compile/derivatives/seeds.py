@@ -1,4 +1,7 @@
-"""Cotangents that reverse mode starts with, and the gradients of a scalar that other derivatives differentiate."""
+"""Seeds of reverse mode, and the gradients of a scalar.
+
+The modules of requests in this package and `engine.check.compile` call it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from engine.program.program import Leaf
 
 
 def typed_roots(derivation: Derivation, roots: Mapping[str, Leaf | None] | None) -> dict[str, Leaf | None] | None:
-    """Return the roots with the types of their seeds as one index of vmap's axis sees them."""
+    """Return the roots with the types of their seeds for one index of vmap's axis."""
     if roots is None:
         return None
     seeds = derivation.vmap.samples({name: seed for name, seed in roots.items() if seed is not None})
@@ -23,17 +26,17 @@ def typed_roots(derivation: Derivation, roots: Mapping[str, Leaf | None] | None)
 
 
 def seed_of(derivation: Derivation, name: str, given: Leaf | None) -> Tensor:
-    """Return the cotangent that the walk starts with at a root."""
+    """Return the cotangent of a root: its seed, or ones."""
     return ones(derivation.lookup.tensor(name)) if given is None else derivation.brought("backward", name, given)
 
 
 def ones(tensor: Tensor) -> Tensor:
-    """Ones of a tensor's shape and dtype, which take no memory."""
+    """Return ones of a tensor's shape and dtype. They take no memory."""
     return expanded(constant(1, tensor.dtype), tensor.shape)
 
 
 def add_gradients(derivation: Derivation, name: str, targets: list[str]) -> list[Tensor]:
-    """Return the gradients of a scalar, zeros where it does not depend on a target; ask for them and its value."""
+    """Add a pass for a scalar and its gradients, and return the gradients. Independent targets have zeros."""
     root = derivation.lookup.tensor(name)
     tensors = list(map(derivation.lookup.tensor, targets))
     found = backward([(root, ones(root))], tensors)

@@ -1,4 +1,4 @@
-"""Products of cotangents and the Jacobian, by one pass of reverse mode: `torch.func.vjp`, `jax.vjp`."""
+"""Vector-Jacobian products, by one pass of reverse mode, as `torch.func.vjp` and `jax.vjp`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from engine.program.program import Leaf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VjpRequest(Request):
-    """The sum over outputs of `vectors`, cotangents of their outputs' shapes, times the Jacobian by `wrt`.
+    """The product of `vectors` and the Jacobian by `wrt`, summed over the outputs.
 
-    `vectors` maps names of outputs to the types of their cotangents. A tensor that no output depends on gets zeros.
+    `vectors` maps names of outputs to the types of their cotangents, of the outputs' shapes. The result for a tensor
+    is zeros if no output depends on it.
     """
 
     vectors: Mapping[str, Leaf]
@@ -30,7 +31,7 @@ class VjpRequest(Request):
     brings: ClassVar[str | None] = "vectors"
 
     def derive(self, derivation: Derivation) -> Compiled:
-        """Compile the outputs that have cotangents, and the products."""
+        """Compile the outputs named in `vectors`, and the products."""
         lookup = derivation.lookup
         given = derivation.vmap.samples(self.vectors)
         names = lookup.like(given, "vectors")
