@@ -1,4 +1,4 @@
-"""The command line: `gradd serve`, `gradd run`, `gradd ops`, `gradd openapi`. `python -m app` is the same."""
+"""The command line: `gradd serve`, `gradd run`, `gradd ops`, `gradd openapi`. `python -m app` runs it too."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def serve(
 
 
 def curl_line(url: str) -> str:
-    """Return a command that posts the tutorial, to be pasted into a shell."""
+    """Return a shell command that posts the tutorial's request."""
     body = json.dumps(TUTORIAL, separators=(",", ":"))
     return f"curl {url}/v1/gradients -H 'content-type: application/json' -d '{body}'"
 

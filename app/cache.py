@@ -1,4 +1,4 @@
-"""A cache that forgets what was used least recently. The evaluation keeps plans in it."""
+"""A least recently used (LRU) cache. `app.evaluation` keeps plans in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class Cache(Generic[K, V]):
-    """At most `entries` values, whose weights sum to at most `weight`. Several threads may use it."""
+    """An LRU cache of at most `entries` values with a total weight of at most `weight`. It is thread-safe."""
 
     def __init__(self, entries: int, weight: int) -> None:
         self._entries, self._most = entries, weight
@@ -22,25 +22,25 @@ class Cache(Generic[K, V]):
 
     @property
     def total(self) -> int:
-        """What the values that are kept weigh together."""
+        """The total weight of the cached values."""
         return self._total
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def get(self, key: K) -> V | None:
-        """Return the value, which is now the one used last, or None."""
+        """Return the value and mark it as the most recently used, or return None."""
         found = self._kept.get(key)
         if found is None:
             return None
-        try:  # noqa: SIM105  # `suppress` takes three times as long as all of this
+        try:  # noqa: SIM105  # `suppress` takes three times as long as this method
             self._kept.move_to_end(key)
-        except KeyError:  # another thread has just forgotten it
+        except KeyError:  # another thread has just removed it
             pass
         return found[0]
 
     def put(self, key: K, value: V, weight: int) -> None:
-        """Keep the value, and forget others if there is no room. One that is too heavy alone is not kept."""
+        """Add the value, and remove the least recently used ones beyond the limits. Skip a value above `weight`."""
         if weight > self._most:
             return
         with self._lock:

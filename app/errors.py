@@ -1,9 +1,9 @@
-"""What the service answers when it does not answer: one tree of exceptions, each of which becomes a problem document.
+"""The exceptions of the service. Each becomes a problem document.
 
     ProblemError                 RFC 9457: type, title, status, detail, code, request_id, errors
     ├── MalformedHttp       400  the bytes are not an HTTP/1.1 request
     ├── CrossOriginRefused  400  a page of another origin may not make this request
-    ├── BadBody             400  the body is not JSON or MessagePack, or has a key twice
+    ├── BadBody             400  the body is not JSON or MessagePack, or repeats a key
     ├── NotFound            404
     ├── MethodNotAllowed    405
     ├── NotAcceptable       406
@@ -11,16 +11,16 @@
     ├── SlowBody            408  the body took too long to arrive
     ├── BodyTooLarge        413
     ├── UnsupportedMedia    415
-    ├── InvalidRequest      422  members at fault, each with its pointer
-    ├── OverQuota           429  as many graphs are registered as the server keeps
+    ├── InvalidRequest      422  invalid members, each with its pointer
+    ├── OverQuota           429  the limit of registered graphs is reached
     ├── HeadersTooLarge     431
-    ├── ClientGone          499  nobody is there to read the answer; seen in logs and metrics alone
-    ├── Unexpected          500  a defect of the service; what happened is in the log, under the request's id
+    ├── ClientGone          499  the client closed the connection; in logs and metrics only
+    ├── Unexpected          500  a defect of the service; the log has the details, with the request's id
     ├── Busy                503  no slot is free
     ├── StoreUnavailable    503  registered graphs cannot be read or written
     └── TimedOut            504  the deadline passed
 
-The codecs and the evaluation raise them; the middleware, the fast path, the connection and the command line show them.
+The codecs and the evaluation raise them. The middleware, the fast path, the protocol and the command line show them.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class ProblemError(Exception):
-    """An answer other than the one that was asked for. Subclasses fix the status, the code, the title and the hint.
+    """Base class of all problems. Subclasses define the status, the code, the title and the hint.
 
-    One that comes without faults has the request as a whole at fault, with `hint` or the class's own.
+    Without `faults`, the problem has one fault for the whole request, with `hint` or the class's hint.
     """
 
     status = 500
@@ -72,14 +72,14 @@ class ProblemError(Exception):
         return orjson.dumps(self.document(request_id))
 
     def packed(self) -> dict[str, Any]:
-        """Return what it is made of as plain data, for another process."""
+        """Return the problem as plain data, for another process."""
         faults = [[fault.path, fault.code, fault.detail, fault.hint] for fault in self.faults]
         kind = {"status": self.status, "code": self.code, "title": self.title}
         return {**kind, "detail": self.detail, "faults": faults, "headers": self.headers}
 
     @staticmethod
     def unpacked(members: Mapping[str, Any]) -> ProblemError:
-        """Return the problem that another process packed."""
+        """Return the problem from the data of `packed`."""
         faults = [Fault(tuple(path), *words) for path, *words in members["faults"]]
         problem = ProblemError(members["detail"], faults, headers=members["headers"])
         problem.status, problem.code, problem.title = members["status"], members["code"], members["title"]
@@ -87,21 +87,21 @@ class ProblemError(Exception):
 
 
 class MalformedHttp(ProblemError):
-    """The bytes that arrived are not an HTTP/1.1 request."""
+    """The received bytes are not an HTTP/1.1 request."""
 
     status, code, title = 400, "malformed_http", "The bytes are not an HTTP request"
     hint = "Send HTTP/1.1 without TLS; behind https:// stands a proxy that ends TLS."
 
 
 class CrossOriginRefused(ProblemError):
-    """A page of another origin asks whether it may make a request, and may not."""
+    """A preflight request from an origin that is not allowed."""
 
     status, code, title = 400, "cross_origin", "Not allowed to pages of that origin"
     hint = "The operator names the origins whose pages may call the service in GRADD_CORS_ORIGINS."
 
 
 class BadBody(ProblemError):
-    """The body cannot be read at all. The code is the fault's: `malformed_json`, `duplicate_key`, `nested_too_deep`."""
+    """The body cannot be read. The code is the fault's code: `malformed_json`, `duplicate_key`, `nested_too_deep`."""
 
     status, title = 400, "The body cannot be read"
 
@@ -111,14 +111,14 @@ class BadBody(ProblemError):
 
 
 class NotFound(ProblemError):
-    """No resource has that path."""
+    """No resource has the path."""
 
     status, code, title = 404, "not_found", "Not found"
     hint = "GET /openapi.json lists every path."
 
 
 class MethodNotAllowed(ProblemError):
-    """The resource does not know the method."""
+    """The resource does not support the method."""
 
     status, code, title = 405, "method_not_allowed", "Method not allowed"
     hint = "Use a method that the header Allow names."
@@ -146,21 +146,21 @@ class SlowBody(ProblemError):
 
 
 class BodyTooLarge(ProblemError):
-    """The body is larger than the server takes."""
+    """The body is larger than the server's limit."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
     hint = "Send less at once: fewer values, base64 or a smaller dtype. GET /v1/limits has the limit."
 
 
 class UnsupportedMedia(ProblemError):
-    """The body is of a type, a character set or a content encoding that the server does not read."""
+    """The server does not support the body's media type, character set or content coding."""
 
     status, code, title = 415, "unsupported_media_type", "Unsupported media type"
     hint = "Send a body of a kind that the headers Accept and Accept-Encoding name."
 
 
 class InvalidRequest(ProblemError):
-    """The body can be read, and members of it are at fault."""
+    """The body can be read, but some of its members are invalid."""
 
     status, code, title = 422, "invalid_request", "The request is not valid"
 
@@ -171,7 +171,7 @@ class InvalidRequest(ProblemError):
 
 
 class OverQuota(ProblemError):
-    """The server keeps as much as it may. There is a place again when something was deleted."""
+    """The limit of registered graphs is reached. Deleting a graph frees space."""
 
     status, code, title = 429, "over_quota", "Over quota"
     hint = "DELETE graphs that nobody calls any more, or come again later."
@@ -181,25 +181,25 @@ class OverQuota(ProblemError):
 
 
 class HeadersTooLarge(ProblemError):
-    """The request's line and headers are larger than the server takes."""
+    """The request's line and headers are larger than the server's limit."""
 
     status, code, title = 431, "headers_too_large", "The request's headers are too large"
     hint = "Send fewer or shorter headers; what is to be computed belongs in the body."
 
 
 class ClientGone(ProblemError):
-    """The client closed the connection before it was answered."""
+    """The client closed the connection before the answer."""
 
     status, code, title = 499, "client_gone", "The client is gone"
     hint = "Keep the connection open until the answer is there."
 
 
 class Unexpected(ProblemError):
-    """The service failed. It never says how: that is in the log."""
+    """The service failed. Only the log has the details."""
 
 
 class Busy(ProblemError):
-    """There is no place, or no memory, for the request now. The client may come again after some seconds."""
+    """No slot or no memory is free for the request. The client may retry after some seconds."""
 
     status, code, title = 503, "busy", "The server is full"
     hint = "Come again after as many seconds as the header Retry-After says."
@@ -209,7 +209,7 @@ class Busy(ProblemError):
 
 
 class StoreUnavailable(ProblemError):
-    """The store of registered graphs cannot be read or written now. What is wrong with it is in the log."""
+    """The store of registered graphs cannot be read or written. The log has the reason."""
 
     status, code, title = 503, "store_unavailable", "The store is not available"
     hint = "Come again after as many seconds as the header Retry-After says, or send the graph with every call."
@@ -219,7 +219,7 @@ class StoreUnavailable(ProblemError):
 
 
 class TimedOut(ProblemError):
-    """The deadline passed."""
+    """The request exceeded its deadline."""
 
     status, code, title = 504, "deadline_exceeded", "The deadline passed"
     hint = "Ask for less at once, or for more time with `timeout_ms` up to the server's limit."

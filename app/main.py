@@ -1,4 +1,4 @@
-"""The application: settings in, an ASGI app out. Read it from top to bottom to know what the service is made of."""
+"""The application factory: `create_app` builds the ASGI application from the settings. `app.__main__` calls it."""
 
 from __future__ import annotations
 
@@ -61,21 +61,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _middleware(services: Services) -> list[Middleware]:
-    """Return the layers around every request, from the outside in."""
+    """Return the middleware, from the outside in."""
     settings = services.settings
     metrics, access = services.metrics, services.access
     cors = Middleware(CrossOrigin, origins=settings.cors_origins, metrics=metrics, access=access)
     return [
         *([cors] if settings.cors_origins else []),
         Middleware(Observation, metrics=metrics, access=access),
-        Middleware(Admission, places=services.places, retry_after_s=settings.retry_after_s),
+        Middleware(Admission, slots=services.slots, retry_after_s=settings.retry_after_s),
         Middleware(BodyBounds, most=settings.max_body_bytes, timeout_s=settings.body_timeout_ms / 1000),
         Middleware(Compression, most=settings.max_body_bytes),
     ]
 
 
 def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """Return what describes the API: the routes as FastAPI sees them, the schemas that requests are read with."""
+    """Return a function for the OpenAPI document: FastAPI's routes, with the schemas that validate requests."""
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -1,7 +1,7 @@
-"""Every setting of the service, from the environment (`GRADD_PORT=9000`), each described where it stands.
+"""The settings of the service, from environment variables: `GRADD_PORT=9000` sets `port`.
 
-`create_app` and the command line take one `Settings`. Those marked as limits are what a client can run into;
-`GET /v1/limits` lists them with these descriptions.
+`app.main.create_app` and the command line use one `Settings`. Settings made by `_limit` are limits on requests, and
+`GET /v1/limits` lists them with their descriptions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _text_of_path(value: object) -> object:
 
 
 class Settings(BaseSettings):
-    """What the service is told when it starts."""
+    """The settings of one service. They are read at its start."""
 
     model_config = SettingsConfigDict(env_prefix="GRADD_", frozen=True, extra="ignore")
 
@@ -89,11 +89,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
     def engine_limits(self) -> Limits:
-        """Return the limits that the engine holds computations against."""
+        """Return the engine's limits on computations."""
         return Limits(self.max_rank, self.max_elements, self.max_nodes, self.max_memory_bytes)
 
     def shown_limits(self) -> dict[str, dict[str, Any]]:
-        """Return the limits that clients can run into: name to value and description."""
+        """Return the limits on requests: a dict from name to value and description."""
         shown = {}
         for name, field in type(self).model_fields.items():
             if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("limit"):

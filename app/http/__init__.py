@@ -1,1 +1,1 @@
-"""The HTTP server around the routes."""
+"""The HTTP server: protocol, middleware, content negotiation, compression and the fast path."""

@@ -1,12 +1,12 @@
-"""What a client accepts and how gladly, as the headers of its request say. Routes and middleware ask it."""
+"""Parsing of Accept and Accept-Encoding. `app.http.negotiation` and `app.http.compression` call it."""
 
 from __future__ import annotations
 
 
 def weights(header: str) -> dict[str, float]:
-    """Return the weights of what an Accept or Accept-Encoding header lists, by name in small letters.
+    """Return the weights of an Accept or Accept-Encoding header by lower-case name.
 
-    A weight that is no number is 0. Source: RFC 9110, sections 12.4.2, 12.5.1 and 12.5.3.
+    A weight that is not a number counts as 0. Source: RFC 9110, sections 12.4.2, 12.5.1 and 12.5.3.
     """
     return dict(_weighted(part) for part in header.lower().split(",") if part.strip())
 

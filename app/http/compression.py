@@ -1,7 +1,7 @@
-"""Bodies that come compressed are inflated, replies are compressed for clients that accept it.
+"""Middleware that decompresses request bodies and compresses replies for clients that accept a content coding.
 
-A plain ASGI class, the innermost of what surrounds a request: inside of it, bodies are what they were before they were
-compressed. Contract, section 7.
+`Compression` is a plain ASGI class and the innermost middleware of `app.main`. The routes inside see uncompressed
+bodies. The fast path uses `accepted` and `Accepted`. Contract, section 7.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ MIN_SIZE = 14_600
 """Bytes of a reply below which compressing saves no round trip. Source: RFC 6928, ten segments of 1,460 bytes."""
 
 BRIEF = 2**15
-"""Bytes that are compressed on the event loop: at most 0.8 ms. A thread takes 0.1 ms to start."""
+"""Bytes of the largest body compressed on the event loop, in 0.8 ms at most. A thread takes 0.1 ms to start."""
 
 _SHARE = 0.25
-"""The largest share of its size that a compressed reply may have.
+"""Replies are compressed if their compressed size is less than this share of their size.
 
-Standard normal numbers, 1 M float64, level 1: nanoseconds a byte to compress and to inflate, and the share.
+Standard normal numbers, 1 M float64, level 1: nanoseconds a byte to compress and to decompress, and the share.
 
 | reply | gzip | zstd |
 |---|---|---|
@@ -38,17 +38,17 @@ Standard normal numbers, 1 M float64, level 1: nanoseconds a byte to compress an
 | equal numbers in JSON | 1.2 + 0.3, 0.00 | 0.1 + 0.1, 0.00 |
 | the API's description | 2.9 + 1.2, 0.11 | 0.8 + 0.4, 0.09 |
 
-A network of 1 Gbit/s takes 8 ns a byte, the loopback 0.5. The first three rows are slower compressed on both, but for
-zstd on the first.
+A network of 1 Gbit/s takes 8 ns a byte, the loopback 0.5. On both, compression makes the replies of the first three
+rows slower, except for JSON with zstd at 1 Gbit/s.
 """
 
 _LONGEST = {"gzip": 2**18}
-"""Bytes of the longest reply that is compressed, by coding: 1 ms for text that shrinks to a quarter with gzip."""
+"""Bytes of the longest compressed reply by coding. gzip takes 1 ms for text that shrinks to a quarter."""
 
 _SAMPLE = 2**13
-"""Bytes of each of the three samples, from the beginning, the middle and the end, that tell the share.
+"""Bytes of each of the three samples, from the beginning, the middle and the end, that estimate the share.
 
-zstd takes 70 us for the three in JSON, gzip 220.
+zstd takes 70 us for three JSON samples, gzip 220 us.
 """
 
 _ALIASES = {"x-gzip": "gzip"}
@@ -58,27 +58,28 @@ _READ = {b"accept-encoding", b"content-encoding"}
 
 
 class Compression:
-    """Inflates bodies up to `most` bytes and compresses replies."""
+    """Decompresses bodies up to `most` bytes and compresses replies."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app, self.most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on. Raises NotAcceptable, UnsupportedMedia; as its body is read, BadBody, BodyTooLarge;
-        as the reply is compressed, TimedOut.
+        """Call the inner application. Raises NotAcceptable, UnsupportedMedia.
+
+        Reading the body raises BadBody, BodyTooLarge. Compressing the reply raises TimedOut.
         """
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
-        asked = accepted(headers.get(b"accept-encoding", ""))
+        preferred = accepted(headers.get(b"accept-encoding", ""))
         coding = _sent(headers.get(b"content-encoding", ""))
         if coding is not None:
             scope, receive = _without_coding(scope), self._inflated(coding, receive)
-        await self.app(scope, receive, _Reply(send, asked, scope).send)
+        await self.app(scope, receive, _Reply(send, preferred, scope).send)
 
     def _inflated(self, coding: Coding, receive: Receive) -> Receive:
-        """Return a `receive` that gives the inflated body as one message, then what comes after it."""
+        """Return a `receive` that returns the decompressed body as one message, then the later messages."""
         complete = False
 
         async def inflated() -> Message:
@@ -99,7 +100,7 @@ class Compression:
 
 
 def _sent(header: str) -> Coding | None:
-    """Return the coding of a body, None where it has none. Raises UnsupportedMedia."""
+    """Return the content coding of a body, or None. Raises UnsupportedMedia."""
     name = header.strip().lower()
     if name in {"", "identity"}:
         return None
@@ -118,13 +119,13 @@ def _without_coding(scope: Scope) -> Scope:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The coding that a client likes best, None where it likes none, and whether it insists on one."""
+    """The client's preferred content coding, or None. `insists`: the client refuses uncompressed replies."""
 
     coding: Coding | None
     insists: bool = False
 
     def is_worth(self, body: bytes | memoryview) -> bool:
-        """Whether a reply is compressed: if it shrinks well for the time that takes, or if the client insists."""
+        """Whether to compress a reply: compression makes it faster, or the client insists."""
         if self.coding is None or not body:
             return False
         return self.insists or (
@@ -133,7 +134,7 @@ class Accepted:
 
 
 def _share(body: bytes | memoryview) -> float:
-    """Return the size of samples of a body under zstd, as a share of their own."""
+    """Return the compressed size of samples of a body, as a share of their size. Uses zstd."""
     middle = len(body) // 2
     sample = b"".join((body[:_SAMPLE], body[middle : middle + _SAMPLE], body[-_SAMPLE:]))
     return len(CODINGS["zstd"].compress(sample)) / len(sample)
@@ -141,7 +142,7 @@ def _share(body: bytes | memoryview) -> float:
 
 @lru_cache(256)
 def accepted(header: str) -> Accepted:
-    """Return what an Accept-Encoding header asks for. Raises NotAcceptable.
+    """Return the content coding for an Accept-Encoding header. Raises NotAcceptable.
 
     Source: RFC 9110, section 12.5.3.
     """
@@ -159,11 +160,11 @@ def accepted(header: str) -> Accepted:
 
 
 _LEAST = 0.001
-"""The weight of a reply as it is where the client says nothing of it."""
+"""The weight of an uncompressed reply if the header does not list it."""
 
 
 def vary(headers: list[tuple[bytes, bytes]]) -> None:
-    """Say that a reply depends on what the client accepts."""
+    """Add Accept-Encoding to the Vary header of a reply."""
     for index, (name, value) in enumerate(headers):
         if name == b"vary":
             headers[index] = (name, value + b", Accept-Encoding")
@@ -172,7 +173,7 @@ def vary(headers: list[tuple[bytes, bytes]]) -> None:
 
 
 def relabel(headers: MutableHeaders, coding: Coding, size: int, seconds: float) -> None:
-    """Say in a reply's headers that it was compressed to so many bytes, in so many seconds."""
+    """Set the headers of a compressed reply: its coding, its `size` in bytes, the `seconds` spent, a weak ETag."""
     headers["Content-Encoding"] = coding.name
     headers["Content-Length"] = str(size)
     headers.append("Server-Timing", timing(seconds))
@@ -181,16 +182,16 @@ def relabel(headers: MutableHeaders, coding: Coding, size: int, seconds: float) 
 
 
 def timing(seconds: float) -> str:
-    """Return the time that compressing took, for the header Server-Timing."""
+    """Return the compression time for the Server-Timing header."""
     return f"compress;dur={seconds * 1000:.3f}"
 
 
 _PIECE = 2**20
-"""Bytes of a body that are handed to the connection at a time; it may copy what the client is not ready for."""
+"""Bytes of a body sent to the connection at a time. The connection copies bytes that the socket does not take yet."""
 
 
 def _pieces(message: Message) -> Iterator[Message]:
-    """Yield the message of a body, in several where it is large."""
+    """Yield the body as one message, or as several if it is large."""
     body = message.get("body", b"")
     for begin in range(0, len(body) - _PIECE, _PIECE):
         yield {**message, "body": body[begin : begin + _PIECE], "more_body": True}
@@ -198,18 +199,18 @@ def _pieces(message: Message) -> Iterator[Message]:
 
 
 DEADLINE = "gradd.deadline"
-"""The key of a request's scope for the moment of `time.monotonic()` until which its reply may be compressed."""
+"""Key of a request's scope: the deadline of compression, as a time of `time.monotonic()`."""
 
 
 class _Reply:
-    """One reply on its way out. The request's `scope` may have its deadline."""
+    """The `send` of one reply. The request's `scope` may have a deadline."""
 
-    def __init__(self, send: Send, asked: Accepted, scope: Scope) -> None:
-        self._send, self._asked, self._scope = send, asked, scope
+    def __init__(self, send: Send, preferred: Accepted, scope: Scope) -> None:
+        self._send, self._preferred, self._scope = send, preferred, scope
         self._start: Message | None = None
 
     async def send(self, message: Message) -> None:
-        """Pass a message on; the first one waits for the body, which decides about its headers. Raises TimedOut."""
+        """Send a message. The headers are sent with the body, because they depend on it. Raises TimedOut."""
         if message["type"] == "http.response.start":
             vary(message["headers"])
             self._start = message
@@ -222,12 +223,12 @@ class _Reply:
             await self._send(piece)
 
     async def _compressed(self, start: Message, message: Message) -> Message:
-        """Return the body's message, compressed where that is wanted; the headers then say so. Raises TimedOut."""
+        """Return the body's message, compressed if worthwhile, and set the headers. Raises TimedOut."""
         headers = MutableHeaders(scope=start)
-        body, coding = message.get("body", b""), self._asked.coding
+        body, coding = message.get("body", b""), self._preferred.coding
         if coding is None or message.get("more_body") or "content-encoding" in headers:
             return message
-        if not self._asked.is_worth(body):
+        if not self._preferred.is_worth(body):
             return message
         began = time.perf_counter()
         if len(body) <= BRIEF:
@@ -239,7 +240,7 @@ class _Reply:
 
 
 def _compressed_by(deadline: float | None, coding: Coding, body: bytes | memoryview) -> bytes:
-    """Return the compressed body. Raises TimedOut where the deadline passes before."""
+    """Return the compressed body. Raises TimedOut after the deadline."""
     pieces = []
     for piece in coding.compressed(body):
         if deadline is not None and time.monotonic() > deadline:

@@ -1,7 +1,7 @@
-"""Content codings, gzip and zstd: bodies are inflated within a bound, replies are compressed.
+"""Content codings, gzip and zstd: decompression of bodies up to a size limit, and compression of replies.
 
-`app.http.compression` calls them, off the event loop where there is much to do: both libraries give up the
-interpreter's lock while they work. Sources: RFC 1952 (gzip), RFC 8878 and 9659 (zstd).
+`app.http.compression` calls them. It uses a thread for large data, because both libraries release the GIL while they
+work. Sources: RFC 1952 (gzip), RFC 8878 and 9659 (zstd).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from app.errors import BadBody, BodyTooLarge
 from engine import Fault
 
 CHUNK = 2**18
-"""Bytes that are inflated at a time: what may be held beyond the bound."""
+"""Bytes decompressed at a time: the most that memory holds beyond the size limit."""
 
 
 _STEP = 2**20
-"""Bytes that are compressed at a time: 25 ms at most."""
+"""Bytes compressed at a time: 25 ms at most."""
 
 
 class Compressor(Protocol):
-    """A stream that is compressed, as zlib and zstandard have it."""
+    """Interface of the compression objects of zlib and zstandard."""
 
     def compress(self, data: bytes | memoryview, /) -> bytes:
-        """Take the next bytes of the stream, and return compressed bytes, if there are some already."""
+        """Add bytes to the stream, and return the compressed bytes available so far, possibly none."""
         ...
 
     def flush(self) -> bytes:
@@ -38,7 +38,7 @@ class Compressor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """One content coding: its name, the inflated pieces of a body, a new compressor for a reply of a size."""
+    """One content coding: its name, a decompressor of bodies in pieces, and a compressor for a given reply size."""
 
     name: str
     pieces: Callable[[bytes], Iterator[bytes]]
@@ -49,14 +49,14 @@ class Coding:
         return b"".join(self.compressed(body))
 
     def compressed(self, body: bytes | memoryview) -> Iterator[bytes]:
-        """Yield the compressed body, a piece for each megabyte."""
+        """Yield the compressed body, one piece for each 2**20 input bytes, and the end of the stream."""
         compressor = self.compressor(len(body))
         for begin in range(0, len(body), _STEP):
             yield compressor.compress(body[begin : begin + _STEP])
         yield compressor.flush()
 
     def inflate(self, body: bytes, most: int) -> bytes:
-        """Return the inflated body. Raises BadBody where it is malformed, BodyTooLarge beyond `most` bytes."""
+        """Return the decompressed body. Raises BadBody if it is malformed, BodyTooLarge beyond `most` bytes."""
         inflated: list[bytes] = []
         size = 0
         try:
@@ -73,7 +73,7 @@ class Coding:
 
 
 def _gunzipped(body: bytes) -> Iterator[bytes]:
-    """Yield the inflated pieces of a gzip body, one member after the other. Raises EOFError, zlib.error."""
+    """Yield the decompressed pieces of a gzip body, member by member. Raises EOFError, zlib.error."""
     position = members = 0
     while position < len(body) or not members:
         members += 1
@@ -92,14 +92,14 @@ def _gunzipped(body: bytes) -> Iterator[bytes]:
 
 
 _MAX_MEMBERS = 10_000
-"""Empty members have 20 bytes; a body of nothing else would keep a thread busy for seconds."""
+"""Limit on members. An empty member has 20 bytes, and a body of empty members could occupy a thread for seconds."""
 
 
 def _unpacked(body: bytes) -> Iterator[bytes]:
-    """Yield the inflated pieces of the frames of a zstd body. Raises EOFError, ZstdError.
+    """Yield the decompressed pieces of a zstd body. Raises EOFError, ZstdError.
 
-    The library's reader says nothing where a frame is cut off. So one more frame is put behind the body: its content
-    comes out last, unless something before it had no end.
+    The library's reader does not report a truncated frame. Therefore a frame with a known content follows the body. If
+    this content is not the end of the output, the body is truncated.
     """
     reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(body + _END, read_across_frames=True)
     held = b""
@@ -112,13 +112,13 @@ def _unpacked(body: bytes) -> Iterator[bytes]:
 
 
 _WINDOW = 2**23
-"""The largest window that a body may ask for. Source: RFC 9659, section 3."""
+"""The largest window of a zstd body, in bytes. Source: RFC 9659, section 3."""
 _MARK = b"the body ends here"
 _END = zstandard.ZstdCompressor(write_checksum=True).compress(_MARK)
 
-# The fastest levels. For 1 M float64 as JSON, 20 MB, higher ones took 2 to 7 times as long and saved nothing.
+# The fastest levels. For 1 M float64 as JSON, 20 MB, higher levels took 2 to 7 times as long and saved no bytes.
 _GZIP = Coding("gzip", _gunzipped, lambda _: zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16))
 _ZSTD = Coding("zstd", _unpacked, lambda size: zstandard.ZstdCompressor(level=1).compressobj(size))
 
 CODINGS: Mapping[str, Coding] = {coding.name: coding for coding in (_ZSTD, _GZIP)}
-"""The codings by name; the first is preferred."""
+"""The content codings by name. The first is preferred."""

@@ -1,4 +1,4 @@
-"""Cross-origin requests: Starlette's middleware, whose refusals become problems."""
+"""Cross-origin requests (CORS): Starlette's middleware, with refusals as problem documents. `app.main` installs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.telemetry.metrics import Metrics
 
 
 class CrossOrigin(CORSMiddleware):
-    """Answers preflight requests, and adds the headers that browsers need. Source: Fetch standard, section 3.3."""
+    """Answers preflight requests, and adds the CORS headers to replies. Source: Fetch standard, section 3.3."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str], metrics: Metrics, access: AccessLog) -> None:
         super().__init__(
@@ -46,12 +46,12 @@ def _raising(problem: ProblemError) -> ASGIApp:
 
 
 class _Refusal(Response):
-    """An answer that is counted and logged, although it does not come from inside of the middleware."""
+    """A refused preflight request. `Observation` counts and logs it."""
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__()
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the refusal."""
         await self._app(scope, receive, send)

@@ -1,7 +1,6 @@
-"""One request and its answer, as client and operator see them: an id, the headers that every answer has, a log line,
-counters.
+"""The record of one request: its id, the common headers of its answer, its log line and its metrics.
 
-`app.http.middleware` and `app.http.fast_path.shortcut` make one for every request, however it is answered.
+`app.http.middleware`, `app.http.protocol` and `app.http.fast_path.shortcut` make an `Exchange` for each request.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 _PROCESS = secrets.token_hex(8)
 _COUNTER = count()
-"""The halves of the ids that are given here: one is this process's, the other the request's."""
+"""The halves of a generated request id: the first is the process's, the second is the request's number."""
 
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -36,25 +35,25 @@ _HEADERS = {
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
     b"cache-control": b"no-store",
 }
-"""What every response has unless its route says otherwise."""
+"""Common headers of all responses. A route may set other values."""
 
 
 def lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return headers as they are sent."""
+    """Return headers as lines of HTTP/1.1."""
     return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 COMMON_LINES = lines(_HEADERS.items()).decode("ascii")
-"""The same as they are sent."""
+"""The common headers as lines of HTTP/1.1."""
 
 _PATH = 256
-"""Characters of a path that are logged."""
+"""The most characters of a path in the log."""
 
 
 class Exchange:
-    """One request and what has been answered so far. `given_id` is the id that the client has for it, if any.
+    """One request and the state of its answer. `given_id` is the client's id for it, or the empty string.
 
-    `route` is the template of its path, once that is known.
+    `route` is the path template of the matched route, `status` the HTTP status, `problem` the problem of a refusal.
     """
 
     route = "unmatched"
@@ -68,11 +67,11 @@ class Exchange:
 
     @property
     def timing(self) -> str:
-        """What it took until now, as the header Server-Timing says it."""
+        """The time since the request began, in the format of the Server-Timing header."""
         return f"total;dur={(time.perf_counter() - self.began) * 1000:.3f}"
 
     def answered(self, status: int, given: Sequence[tuple[bytes, bytes]]) -> Headers:
-        """Note the answer's status, and return its headers: those given, and those that every response has."""
+        """Record the answer's status, and return its headers: the given headers and the common headers."""
         self.status = status
         names = {name for name, _ in given}
         return [
@@ -83,10 +82,10 @@ class Exchange:
         ]
 
     def refused(self, problem: ProblemError) -> tuple[Headers, bytes]:
-        """Note the problem, and return its document and the headers of that.
+        """Record the problem, and return the headers and the body of its problem document.
 
-        A traceback holds frames, whose variables are the request's body, and a frame may hold this exchange. So the
-        problem is kept without its traceback and without the exceptions that led to it.
+        A traceback refers to frames, their variables refer to the request's body, and a frame may refer to this
+        exchange. Therefore the problem is kept without its traceback and without its cause and context.
         """
         problem.__traceback__ = problem.__context__ = problem.__cause__ = None
         self.problem = problem
@@ -95,7 +94,7 @@ class Exchange:
         return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()], body
 
     def failed(self) -> ProblemError:
-        """Log the defect that is being handled, and return the problem that tells nobody what it is."""
+        """Log the current exception, and return a problem without its details."""
         _log.exception("failed", request_id=self.id)
         return Unexpected(f"The service failed; its log tells more under the id {self.id}.")
 

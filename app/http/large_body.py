@@ -1,7 +1,6 @@
-"""A large body comes straight from the socket to where it stays: no pieces, and no waking of whoever waits for it.
+"""Large bodies are received from the socket directly into shared memory, without copies and wake-ups for each piece.
 
-`app.http.protocol` hands a connection over when a request's headers promise such a body, and gets it back at the body's
-end.
+`app.http.protocol` switches a connection to `Receiver` if the headers announce a large body, and back at its end.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
     from app.http.protocol import BoundedProtocol
 
 _PIECE = 2**17
-"""Bytes that are received at once; the loop takes up to 32 such pieces before it turns to others."""
+"""Bytes received at once. The event loop receives up to 32 pieces before it serves other connections."""
 
 
 def promised(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """Return the size of the body that headers promise, if it is large and comes as it is; else 0."""
+    """Return the announced size of a large body without content or transfer coding, else 0."""
     size = b""
     for name, value in headers:
         if name == b"content-length":
@@ -36,56 +35,56 @@ _CODED = {b"content-encoding", b"transfer-encoding"}
 
 
 class Receiver(asyncio.BufferedProtocol):
-    """Receives one body, of which `begun` is there already. The request that it belongs to gets it as one message."""
+    """Receives one body into shared memory. `begun` is its first part. The request gets it as one message."""
 
-    def __init__(self, connection: BoundedProtocol, cycle: RequestResponseCycle, loan: Lease, begun: bytes) -> None:
+    def __init__(self, connection: BoundedProtocol, cycle: RequestResponseCycle, lease: Lease, begun: bytes) -> None:
         self._connection, self._cycle, self._wait = connection, cycle, cycle.receive
-        self._loan: Lease | None = loan
-        self._size, self._position = loan.size, len(begun)
-        loan.body[: len(begun)] = begun
+        self._lease: Lease | None = lease
+        self._size, self._position = lease.size, len(begun)
+        lease.body[: len(begun)] = begun
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        """Return the place of what comes next. Nobody reads the rest of a body that has been answered already."""
+        """Return the buffer for the next bytes. After the answer, the rest of the body is discarded."""
         if self._cycle.response_complete:
             self.drop()
         piece = min(self._size - self._position, _PIECE)
-        if self._loan is None:
+        if self._lease is None:
             return memoryview(bytearray(piece))
-        return self._loan.body[self._position : self._position + piece]
+        return self._lease.body[self._position : self._position + piece]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Count what came."""
+        """Count the received bytes, and switch back at the end of the body."""
         self._position += nbytes
         if self._position == self._size:
             self._connection.take_back()
 
     async def receive(self) -> Any:
-        """Return the body when it is complete, with the segment in which it is; then what comes after it."""
+        """Return the complete body with the lease of its shared memory, then the later messages."""
         message: dict[str, Any] = dict(await self._wait())
-        if message["type"] == "http.request" and self._loan is not None:
-            message["body"], message["loan"] = self._loan.body, self._loan
-            self._loan = None
+        if message["type"] == "http.request" and self._lease is not None:
+            message["body"], message["loan"] = self._lease.body, self._lease
+            self._lease = None
         return message
 
     def drop(self) -> None:
-        """Let go of the body."""
-        if self._loan is not None:
-            self._loan.end()
-            self._loan = None
+        """Release the body."""
+        if self._lease is not None:
+            self._lease.end()
+            self._lease = None
 
     def eof_received(self) -> None:
-        """Do what the connection does."""
+        """Forward to the connection."""
         self._connection.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the connection."""
+        """Release the body, and forward to the connection."""
         self.drop()
         self._connection.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Tell the connection."""
+        """Forward to the connection."""
         self._connection.pause_writing()
 
     def resume_writing(self) -> None:
-        """Tell the connection."""
+        """Forward to the connection."""
         self._connection.resume_writing()

@@ -1,7 +1,7 @@
-"""What surrounds every request: an id, a log line, counters and headers; places; and bounds on its body.
+"""Middleware of every request: request ids, logging, metrics, common headers, admission and body limits.
 
-Plain ASGI classes, from the outside in: `Observation`, `Admission`, `BodyBounds`. The inner ones raise problems, the
-outermost turns whatever was raised into a problem document.
+Plain ASGI classes, from the outside in: `Observation`, `Admission`, `BodyBounds`. The inner two raise problems, and
+`Observation` turns every exception into a problem document. `app.main` installs them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from app.telemetry.metrics import Metrics
 
 
 def _header(scope: Scope, name: bytes) -> str:
-    """Return the first header of a name, or nothing."""
+    """Return the first header of a name, or the empty string."""
     for known, value in scope["headers"]:
         if known == name:
             return str(value, "latin-1")
@@ -29,20 +29,20 @@ def _header(scope: Scope, name: bytes) -> str:
 
 
 class Observation:
-    """Gives every request an id and an answer, logs and counts it."""
+    """Gives every request an id and an answer, logs it and counts it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, access: AccessLog) -> None:
         self.app, self.metrics, self.access = app, metrics, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, whatever happens inside."""
+        """Answer a request, also after an exception."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         path = scope.get("raw_path", b"").decode("latin-1")
         exchange = Exchange(scope["method"], path, _header(scope, b"x-request-id"))
         self.metrics.inflight.inc()
-        # A HEAD is answered as the GET it stands for; the server sends no body for it.
+        # HEAD is handled as GET; the server omits the body.
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
             await self._answer(exchange, inner, receive, _Sending(exchange, send))
@@ -66,13 +66,13 @@ class Observation:
 
 
 class _Sending:
-    """An answer on its way out."""
+    """The `send` of one answer."""
 
     def __init__(self, exchange: Exchange, send: Send) -> None:
         self._exchange, self._send = exchange, send
 
     async def send(self, message: Message) -> None:
-        """Pass a message on, with the headers that every response has."""
+        """Send a message, with the common headers of all responses."""
         if message["type"] == "http.response.start":
             message["headers"] = self._exchange.answered(message["status"], message["headers"])
         await self._send(message)
@@ -85,7 +85,7 @@ class _Sending:
 
 
 class Slots:
-    """How many requests may be computed or wait for it at the same time, and how many do."""
+    """Counter of the requests that compute or wait. `most` is the limit, `taken` the current number."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -93,38 +93,38 @@ class Slots:
 
     @property
     def is_free(self) -> bool:
-        """Whether one more request has a place."""
+        """Whether a slot is free."""
         return self.taken < self._most
 
 
 class Admission:
-    """Gives places to the requests that are to be computed, before their bodies are read, and turns away the others."""
+    """Gives a slot to each POST request before its body is read, and refuses requests if no slot is free."""
 
-    def __init__(self, app: ASGIApp, places: Slots, retry_after_s: int) -> None:
-        self.app, self.places, self.retry_after_s = app, places, retry_after_s
+    def __init__(self, app: ASGIApp, slots: Slots, retry_after_s: int) -> None:
+        self.app, self.slots, self.retry_after_s = app, slots, retry_after_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hold a place while the request is answered. Raises Busy."""
+        """Hold a slot until the request is answered. Raises Busy."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        if not self.places.is_free:
+        if not self.slots.is_free:
             raise Busy("All slots are taken and the queue is full; come again later.", self.retry_after_s)
-        self.places.taken += 1
+        self.slots.taken += 1
         try:
             await self.app(scope, receive, send)
         finally:
-            self.places.taken -= 1
+            self.slots.taken -= 1
 
 
 class BodyBounds:
-    """Bounds the size of a body, declared or streamed, and the time that it takes to arrive."""
+    """Limits the size of a body, declared or streamed, and the time until it has arrived."""
 
     def __init__(self, app: ASGIApp, most: int, timeout_s: float) -> None:
         self.app, self.most, self.timeout_s = app, most, timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on. Raises BodyTooLarge and, while its body is read, SlowBody."""
+        """Call the inner application. Raises BodyTooLarge. Reading the body raises BodyTooLarge, SlowBody."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -137,7 +137,7 @@ class BodyBounds:
         return BodyTooLarge(f"The body has more than {self.most} bytes; GET /v1/limits lists the server's limits.")
 
     def _bounded(self, receive: Receive) -> Receive:
-        """Return `receive` within the bounds, until the body is complete."""
+        """Return a `receive` that enforces the limits until the body is complete."""
         received = 0
         complete = False
         latest = asyncio.get_running_loop().time() + self.timeout_s
@@ -161,9 +161,9 @@ class BodyBounds:
 
 
 async def _by(latest: float, message: Awaitable[Message]) -> Message:
-    """Return the message. Raises TimeoutError where it has not come at the moment `latest`.
+    """Return the message. Raises TimeoutError if it does not arrive before the time `latest`.
 
-    One that is there already is taken as it is: a timer, for the ten microseconds that it costs, would never ring.
+    A message that is available already needs no timer, which saves ten microseconds.
     """
     coming = message.__await__()
     try:
@@ -177,7 +177,7 @@ async def _by(latest: float, message: Awaitable[Message]) -> Message:
 
 @coroutine
 def _rest(started: Generator[Any, Any, Message], waited_for: Any) -> Generator[Any, Any, Message]:
-    """Wait for what has been started and waits for something; it is closed where the waiting is given up."""
+    """Resume an awaitable after its first step, which returned `waited_for`. Closes it if the wait is cancelled."""
     try:
         yield waited_for
     except BaseException:

@@ -1,4 +1,4 @@
-"""What a client sends and accepts, held against what a resource reads and offers. Contract, section 7."""
+"""Content negotiation: codecs from Content-Type and Accept. Routes and the fast path call it. Contract, section 7."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from app.wire.codec import CODECS, Codec
 JSON = "application/json"
 
 VARY = {"Vary": "Accept"}
-"""The header of replies of which there is more than one form."""
+"""The header of replies with more than one media type."""
 
 _BY_NAME = {name: codec for codec in CODECS.values() for name in (codec.media_type, *codec.aliases)}
 _BODIES = " or ".join(CODECS)
 _CURL = "application/x-www-form-urlencoded"
-"""The type of bodies that `curl -d` sends unless it is told another."""
+"""The default media type of `curl -d`."""
 
 
 def codecs(request: Request) -> tuple[Codec, Codec]:
@@ -31,18 +31,18 @@ def codecs(request: Request) -> tuple[Codec, Codec]:
 
 @lru_cache(256)
 def negotiated(content_type: str, accept: str) -> tuple[Codec, Codec]:
-    """Return the codecs that two headers ask for. Raises NotAcceptable, UnsupportedMedia."""
+    """Return the codecs of the body and of the reply for two headers. Raises NotAcceptable, UnsupportedMedia."""
     writes = _BY_NAME[_best(accept, list(_BY_NAME))]
     return _body_codec(content_type), writes
 
 
 def reply_codec(request: Request) -> Codec:
-    """Return the codec of the reply that the client likes best. Raises NotAcceptable."""
+    """Return the client's preferred codec of the reply. Raises NotAcceptable."""
     return _BY_NAME[_best(request.headers.get("accept", "*/*"), list(_BY_NAME))]
 
 
 def accepts(offered: str) -> Any:
-    """Return a dependency of resources that offer one media type."""
+    """Return a FastAPI dependency for resources with one media type."""
 
     def check(request: Request) -> None:
         _best(request.headers.get("accept", "*/*"), [offered])
@@ -51,9 +51,9 @@ def accepts(offered: str) -> Any:
 
 
 def _best(accept: str, offered: Sequence[str]) -> str:
-    """Return the media type that the client likes best of those offered, the first among equals.
+    """Return the client's preferred media type among `offered`. With equal weights it is the first.
 
-    Problem documents are JSON for everybody; who takes them takes the first media type too. Raises NotAcceptable.
+    A client that accepts only problem documents gets the first media type. Raises NotAcceptable.
     """
     if accept == "*/*":
         return offered[0]
@@ -68,13 +68,13 @@ def _best(accept: str, offered: Sequence[str]) -> str:
 
 
 def _weight(name: str, ranges: Mapping[str, float]) -> float:
-    """Return the weight of the narrowest range that has the media type. Source: RFC 9110, section 12.5.1."""
+    """Return the weight of the most specific range for the media type. Source: RFC 9110, section 12.5.1."""
     wider = (name, name.partition("/")[0] + "/*", "*/*")
     return next((ranges[known] for known in wider if known in ranges), 0.0)
 
 
 def _body_codec(value: str) -> Codec:
-    """Return the codec of the body, JSON where nothing is said of it. Raises UnsupportedMedia."""
+    """Return the codec of the body. It is JSON without a Content-Type. Raises UnsupportedMedia."""
     name, *parameters = (piece.strip() for piece in value.lower().split(";"))
     codec = _BY_NAME.get(name or JSON)
     charsets = [parameter.partition("=")[2].strip('"') for parameter in parameters if parameter.startswith("charset=")]

@@ -1,8 +1,8 @@
-"""HTTP/1.1 as the server speaks it: uvicorn's httptools protocol, with a bound on headers and on half-sent requests.
+"""The HTTP/1.1 protocol: uvicorn's httptools protocol with limits on the size and the arrival time of headers.
 
-httptools parses in C, where h11 would be Python on the way of every request. But neither it nor uvicorn bounds how
-large a request's headers may grow or how long a client may take to send them, so that a few slow connections could hold
-the server's memory and sockets.
+httptools parses in C; h11 parses in Python. Neither httptools nor uvicorn limits the size of a request's headers or
+the time until they arrive. Without limits, a few slow connections could exhaust the server's memory and sockets.
+`app.http.server` and `app.http.fast_path.connection` use this module.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from app.http.services import Services
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Subclasses made by `bounded_protocol` have its bounds."""
+    """One connection. `bounded_protocol` makes subclasses with the limits of an application."""
 
     services: Services
     max_header_bytes: int
     header_timeout_s: float
 
     url = b""
-    """The target of the request whose headers arrive, as much of it as has arrived."""
+    """The request target, as far as it has arrived."""
     _header_bytes = 0
-    """What has arrived since the last request was complete, while its successor's headers are not."""
+    """Bytes received since the end of the previous request, counted until the headers are complete."""
     _in_headers = True
     _timer: asyncio.TimerHandle | None = None
     _receiver: Receiver | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect headers from the start."""
+        """Start the timer for the first request's headers."""
         super().connection_made(transport)
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Expect nothing any more."""
+        """Stop the timer."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to headers. A later request of the connection starts its own time."""
+        """Count the header bytes. Each later request on the connection starts its own timer."""
         expecting = self._in_headers
         if expecting and self._timer is None:
             self._expect_headers()
@@ -54,47 +54,47 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if not self._in_headers:
             if expecting:
-                self._hand_over()
+                self._receive_large_body()
         elif self._header_bytes > self.max_header_bytes:
             detail = f"The request's line and headers have more than {self.max_header_bytes} bytes."
             self._refuse(HeadersTooLarge(detail))
 
-    def _hand_over(self) -> None:
-        """Let a large body be received by its own protocol; nobody has asked for any of it yet."""
+    def _receive_large_body(self) -> None:
+        """Switch to `Receiver` for a large body. The application has not read any of the body yet."""
         size = promised(self.headers)
         if not size or self.pipeline or self.transport.is_closing():
             return
-        loan = self.services.segments.lend(size)
-        if loan is None:
+        lease = self.services.segments.lend(size)
+        if lease is None:
             return
         cycle = self.cycle
-        self._receiver = Receiver(self, cycle, loan, bytes(cycle.body))
+        self._receiver = Receiver(self, cycle, lease, bytes(cycle.body))
         cycle.body.clear()
         cycle.message_event.clear()
         cycle.receive = self._receiver.receive  # type: ignore[method-assign]
-        self._lead_to(self._receiver)
+        self._switch_to(self._receiver)
 
     def take_back(self) -> None:
-        """Go on behind a large body."""
-        self._lead_to(self)
+        """Continue after a large body."""
+        self._switch_to(self)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.on_message_complete()
 
-    def _lead_to(self, protocol: asyncio.BaseProtocol) -> None:
-        """Have the transport call another protocol. How it reads depends on that, and is settled as it begins to."""
+    def _switch_to(self, protocol: asyncio.BaseProtocol) -> None:
+        """Switch the transport to another protocol. The transport chooses its way of reading when reading resumes."""
         self.flow.pause_reading()
         self.transport.set_protocol(protocol)
         self.flow.resume_reading()
 
     def on_headers_complete(self) -> None:
-        """Count no more until the body is complete."""
+        """Stop counting and stop the timer until the body is complete."""
         self._in_headers = False
         self._stop_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Count from here for the next request."""
+        """Start counting for the next request."""
         self._in_headers = True
         self._header_bytes = 0
         self.url = b""
@@ -102,7 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Give the rest of a body that was answered before it was read as long as headers have."""
+        """Limit the rest of a body that was answered before its end to the time limit of headers."""
         super().on_response_complete()
         if self._receiver is not None:
             self._receiver.drop()
@@ -122,11 +122,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(SlowHeaders(f"The request's headers did not arrive within {self.header_timeout_s:g} seconds."))
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-        """Refuse bytes that are not HTTP. uvicorn calls it with a text of its own."""
+        """Refuse bytes that are not HTTP. uvicorn calls this method with its own message, which is not used."""
         self._refuse(MalformedHttp("The bytes that arrived are not an HTTP/1.1 request."))
 
     def _refuse(self, problem: ProblemError) -> None:
-        """Answer with a problem and close the connection. Method and path are logged as far as they have arrived."""
+        """Answer with a problem and close the connection. The log has the parts of method and path that arrived."""
         if self.transport.is_closing():
             return
         path = self.url.partition(b"?")[0].decode("latin-1")
@@ -148,7 +148,7 @@ def _status_line(status: int) -> bytes:
 
 
 def bounded_protocol(services: Services) -> type[BoundedProtocol]:
-    """Return the protocol class of an application, for uvicorn to make one of for each connection."""
+    """Return the protocol class of an application. uvicorn makes one instance for each connection."""
 
     class Bounded(BoundedProtocol):
         pass

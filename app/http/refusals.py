@@ -1,4 +1,4 @@
-"""The router's own refusals, 404 and 405, as problems."""
+"""Problem documents for the router's errors 404 and 405. `app.main` installs `refuse`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine import did_you_mean
 
 
 async def refuse(request: Request, error: Exception) -> NoReturn:
-    """Raise the problem that a refusal of the router stands for. FastAPI calls it as an exception handler."""
+    """Raise the problem for an error of the router. FastAPI calls it as an exception handler."""
     assert isinstance(error, HTTPException)
     raise _problem(request, error) from None
 
@@ -28,7 +28,7 @@ def _problem(request: Request, error: HTTPException) -> ProblemError:
 
 
 def _methods(request: Request) -> list[str]:
-    """Return the methods of all routes of the path, from the description. The router names those of one route."""
+    """Return the methods of all routes of the path. The router's own list has the methods of one route only."""
     described = request.app.openapi()["paths"].items()
     matching = (methods for path, methods in described if compile_path(path)[0].fullmatch(request.scope["path"]))
     return sorted(method.upper() for methods in matching for method in methods)

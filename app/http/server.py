@@ -1,4 +1,4 @@
-"""The service as a process: uvicorn with this service's bounds, which says how to call it once it really listens."""
+"""The server process: uvicorn with the service's protocol and limits. `app.__main__` runs it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from app.workers import collector
 
 
 class CannotListen(Exception):
-    """The address or the port cannot be listened on. The message is for the operator."""
+    """The server cannot listen on the address or the port. The message is for the operator."""
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that calls `listening` with its URL, and marks the app as not ready when it is told to stop."""
+    """A uvicorn server that calls `listening` with its URL, and sets the service not ready on a stop signal."""
 
     def __init__(self, app: FastAPI, listening: Callable[[str], None]) -> None:
         super().__init__(config_of(app))
@@ -33,25 +33,25 @@ class Server(uvicorn.Server):
         self._published_port = services.settings.published_port
 
     def serve_until_stopped(self) -> None:
-        """Listen, then serve until a signal stops it. Raises CannotListen before anything else starts."""
+        """Listen, and serve until a signal. Raises CannotListen before it starts."""
         self.run(_listeners(self.config.host, self.config.port))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then tell where."""
+        """Start, and call `listening` with the URL."""
         await super().startup(sockets)
         collector.configure()
         if self.started:
             self._listening(_url(self.servers[0].sockets[0], self._published_port))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Stop: finish what is in flight, take nothing new, and end with status 0. A second Ctrl-C does not wait."""
+        """Stop: refuse new requests, finish the current ones, and exit with status 0. A second Ctrl-C does not wait."""
         self._readiness.is_ready = False
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
 
 def config_of(app: FastAPI) -> uvicorn.Config:
-    """Return the configuration with which uvicorn serves the application."""
+    """Return the uvicorn configuration of the application."""
     services = services_of(app)
     settings = services.settings
     return uvicorn.Config(
@@ -92,14 +92,14 @@ def _addresses(host: str) -> list[tuple[int, str]]:
 
 
 _ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
-"""Errors of a machine without IPv6 whose host names have an IPv6 address all the same."""
+"""Errors on a machine without IPv6 if a host name has an IPv6 address."""
 
 _BACKLOG = 2048
-"""Connections that may wait to be accepted: uvicorn's own number."""
+"""Length of the queue of connections before accept: uvicorn's default."""
 
 
 def _refusal(host: str, port: int, error: OSError) -> str:
-    """Return a sentence for the operator: the port, the reason, and the command for another port."""
+    """Return a message for the operator: the port, the reason, and a command with another port."""
     if error.errno == errno.EADDRINUSE:
         other = port + 1000 if port < 64000 else port - 1000
         again = f"`make run PORT={other}` or `gradd serve --port {other}`"

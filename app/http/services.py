@@ -1,6 +1,6 @@
-"""The objects that all requests share: one of each in an application.
+"""The objects shared by all requests of one application.
 
-`app.main` makes them. Routes and the server read them with `services_of`.
+`app.main` creates them. Routes and the server get them with `services_of`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from app.workers.shared_memory import Segments
 from app.workers.threads import ThreadPool
 
 _LOOKUPS = 4
-"""Short questions to the store at the same time. They have threads of their own, since registering takes seconds."""
+"""Number of threads for short store queries. These have their own threads, because a registration takes seconds."""
 
 
 class Readiness:
-    """Whether the service takes requests: not while it starts or stops."""
+    """Whether the service is ready for requests. It is not ready while it starts or stops."""
 
     def __init__(self) -> None:
         self.is_ready = False
@@ -40,7 +40,7 @@ class Services:
     metrics: Metrics
     access: AccessLog
     readiness: Readiness
-    places: Slots
+    slots: Slots
     store: Store
     graphs: RegisteredGraphs
     evaluator: Evaluator
@@ -51,7 +51,7 @@ class Services:
 
     @classmethod
     def create(cls, settings: Settings) -> Services:
-        """Return new objects with these settings. No process or thread runs before `start`."""
+        """Create the objects with these settings. No process or thread runs before `start`."""
         store = Store(settings)
         graphs = RegisteredGraphs(store, settings)
         evaluator = Evaluator(settings, graphs)
@@ -61,7 +61,7 @@ class Services:
             metrics=Metrics(),
             access=AccessLog(settings),
             readiness=Readiness(),
-            places=Slots(settings.concurrency + settings.queue),
+            slots=Slots(settings.concurrency + settings.queue),
             store=store,
             graphs=graphs,
             evaluator=evaluator,
@@ -72,22 +72,22 @@ class Services:
         )
 
     def start(self) -> None:
-        """Start the worker processes, and be ready. Called on the event loop."""
+        """Start the worker processes, and set the service ready. Call it on the event loop."""
         self.placement.workers.start()
         self.readiness.is_ready = True
 
     def close(self) -> None:
-        """Be no longer ready, end the workers, and release everything. Called on the event loop."""
+        """Set the service not ready, end the workers, and release all resources. Call it on the event loop."""
         self.readiness.is_ready = False
         self.pool.close()
         self.lookups.close()
-        self.store.close()  # before the fork server, which removes the temporary store of a server that was killed
+        self.store.close()  # before the fork server, which removes the temporary store after a kill
         self.placement.workers.close()
         self.segments.close()
         self.access.flush()
 
 
 def services_of(app: FastAPI) -> Services:
-    """Return the shared objects of an application that `app.main.create_app` made."""
+    """Return the shared objects of an application made by `app.main.create_app`."""
     services: Services = app.state.services
     return services

@@ -1,1 +1,1 @@
-"""Small calls, answered on the spot: the connection, the request head, and the shortcut to the evaluator."""
+"""The fast path for small calls: the connection, the request head, and the shortcut to the evaluator."""

@@ -1,8 +1,8 @@
-"""One connection, which answers small calls on the spot and leaves everything else to the protocol that it is made of.
+"""A protocol that answers small calls on the event loop. `BoundedProtocol`, its base class, handles all other requests.
 
-The shortcut decides whether a request is such a call. The connection knows whether another request is under way,
-whether the client reads the replies, and whether the bytes that arrive begin a request. The parser never sees the
-bytes that the shortcut takes.
+The shortcut recognises small calls. The connection checks that no other request is in progress, that the client reads
+the replies, and that the received bytes begin a request. The parser does not see the bytes of a small call.
+`app.http.server` uses this module.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from app.http.protocol import BoundedProtocol
 
 _HOLD_S = 0.005
-"""How long the rest of a small call may take to arrive; after that its body has bounds of its own."""
+"""Seconds to wait for the rest of a small call. After that, the limits of `BodyBounds` apply."""
 
 _BRIEF_S = 0.0003
-"""A call that took longer is answered before the next one is computed."""
+"""Seconds. The answer of a longer call is sent before the next call is computed."""
 
 _SMALL = 2**16
-"""Bytes of an answer that may wait for others."""
+"""Bytes. Smaller answers may wait for the answers of other connections."""
 
 
 class Whole(Protocol):
-    """A request whose head is known."""
+    """Interface of a request with a parsed head."""
 
     @property
     def size(self) -> int:
-        """The bytes that it has altogether."""
+        """The size of the whole request in bytes."""
         ...
 
 
@@ -38,97 +38,97 @@ Call = TypeVar("Call", bound=Whole)
 
 
 class SmallCallHandler(Protocol[Call]):
-    """What answers small calls at once."""
+    """Interface of the shortcut, which answers small calls."""
 
     def call(self, data: bytes) -> Call | None:
-        """Return the call that begins with these bytes, if it is a small one and its head is there."""
+        """Return the small call that begins with these bytes, or None. The bytes must include the whole head."""
         ...
 
     def answer(self, call: Call, data: bytes) -> tuple[int, bytes, bytes] | None:
-        """Return the answer to a whole call, or None where others have to answer.
+        """Return the answer to a complete call, or None if the general path must answer it.
 
-        A status, headers as they are sent, with the empty line after them, and a body.
+        The answer is a status, the header lines with the empty line after them, and a body.
         """
         ...
 
 
 class Connection(BoundedProtocol):
-    """One connection. Subclasses made by `connection` have its bounds and its shortcut."""
+    """One connection. `connection` makes subclasses with the limits and the shortcut of an application."""
 
     shortcut: SmallCallHandler[Any]
 
     _is_between = True
-    """Whether the parser has been shown whole requests and nothing after them."""
+    """Whether the parser is between two requests."""
     _held = b""
-    """A small call that is answered as soon as other connections have been read, or one whose rest is yet to arrive."""
-    _holding: asyncio.Handle | None = None
+    """A complete small call that waits until other connections are read, or the first part of a small call."""
+    _hold_timer: asyncio.Handle | None = None
     _unsent = b""
-    """An answer that is sent as soon as those of other connections are there."""
+    """An answer that waits for the answers of other connections."""
     _active_at = 0.0
-    """When a small call arrived last."""
+    """The loop time at which the latest small call arrived."""
 
     def data_received(self, data: bytes) -> None:
-        """Keep a small call for a moment; anything else is the parser's."""
+        """Hold a small call, or pass the bytes to the parser."""
         if self._unsent:
             self._send()
-        held = self._released() if self._held else b""
+        held = self._take_held() if self._held else b""
         data = held + data if held else data
-        if not (self._is_between and self._took(data, may_wait=not held)):
+        if not (self._is_between and self._hold(data, may_wait=not held)):
             super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """What arrives from here on belongs to this request."""
+        """Mark the start of a request."""
         self._is_between = False
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
-        """What arrives from here on is another request."""
+        """Mark the end of a request."""
         self._is_between = True
         super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Have the parser see all that arrived, so that what was not answered is logged."""
+        """Pass the held bytes to the parser, which logs the unanswered request."""
         self._unsent = b""
         self._pass_on()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """Finish what has begun."""
+        """Send the waiting answer, and pass the held bytes to the parser."""
         self._send()
         self._pass_on()
         super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that was not used for long. Small calls leave the timer as it is, so it looks again."""
+        """Close an idle connection. Small calls do not reset the timer, so it restarts for the remaining time."""
         left = self._active_at + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
         else:
             super().timeout_keep_alive_handler()
 
-    def _took(self, data: bytes, *, may_wait: bool) -> bool:
-        """Hold a small call, and if it `may_wait`, the first part of one. Return whether it is that.
+    def _hold(self, data: bytes, *, may_wait: bool) -> bool:
+        """Hold a small call, or its first part if it `may_wait`. Return whether the bytes are held.
 
-        Calls of several connections are read first and then computed one right after the other: what the system does
-        in between would push code out of the caches. Many clients send the head and the body in two pieces.
+        The calls of several connections are read first and then computed one after the other, because system calls
+        between them would evict code from the CPU caches. Many clients send the head and the body in two pieces.
         """
         call = self.shortcut.call(data)
         if call is None or len(data) > call.size or not self._is_idle():
             return False
         if len(data) == call.size:
-            self._held, self._holding = data, self.loop.call_soon(self._answer, call)
+            self._held, self._hold_timer = data, self.loop.call_soon(self._answer, call)
         elif may_wait:
-            self._held, self._holding = data, self.loop.call_later(_HOLD_S, self._pass_on)
+            self._held, self._hold_timer = data, self.loop.call_later(_HOLD_S, self._pass_on)
             self._active_at = self.loop.time()
         return bool(self._held)
 
     def _answer(self, call: Any) -> None:
-        """Answer a small call. Brief ones of several connections are answered together once all are computed.
+        """Compute the answer of a small call. Short calls of several connections are computed first and then sent.
 
-        To send wakes who waits for it, which takes the system as long as half of a computation; who is awake already,
-        because another answer came just before, is not woken again.
+        A send wakes the receiving process, which takes as long as half of a computation. A process that is awake
+        because of an earlier answer is not woken again.
         """
-        data = self._released()
+        data = self._take_held()
         began = time.perf_counter()
         answer = self.shortcut.answer(call, data)
         if answer is None:
@@ -141,19 +141,19 @@ class Connection(BoundedProtocol):
             self._send()
 
     def _is_idle(self) -> bool:
-        """Whether no request is under way, and the client reads what it is sent."""
+        """Whether no request is in progress, and the client reads its replies."""
         cycle: RequestResponseCycle | None = self.cycle
         is_over = cycle is None or cycle.response_complete
         return is_over and not self.pipeline and not self.flow.write_paused and not self.transport.is_closing()
 
     def _send(self) -> None:
-        """Send what is not sent yet."""
+        """Send the waiting answer, if any."""
         unsent, self._unsent = self._unsent, b""
         if unsent and not self.transport.is_closing():
             self.transport.write(unsent)
 
     def _written(self, status: int, head: bytes, body: bytes) -> bytes:
-        """Return the answer as it is sent, and expect the next request."""
+        """Return the bytes of the answer, and start the idle timer for the next request."""
         self.server_state.total_requests += 1
         if self._timer is not None:
             self._stop_timer()
@@ -162,23 +162,23 @@ class Connection(BoundedProtocol):
             self.timeout_keep_alive_handler()
         return b"".join((self.beginning(status), head, body))
 
-    def _released(self) -> bytes:
-        """Return what is held, which is no longer."""
+    def _take_held(self) -> bytes:
+        """Return the held bytes, and hold them no longer."""
         held, self._held = self._held, b""
-        if self._holding is not None:
-            self._holding.cancel()
-            self._holding = None
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+            self._hold_timer = None
         return held
 
     def _pass_on(self) -> None:
-        """Leave what is held to the parser."""
-        held = self._released()
+        """Pass the held bytes to the parser."""
+        held = self._take_held()
         if held:
             super().data_received(held)
 
 
 def connection(bounded: type[BoundedProtocol], shortcut: SmallCallHandler[Any]) -> type[Connection]:
-    """Return the protocol class with the bounds of another and this shortcut."""
+    """Return a protocol class with the limits of `bounded` and this shortcut."""
 
     class Short(Connection, bounded):  # type: ignore[misc, valid-type]
         pass

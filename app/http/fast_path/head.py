@@ -1,8 +1,7 @@
-"""A request's head, its line and headers, read by itself where all of it has arrived.
+"""Parser of a complete request head: the request line and the headers.
 
-The shortcut asks for it. Only a head that leaves nothing to decide is read: a request in HTTP/1.1 with a body
-of a declared length, whose connection stays open. All others are None here, and the business of the connection's own
-parser, which alone knows what is wrong with them.
+`app.http.fast_path.shortcut` calls it. It accepts HTTP/1.1 requests with a Content-Length on a connection that stays
+open. It returns None for all other heads, including invalid ones, and the connection's own parser handles them.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from dataclasses import dataclass
 import httptools
 
 END = b"\r\n\r\n"
-"""What ends a head."""
+"""The end of a head."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The method, the path, the headers by name in small letters, and the bytes that the body has, one at least."""
+    """The method, the path, the headers by lower-case name, and the length of the body in bytes, at least one."""
 
     method: str
     path: str
@@ -27,7 +26,7 @@ class Head:
 
 
 def read(text: bytes) -> Head | None:
-    """Return the head that the text is, from its first byte to its last."""
+    """Return the head in the text, or None. The text must be exactly one head."""
     found = _Found()
     parser = httptools.HttpRequestParser(found)
     try:
@@ -48,7 +47,7 @@ _UNDECIDED = {"expect", "transfer-encoding", "upgrade"}
 
 
 class _Found:
-    """What the parser calls. A body has not begun where the text is a head alone that says how long a body follows."""
+    """Callbacks of the parser. `is_complete`: the text is one head, and a body with a declared length follows."""
 
     def __init__(self) -> None:
         self.url = b""

@@ -1,9 +1,9 @@
-"""The fast path: answers a small call that has arrived whole, without a task and without messages between layers.
+"""The fast path: answers a complete small call without an asyncio task and without ASGI messages.
 
-The connection calls it before the HTTP parser sees the bytes. Clients send the same head again and again, so parsed
-heads are cached by their bytes. A request that is not plainly a small call, or that the event loop should not compute,
-takes the general path from its beginning: the connection's parser and all of `app.main`. Both paths are made of the
-same parts, and tests compare their answers.
+`app.http.fast_path.connection` calls it before the HTTP parser sees the bytes. Clients repeat the same head, so parsed
+heads are cached by their bytes. All other requests take the general path: the connection's parser and the middleware
+and routes of `app.main`. Calls that are too long for the event loop take it too. Both paths use the same modules, and
+tests compare their answers.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from app.http.services import Services
 from app.wire.codec import Codec
 
 _HEAD = 2048
-"""Bytes of a head that are looked at: enough for the headers that clients and proxies send."""
+"""The largest head in bytes: enough for the usual headers of clients and proxies."""
 
 _BODY = 2**16
-"""Bytes of a body that a call is small with."""
+"""The largest body of a small call in bytes."""
 
 _HEADS = 512
-"""Heads that are kept: a megabyte at most."""
+"""The number of cached heads: a megabyte at most."""
 
 _ROUTE = re.compile("/v1/(?:graphs/(?P<graph>[^/]+)/)?(?P<operation>[^/]+)")
-"""The path of a call: its operation, and the id of the registered graph that it calls, if any."""
+"""The path of a call: its operation, and the id of the registered graph, if any."""
 
 Answered = tuple[int, bytes, bytes]
-"""A status, headers as they are sent, with the empty line after them, and a body."""
+"""A status, the header lines with the empty line after them, and a body."""
 
 
 @dataclass(frozen=True, slots=True)
 class SmallCall:
-    """What a head asks for. `size` is that of the whole request, `begin` where its body begins."""
+    """The parsed head of a small call. `size` is the size of the whole request, `begin` the offset of its body."""
 
     size: int
     begin: int
@@ -57,28 +57,28 @@ class SmallCall:
 
 
 class FastPath:
-    """Answers small calls of one application."""
+    """Answers the small calls of one application."""
 
     def __init__(self, services: Services) -> None:
-        self._places, self._store, self._placement = services.places, services.store, services.placement
+        self._slots, self._store, self._dispatcher = services.slots, services.store, services.placement
         self._metrics, self._access = services.metrics, services.access
         self._most = min(_BODY, services.settings.max_body_bytes)
-        self._left_alone = {"content-encoding", *(["origin"] if services.settings.cors_origins else [])}
-        self._call = lru_cache(_HEADS)(self._asked)
+        self._excluded = {"content-encoding", *(["origin"] if services.settings.cors_origins else [])}
+        self._call = lru_cache(_HEADS)(self._parsed)
 
     def call(self, data: bytes) -> SmallCall | None:
-        """Return the call that begins with these bytes, if it is a small one and its head is there."""
+        """Return the small call that begins with these bytes, or None. The bytes must include the whole head."""
         end = data.find(head.END, 0, _HEAD)
         return None if end < 0 else self._call(data[: end + len(head.END)])
 
-    def _asked(self, text: bytes) -> SmallCall | None:
-        """Return what a head asks for."""
+    def _parsed(self, text: bytes) -> SmallCall | None:
+        """Return the small call of a head, or None."""
         found = head.read(text)
         if found is None or found.method != "POST" or found.length > self._most:
             return None
         headers = found.headers
         route = _ROUTE.fullmatch(found.path)
-        if route is None or route["operation"] not in OPERATIONS or headers.keys() & self._left_alone:
+        if route is None or route["operation"] not in OPERATIONS or headers.keys() & self._excluded:
             return None
         try:
             reads, writes = negotiated(headers.get("content-type", ""), headers.get("accept", "*/*"))
@@ -99,8 +99,8 @@ class FastPath:
         )
 
     def answer(self, call: SmallCall, data: bytes) -> Answered | None:
-        """Return the answer to a whole request, or None where it has to go the general way."""
-        if not self._places.is_free or not (call.graph is None or self._store.is_known(call.graph)):
+        """Return the answer to a complete request, or None if it must take the general path."""
+        if not self._slots.is_free or not (call.graph is None or self._store.is_known(call.graph)):
             return None
         exchange = Exchange("POST", call.path, call.request_id)
         exchange.route = call.route
@@ -117,8 +117,8 @@ class FastPath:
         return answered
 
     def _computed(self, call: SmallCall, body: bytes, exchange: Exchange) -> Answered | None:
-        """Return the answer to a call, or None where the event loop should not work that long. Raises Problem."""
-        answer = self._placement.at_once(Call(call.operation, body, call.reads, call.writes, call.graph))
+        """Return the answer to a call, or None if it is too long for the event loop. Raises ProblemError."""
+        answer = self._dispatcher.at_once(Call(call.operation, body, call.reads, call.writes, call.graph))
         if answer is None:
             return None
         written, coding, coding_line = bytes(answer.body), call.accepted.coding, ""
@@ -140,7 +140,7 @@ class FastPath:
 
 
 def _template(route: re.Match[str]) -> str:
-    """Return the path as the router writes it, for the counters."""
+    """Return the path template of the route, for the metrics."""
     return f"/v1/{route['operation']}" if route["graph"] is None else f"/v1/graphs/{{id}}/{route['operation']}"
 
 

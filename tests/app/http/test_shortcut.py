@@ -232,12 +232,12 @@ def test_what_looks_like_a_call_inside_of_another_request_is_none(found: Listeni
 
 
 def test_where_no_place_is_free_calls_are_turned_away(found: Listening) -> None:
-    places = found.services.places
-    places.taken += 1000
+    slots = found.services.slots
+    slots.taken += 1000
     try:
         reply = found.exchange(SHORT["with its DAG"], LEAVE)
     finally:
-        places.taken -= 1000
+        slots.taken -= 1000
     assert reply.startswith(b"HTTP/1.1 503 ")
 
 
