@@ -1,4 +1,4 @@
-"""Matrix products that are scaled and added to a tensor: beta * input + alpha * (a @ b)."""
+"""Scaled sums of a tensor and a matrix product: beta * input + alpha * (a @ b)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products of many matrices: chains in the best order, powers, and what is a sum of products in another guise."""
+"""Products of several matrices (`multi_dot`), matrix powers, and dot products of batches (`vecdot`)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from engine.ops.shape.movement import expanded, reshaped, same
 # Chains
 
 _LONG = 64
-"""Longer chains are multiplied from left to right: finding the best order takes cubic time."""
+"""Longer chains are multiplied from left to right, because finding the best order takes cubic time."""
 
 Splits = dict[tuple[int, int], int]
 
 
 def _best_splits(sizes: list[int]) -> Splits:
-    """Return where to split the product of matrices i to j so that the whole takes the fewest multiplications.
+    """Return the split of each product of matrices i to j that minimises the number of multiplications.
 
     Matrix i is sizes[i] by sizes[i + 1]. Source: Cormen et al., "Introduction to Algorithms", section 15.2.
     """
@@ -45,7 +45,7 @@ def _best_splits(sizes: list[int]) -> Splits:
 
 
 def _chained(matrices: list[Tensor]) -> Tensor:
-    """The product of matrices, in the order of the fewest multiplications."""
+    """The product of matrices, in the order with the fewest multiplications."""
     count = len(matrices)
     if count > _LONG:
         splits = {(0, j): j - 1 for j in range(1, count)}
@@ -73,9 +73,9 @@ def _chained(matrices: list[Tensor]) -> Tensor:
     ),
 )
 def multi_dot(tensors: tuple[Tensor, ...]) -> Tensor:
-    """Product of two or more matrices, in the order that takes the fewest multiplications.
+    """Product of two or more matrices, in the order with the fewest multiplications.
 
-    The first may be a row and the last a column, as vectors. Source: torch.linalg.multi_dot.
+    The first may be a vector, used as a row, and the last a vector, used as a column. Source: torch.linalg.multi_dot.
     """
     if len(tensors) < 2:
         raise OpError(
@@ -110,7 +110,7 @@ def multi_dot(tensors: tuple[Tensor, ...]) -> Tensor:
 
 
 def _backward_name(op_name: str, input: Tensor, n: int) -> str:
-    """Return PyTorch's name where a power is one node there."""
+    """Return PyTorch's grad_fn name if it computes the power by one op, else the op's own."""
     single = {-1: "LinalgInvExBackward0", 1: "CloneBackward0", 2: "MmBackward0" if input.ndim == 2 else None}
     return single.get(n) or camel(op_name)
 
@@ -121,7 +121,7 @@ def _backward_name(op_name: str, input: Tensor, n: int) -> str:
     samples=(sample(spd(2, 2), 3), sample(real(2, 2, 2), 6), sample(spd(2, 2), -2), sample(spd(2, 2), 0)),
 )
 def matrix_power(A: Tensor, n: int) -> Tensor:
-    """Power of square matrices, by repeated squaring; for a negative n, of their inverses.
+    """Power of square matrices by repeated squaring; a negative n inverts them first.
 
     (*batch, n, n) -> (*batch, n, n). Source: torch.linalg.matrix_power.
     """

@@ -1,10 +1,10 @@
 """Determinants, their logarithms and derivatives, and traces of matrices (*batch, n, n).
 
-A determinant is a polynomial of the elements: its gradient, the matrix of cofactors, exists at singular matrices too,
-and so does its second derivative. Both are computed from the inverse where that is accurate and else from the singular
-value decomposition A = U S V^T, in which the cofactors of A are those of S: products of singular values with one left
-out (two, for the second derivative), between U and V. Source: Magnus and Neudecker 1999, "Matrix Differential
-Calculus", section 8.3 and theorem 8.1; from the third derivative on, matrices must be invertible.
+A determinant is a polynomial of the elements, so its gradient (the matrix of cofactors) and its second derivative also
+exist at singular matrices. Both are computed from the inverse if it is accurate, else from the singular value
+decomposition A = U S V^T: cofactors of S are products of all singular values but one (all but two for the second
+derivative), and U and V transform them to cofactors of A. Third and higher derivatives need invertible matrices.
+Source: Magnus and Neudecker 1999, "Matrix Differential Calculus", section 8.3 and theorem 8.1.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
 
 
 def scalars(input: Tensor) -> Tensor:
-    """A number for each matrix, in a shape that multiplies matrices: (*batch) -> (*batch, 1, 1)."""
+    """Scalars reshaped to multiply matrices: (*batch) -> (*batch, 1, 1)."""
     return reshaped(input, (*input.shape, 1, 1))
 
 
 def _accurate_inverses(input: np.ndarray) -> np.ndarray | None:
-    """Return the inverses of matrices, or None if one of them is singular or near it."""
+    """Return the inverses of matrices, or None if one of them is singular or nearly singular."""
     try:
         inverses = np.linalg.inv(input)
     except np.linalg.LinAlgError:
@@ -61,9 +61,9 @@ def _accurate_inverses(input: np.ndarray) -> np.ndarray | None:
 
 
 def _rotations(input: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return U, S and V^T of the singular value decomposition, and the product of U's and V's determinants, 1 or -1.
+    """Return U, S and V^T of the singular value decomposition, and det(U) det(V), which is 1 or -1.
 
-    That product is NaN for matrices that are not finite.
+    The sign is NaN for matrices with infinite or NaN elements.
     """
     finite = np.isfinite(input).all(axis=(-2, -1), keepdims=True)
     u, s, vh = np.linalg.svd(np.where(finite, input, input.dtype.type(0)))
@@ -72,7 +72,7 @@ def _rotations(input: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
 
 
 def _others(factors: np.ndarray) -> np.ndarray:
-    """Return, for each element along the last axis, the product of the others."""
+    """Return, for each element along the last axis, the product of all other elements."""
     before = np.ones_like(factors)
     after = np.ones_like(factors)
     np.cumprod(factors[..., :-1], axis=-1, out=before[..., 1:])
@@ -82,7 +82,7 @@ def _others(factors: np.ndarray) -> np.ndarray:
 
 @primitive(cost=decomposition(14), effort=per_matrix(14, ITERATIVE), memory=arrays(2), trailing=2, lapack=True)
 def _cofactors(input: Tensor) -> Type:
-    """The gradient of the determinant: det(A) A^-T where A is invertible."""
+    """The gradient of the determinant: det(A) A^-T if A is invertible."""
     return Type(input.dtype, input.shape)
 
 
@@ -102,7 +102,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
 
 @primitive(cost=decomposition(20), effort=per_matrix(20, ITERATIVE), memory=arrays(2), trailing=2, lapack=True)
 def _second_derivative(input: Tensor, direction: Tensor) -> Type:
-    """The second derivative of the determinant, which is symmetric, applied to a direction."""
+    """The second derivative of the determinant applied to a direction; it is symmetric."""
     return Type(input.dtype, input.shape)
 
 
@@ -117,7 +117,7 @@ def _(input: np.ndarray, direction: np.ndarray) -> np.ndarray:
 
 
 def _second_derivative_at_singular(input: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """At diagonal S, along E and F: the sum over i != j of (E_ii F_jj - E_ij F_ji) and the other singular values."""
+    """At diagonal S along E and F: sum over i != j of (E_ii F_jj - E_ij F_ji) times the other singular values."""
     u, s, vh, sign = _rotations(input)
     inside = np.swapaxes(u, -1, -2) @ direction @ np.swapaxes(vh, -1, -2)
     identity = np.eye(s.shape[-1], dtype=bool)
@@ -152,7 +152,7 @@ def _inner(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _sandwich(b: Tensor, inside: Tensor, last: Tensor | None = None) -> Tensor:
-    """b @ inside^T @ last, `last` being b unless given."""
+    """b @ inside^T @ last; `last` defaults to b."""
     return product(product(b, matrix_transpose(inside)), b if last is None else last)
 
 
@@ -161,9 +161,9 @@ _SAMPLES = (sample(spd(3, 3)), sample(real(2, 2, 2)), sample(real(1, 1)), sample
 
 @op(name="linalg.det", samples=_SAMPLES)
 def det(A: Tensor) -> Tensor:
-    """Determinant: (*batch, n, n) -> (*batch). Its gradient is the matrix of cofactors, at singular matrices too.
+    """Determinant: (*batch, n, n) -> (*batch). Its gradient is the matrix of cofactors.
 
-    Source: torch.linalg.det, but for the gradient at singular matrices.
+    Source: torch.linalg.det, except for the gradient at singular matrices.
     """
     require_square(A)
     determinant: Tensor = _det(A)
@@ -222,7 +222,7 @@ def slogdet_(input: Tensor) -> tuple[Tensor, Tensor]:
 
 @op(samples=(sample(spd(3, 3)), sample(spd(2, 2, 2))))
 def logdet(input: Tensor) -> Tensor:
-    """Logarithm of the determinant, NaN where that is negative: (*batch, n, n) -> (*batch). Source: torch.logdet."""
+    """Logarithm of the determinant, NaN if it is negative: (*batch, n, n) -> (*batch). Source: torch.logdet."""
     require_square(input, "input")
     sign, logarithm = _slogdet(input)
     return where(lt(sign, 0), float("nan"), logarithm)

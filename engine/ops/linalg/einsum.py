@@ -1,8 +1,8 @@
-"""Sums of products over named dimensions: einsum and tensordot.
+"""Sums of products over labelled dimensions: einsum and tensordot.
 
-An equation is parsed to labels, one for each dimension of each operand; dimensions under an ellipsis have negative
-numbers for labels, counted from the right, which is how they broadcast. Operands are then contracted two at a time, as
-a batched product of matrices.
+The parser assigns a label to each dimension of each operand. Dimensions under an ellipsis broadcast from the right, so
+their labels are negative numbers counted from the right. Pairs of operands are then contracted by batched matrix
+products.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ class _Term:
         return tuple(self.size(label) for label in labels)
 
     def ordered(self, labels: Labels) -> Tensor:
-        """The tensor with its dimensions in the order of `labels`, which are all of its own."""
+        """The tensor with its dimensions in the order of `labels`, a permutation of its own labels."""
         rank = len(labels)
         return permuted(self.tensor, tuple(self.labels.index(label) - rank for label in labels))
 
     def without(self, labels: set[Label]) -> _Term:
-        """The sum over some labels."""
+        """The term summed over the given labels."""
         rank = len(self.labels)
         dims = tuple(axis - rank for axis, label in enumerate(self.labels) if label in labels)
         return _Term(summed(self.tensor, dims), tuple(label for label in self.labels if label not in labels))
 
     def squeezed(self, labels: set[Label]) -> _Term:
-        """The term without some labels, whose dimensions have size 1."""
+        """The term without the given labels; their dimensions have size 1."""
         kept = tuple(label for label in self.labels if label not in labels)
         return _Term(reshaped(self.tensor, self.sizes(kept)), kept)
 
     def diagonal(self) -> _Term:
-        """The term with the diagonal of dimensions that have the same label."""
+        """The term with each repeated label reduced to one by taking the diagonal."""
         term = self
         while repeated := next((label for label, count in Counter(term.labels).items() if count > 1), None):
             first = term.labels.index(repeated)
@@ -73,9 +73,9 @@ class _Term:
 
 
 def contracted(operands: Sequence[Tensor], labels: Sequence[Labels], output: Labels) -> Tensor:
-    """The sum of products of the operands over all labels that `output` leaves out, in the order of `output`.
+    """The sum of products of the operands over all labels not in `output`, with dimensions in the order of `output`.
 
-    Dimensions of size 1 broadcast to the size that their label has elsewhere.
+    Dimensions of size 1 broadcast to the size of the same label in other operands.
     """
     terms = [_Term(tensor, names).diagonal() for tensor, names in zip(operands, labels, strict=True)]
     sizes: dict[Label, int] = {}
@@ -93,11 +93,11 @@ def contracted(operands: Sequence[Tensor], labels: Sequence[Labels], output: Lab
 
 
 _MANY = 16
-"""More operands than that are contracted from left to right: looking at all pairs takes cubic time."""
+"""More operands are contracted from left to right, because a search over all pairs takes cubic time."""
 
 
 def _cheapest(terms: Sequence[_Term], output: Labels) -> tuple[int, int]:
-    """Return which two terms to contract: those after which least memory is in use. Source: opt_einsum, greedy."""
+    """Return the pair of terms whose contraction leaves the least memory in use. Source: opt_einsum, greedy."""
     if len(terms) == 2 or len(terms) > _MANY:
         return 0, 1
     users = Counter(label for term in terms for label in set(term.labels))
@@ -113,7 +113,7 @@ def _cheapest(terms: Sequence[_Term], output: Labels) -> tuple[int, int]:
 
 
 def _pair(a: _Term, b: _Term, kept: set[Label]) -> _Term:
-    """The contraction of two terms over all labels that are not kept."""
+    """The contraction of two terms over all labels not in `kept`."""
     a = a.without(set(a.labels) - set(b.labels) - kept)
     b = b.without(set(b.labels) - set(a.labels) - kept)
     batch = tuple(label for label in a.labels if label in b.labels and label in kept)
@@ -167,7 +167,7 @@ def _subscripts(text: str) -> re.Match[str]:
 
 
 def _output(text: str | None, labels: Sequence[Labels]) -> Labels:
-    """Return the output's labels: as written, or else the ellipsis and the letters that stand once, sorted."""
+    """Return the output's labels: as written, or by default the ellipsis and the letters that occur once, sorted."""
     covered = sorted({label for names in labels for label in names if isinstance(label, int)})
     letters = Counter(label for names in labels for label in names if isinstance(label, str))
     if text is None:
@@ -204,7 +204,7 @@ def _check_sizes(operands: Sequence[Tensor], labels: Sequence[Labels]) -> None:
 
 
 def _backward_name(given: Mapping[str, Any], out: Tensor) -> str:
-    """Return PyTorch's name where an equation only orders dimensions, which is one node there."""
+    """Return PyTorch's grad_fn name: of permute, if the equation only permutes dimensions, else the op's own."""
     operands = given["operands"]
     permutes = len(operands) == 1 and out.numel == operands[0].numel and out.ndim == operands[0].ndim
     return "PermuteBackward0" if permutes else "EinsumBackward0"
@@ -230,10 +230,10 @@ def _backward_name(given: Mapping[str, Any], out: Tensor) -> str:
     ),
 )
 def einsum(equation: str, *operands: Tensor) -> Tensor:
-    """Sum of products over the dimensions whose subscripts the output leaves out, as in Einstein's convention.
+    """Sum of products over the subscripts that are not in the output, as in Einstein's convention.
 
-    Every operand's dimensions are named by letters, `...` stands for any further ones, a letter that an operand repeats
-    takes the diagonal. Without `->`, the output has the ellipsis and then, in order, the letters that stand once.
+    Letters name the dimensions of each operand, and `...` matches any others. A letter repeated in one operand takes
+    the diagonal. Without `->`, the output has the ellipsis and then, sorted, the letters that occur once.
     Source: torch.einsum.
     """
     left, arrow, right = equation.replace(" ", "").partition("->")
@@ -251,7 +251,7 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
 
 
 def _of_one(operand: Tensor, labels: Labels, output: Labels) -> Tensor:
-    """The diagonals, sums (those of integers in int64) and transpose of a single operand."""
+    """The result for a single operand: diagonals, sums (in int64 for integers) and a transpose."""
     term = _Term(operand, labels).diagonal()
     dropped = tuple(axis for axis, label in enumerate(term.labels) if label not in output)
     kept = tuple(label for label in term.labels if label in output)
@@ -259,7 +259,7 @@ def _of_one(operand: Tensor, labels: Labels, output: Labels) -> Tensor:
 
 
 def _contracted_dims(dims: int | tuple[tuple[int, ...], ...], a: Tensor, b: Tensor) -> Iterator[tuple[int, int]]:
-    """Yield pairs of dimensions, of either operand, that are summed over together."""
+    """Yield pairs of dimensions, one of each operand, to sum over."""
     if isinstance(dims, int):
         if not 0 <= dims <= min(a.ndim, b.ndim):
             raise OpError(
@@ -286,7 +286,7 @@ def _contracted_dims(dims: int | tuple[tuple[int, ...], ...], a: Tensor, b: Tens
     )
 )
 def tensordot(a: Tensor, b: Tensor, dims: int | tuple[tuple[int, ...], ...] = 2) -> Tensor:
-    """Sum of products over the last `dims` dimensions of a and the first of b, or over those that two lists name.
+    """Sum of products over the last `dims` dimensions of a and the first of b, or over two lists of dimensions.
 
     Source: torch.tensordot.
     """

@@ -1,7 +1,7 @@
-"""Products of matrices and vectors, all in terms of one primitive: the batched product of two matrices.
+"""Products of matrices and vectors, in terms of one primitive: the batched product of two matrices.
 
-Whatever has a weight without batch dimensions is folded into one product of two matrices, so that its gradient is one
-product too. Other modules call `product` for operands that are matrices already.
+A product with a weight without batch dimensions is reshaped to one product of two matrices, so that its gradient is
+also one product. Other modules call `product` for operands that are matrices.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from engine.ops.shape.movement import is_matrix_transpose, matrix_transpose, res
 
 
 def _operations(node: Node) -> int:
-    """(*batch, n, k) @ (*batch, k, m): 2 n m k for each matrix."""
+    """Operations of (*batch, n, k) @ (*batch, k, m): 2 n m k for each matrix."""
     return 2 * node.outputs[0].numel * node.inputs[0].shape[-1]
 
 
 def _effort(node: Node) -> int:
-    """The products, and the start of a product for each pair of matrices."""
+    """The operations plus a constant overhead for each pair of matrices."""
     return _operations(node) + START * numel(node.outputs[0].shape[:-2])
 
 
 def _relation(node: Node, position: int, result: int) -> Relation:
-    """A row of the result depends on the row of one operand, a column on that of the other."""
+    """A result row depends on the same row of the first operand, a column on the same column of the second."""
     input, out = node.inputs[position].shape, node.outputs[result].shape
     kept = without(input, (-1,) if position == 0 else (-2,))
     return through(position, result, (kept, input), (kept, out))
@@ -48,12 +48,12 @@ def _matmul(input: Tensor, other: Tensor) -> Type:
     return Type(input.dtype, (*batch, input.shape[-2], other.shape[-1]))
 
 
-_matmul.kernel(InSingle(np.matmul))  # in half precision NumPy would also add up in half precision, and slowly
+_matmul.kernel(InSingle(np.matmul))  # NumPy accumulates float16 in float16, and slowly
 
 
 @_matmul.workspace
 def _(node: Node) -> int:
-    """Copies of operands that BLAS does not take as they lie, of what is repeated along batch axes once."""
+    """Copies of operands in layouts that BLAS does not support; elements repeated along batch axes count once."""
     tensors = (*node.inputs, *node.outputs)
     if node.outputs[0].dtype is float16:
         return 2 * sum([tensor.numel * float32.itemsize for tensor in tensors])
@@ -61,7 +61,7 @@ def _(node: Node) -> int:
 
 
 def _distinct(tensor: Tensor) -> int:
-    """Return the elements of matrices without those that batch axes repeat."""
+    """Return the number of elements of a batch of matrices, without repetitions along batch axes."""
     node = tensor.node
     repeats = node.primitive.broadcasts and node.inputs[0].shape[-2:] == tensor.shape[-2:]
     return node.inputs[0].numel if repeats else tensor.numel
@@ -69,7 +69,7 @@ def _distinct(tensor: Tensor) -> int:
 
 @_matmul.vjp("input")
 def _(grad: Tensor, out: Tensor, input: Tensor, other: Tensor) -> Tensor:
-    if is_matrix_transpose(input):  # as the transpose of what is laid out like the tensor behind it
+    if is_matrix_transpose(input):  # a transpose, in the memory layout of the original tensor
         return matrix_transpose(_matmul(other, matrix_transpose(grad)))
     return _matmul(grad, matrix_transpose(other))
 
@@ -85,7 +85,7 @@ PRODUCT = _matmul
 
 
 def product(input: Tensor, other: Tensor) -> Tensor:
-    """(*batch, n, k) @ (*batch, k, m) -> (*batch, n, m), of tensors with two dimensions or more that fit."""
+    """(*batch, n, k) @ (*batch, k, m) -> (*batch, n, m), for tensors of matching shapes and rank 2 or more."""
     if other.ndim == 2 and input.ndim > 2:
         rows = numel(input.shape[:-1])
         folded = _matmul(reshaped(input, (rows, input.shape[-1])), other)
@@ -95,15 +95,15 @@ def product(input: Tensor, other: Tensor) -> Tensor:
 
 
 def of_rank(input: Tensor, rank: int) -> Tensor:
-    """The tensor with leading dimensions of size 1 up to `rank`."""
+    """The tensor with leading dimensions of size 1 added up to `rank`."""
     return reshaped(input, (*(1,) * (rank - input.ndim), *input.shape))
 
 
-# What operands must be
+# Operand checks
 
 
 def factors(**tensors: Tensor | None) -> None:
-    """Check the dtypes of a product's operands: one dtype, because products do not promote, and not bool."""
+    """Raise OpError unless a product's operands have the same dtype, not bool: products do not promote."""
     require_one_dtype(**tensors)
     for argument, tensor in tensors.items():
         if tensor is not None:
@@ -122,7 +122,7 @@ def _of_dims(tensor: Tensor, dims: int, argument: str) -> None:
 
 
 def _fitting(input: Tensor, other: Tensor, left: int, right: int, argument: str = "other") -> None:
-    """Check that size `left` of one operand and `right` of the other, which are summed over, are equal."""
+    """Raise OpError unless the contracted sizes `left` and `right` of two operands are equal."""
     if left != right:
         raise OpError(
             "shape_mismatch",
@@ -157,7 +157,7 @@ _BACKWARD = {(1, 1): "DotBackward0", (2, 1): "MvBackward0", (2, 2): "MmBackward0
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Matrix product: (*batch, n, k) @ (*batch, k, m) -> (*batch, n, m), with broadcasting batch dimensions.
 
-    A vector on the left is a row, one on the right a column, and its dimension is left out of the result.
+    A vector on the left is a row, a vector on the right a column; its dimension is removed from the result.
     Source: torch.matmul.
     """
     factors(input=input, other=other)
@@ -188,7 +188,7 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 
 @op(samples=(sample(real(2, 3, 4), real(2, 4, 2)), sample(real(0, 2, 3), real(0, 3, 1))))
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
-    """Products of matrices, one for each of a batch: (b, n, k), (b, k, m) -> (b, n, m). Source: torch.bmm."""
+    """Matrix product for each pair of a batch: (b, n, k), (b, k, m) -> (b, n, m). Source: torch.bmm."""
     factors(input=input, mat2=mat2)
     _of_dims(input, 3, "input")
     _of_dims(mat2, 3, "mat2")
@@ -235,13 +235,13 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 
 @op(samples=(sample(real(3), real(3)),))
 def vdot(input: Tensor, other: Tensor) -> Tensor:
-    """Dot product of two vectors, the first of them conjugated: (n), (n) -> (). Source: torch.vdot."""
+    """Dot product of two vectors, with the first one conjugated: (n), (n) -> (). Source: torch.vdot."""
     return _dot(input, other, "other")
 
 
 @op(samples=(sample(real(3), real(2)), sample(real(0), real(2))))
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
-    """Every product of an element of one vector and one of the other: (n), (m) -> (n, m). Source: torch.outer."""
+    """Products of all pairs of elements of two vectors: (n), (m) -> (n, m). Source: torch.outer."""
     _of_dims(input, 1, "input")
     _of_dims(vec2, 1, "vec2")
     return mul(reshaped(input, (*input.shape, 1)), vec2)
@@ -260,7 +260,7 @@ alias("ger", of="outer")
     ),
 )
 def inner(input: Tensor, other: Tensor) -> Tensor:
-    """Sum over the last dimensions: (*n, k), (*m, k) -> (*n, *m); a product for scalars. Source: torch.inner."""
+    """Sum of products over the last dimensions: (*n, k), (*m, k) -> (*n, *m); scalars multiply. Source: torch.inner."""
     if not input.ndim or not other.ndim:
         return mul(input, other)
     factors(input=input, other=other)

@@ -1,4 +1,4 @@
-"""Norms of matrices, and the norms of either kind that the order and the dimensions choose."""
+"""Matrix norms, and the ops `norm`, which select a vector or a matrix norm by order and dimensions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SINGULAR = (2, -2, "nuc")
 
 
 def _matrix_norm_over(input: Tensor, ord: float | str, dims: Dims, keepdim: bool) -> Tensor:
-    """The norm of matrices in two negative dims, rows first."""
+    """The matrix norm over two negative dims, rows first."""
     if ord == "fro":
         return vector_norm_over(input, 2, dims, keepdim)
     rows, columns = dims
@@ -39,7 +39,7 @@ def _matrix_norm_over(input: Tensor, ord: float | str, dims: Dims, keepdim: bool
 
 
 def _extremum(input: Tensor, dim: int, ord: float | str) -> Tensor:
-    """The largest along a dim, 0 along an empty one; for a negative order the smallest."""
+    """The largest element along a dim, or 0 for an empty dim; for a negative order, the smallest."""
     if float(ord) < 0:
         return amin(input, dim)
     return amax(input, dim) if input.shape[dim] else summed(input, (dim,))
@@ -86,8 +86,8 @@ def matrix_norm(
 ) -> Tensor:
     """Norm of the matrices in two dimensions: (*batch, n, m) -> (*batch).
 
-    "fro" is the root of the sum of squares, "nuc" the sum of the singular values, 2 and -2 the largest and smallest of
-    them, 1 and -1 the largest and smallest sum of a column's sizes, Infinity and -Infinity of a row's.
+    "fro": root of the sum of squares. "nuc": sum of the singular values. 2 and -2: largest and smallest singular value.
+    1 and -1: largest and smallest column sum of absolute values. Infinity and -Infinity: the same for rows.
     Source: torch.linalg.matrix_norm.
     """
     _require_order(ord)
@@ -102,7 +102,7 @@ def matrix_norm(
 
 
 def _backward_name(op_name: str, ord: float | str | None) -> str:
-    """Return PyTorch's name where the norm is that of the elements as a vector, else the op's own."""
+    """Return PyTorch's grad_fn name if it is a vector norm of the elements, else the op's own."""
     return "LinalgVectorNormBackward0" if ord in (None, "fro") else camel(op_name)
 
 
@@ -127,7 +127,7 @@ def norm(
     *,
     dtype: DType | None = None,
 ) -> Tensor:
-    """Norm of vectors, where `dim` is one dimension or the tensor has one, or of matrices, where it is two.
+    """Vector norm if `dim` is one dimension or the tensor is 1-d, matrix norm for two dimensions.
 
     Without `ord`, the 2-norm of the elements over `dim`, or of all. Source: torch.linalg.norm.
     """

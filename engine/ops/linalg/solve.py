@@ -1,7 +1,7 @@
-"""Inverses of matrices (*batch, n, n), and solutions of linear systems.
+"""Inverses of matrices (*batch, n, n), solutions of linear systems, and the shape checks of `engine.ops.linalg`.
 
-Kernels call LAPACK through NumPy, which loops over a batch in C; LAPACK is called matrix by matrix only where NumPy has
-no routine, and to say which matrix of a batch is at fault.
+Kernels call LAPACK through NumPy, which loops over a batch in C. They call LAPACK directly, matrix by matrix, only if
+NumPy has no routine, or to find the singular matrix of a batch for an error message.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from engine.ops.checks import require_floating, require_one_dtype
 from engine.ops.linalg.matmul import of_rank, product
 from engine.ops.shape.movement import matrix_transpose, reshaped
 
-# What operands must be
+# Operand checks
 
 
 def require_matrices(input: Tensor, argument: str = "A") -> None:
-    """Raise OpError unless it is a matrix or a batch of them, of a dtype that LAPACK takes."""
+    """Raise OpError unless the tensor is a matrix or a batch of matrices, with a dtype that LAPACK supports."""
     require_floating(input, argument)
     if input.dtype is float16:
         raise OpError(
@@ -45,7 +45,7 @@ def require_matrices(input: Tensor, argument: str = "A") -> None:
 
 
 def require_square(input: Tensor, argument: str = "A") -> None:
-    """Raise OpError unless it is a square matrix or a batch of them, of a dtype that LAPACK takes."""
+    """Raise OpError unless the tensor has square matrices, with a dtype that LAPACK supports."""
     require_matrices(input, argument)
     if input.shape[-1] != input.shape[-2]:
         raise OpError(
@@ -67,7 +67,7 @@ def factored(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def _refuse_singular(matrices: np.ndarray, name: str) -> NoReturn:
-    """Raise OpError that says which matrix has which pivot zero."""
+    """Raise OpError with the index of the singular matrix and its zero pivot."""
     place, pivot = next(
         (index, info)
         for index in np.ndindex(matrices.shape[:-2])
@@ -84,7 +84,7 @@ def _refuse_singular(matrices: np.ndarray, name: str) -> NoReturn:
 
 @primitive(cost=decomposition(2), effort=per_matrix(2, DIRECT), memory=arrays(2), trailing=2, lapack=True)
 def _inv(input: Tensor, *, check: bool) -> Type:
-    """The inverse. Without `check` that of a singular matrix is what dividing by its zero pivots gives."""
+    """The inverse. Without `check`, a singular matrix gives the result of a division by its zero pivots."""
     return Type(input.dtype, input.shape)
 
 
@@ -111,7 +111,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, check: bool) -> Tensor:
 
 
 def inverse(input: Tensor, *, check: bool = True) -> Tensor:
-    """The inverses of square matrices, or with `check` false infinities for singular ones."""
+    """The inverses of square matrices; with `check=False`, singular ones give infinities."""
     inverted: Tensor = _inv(input, check=check)
     return inverted
 
@@ -122,7 +122,7 @@ def inverse(input: Tensor, *, check: bool = True) -> Tensor:
     samples=(sample(spd(3, 3)), sample(spd(2, 2, 2)), sample(real(0, 0))),
 )
 def inv(A: Tensor) -> Tensor:
-    """Inverse: (*batch, n, n) -> (*batch, n, n). A singular matrix is refused. Source: torch.linalg.inv."""
+    """Inverse: (*batch, n, n) -> (*batch, n, n). Singular matrices raise OpError. Source: torch.linalg.inv."""
     require_square(A)
     return inverse(A)
 
@@ -138,7 +138,7 @@ def inverse_(input: Tensor) -> Tensor:
 
 
 def _elimination(node: Node) -> int:
-    """A factorization, 2/3 n^3 for each matrix, and two substitutions."""
+    """The operations of one factorization, 2/3 n^3 for each matrix, and two substitutions."""
     return decomposition(2 / 3)(node) + 2 * substitution(node)
 
 
@@ -148,7 +148,7 @@ def _effort_of_elimination(node: Node) -> int:
 
 @primitive(cost=_elimination, effort=_effort_of_elimination, memory=arrays(2), trailing=2, lapack=True)
 def _solve(matrix: Tensor, right: Tensor) -> Type:
-    """X of matrix @ X = right. Equal ranks; batch dimensions broadcast."""
+    """The solution X of matrix @ X = right. Ranks are equal; batch dimensions broadcast."""
     batch = broadcast_shapes([matrix.shape[:-2], right.shape[:-2]])
     return Type(right.dtype, (*batch, *right.shape[-2:]))
 
@@ -173,14 +173,14 @@ def _(grad: Tensor, out: Tensor, matrix: Tensor, right: Tensor) -> Tensor:
 
 
 def solved(matrix: Tensor, right: Tensor) -> Tensor:
-    """X of matrix @ X = right: (*batch, n, n), (*batch, n, k) -> (*batch, n, k), batch dimensions broadcast."""
+    """The solution X of matrix @ X = right: (*batch, n, n), (*batch, n, k) -> (*batch, n, k), with broadcasting."""
     rank = max(matrix.ndim, right.ndim)
     solution: Tensor = _solve(of_rank(matrix, rank), of_rank(right, rank))
     return solution
 
 
 def require_rows(A: Tensor, B: Shape, left: bool) -> None:
-    """Raise OpError unless a right side of shape B fits A on the left, or on the right, of what is sought."""
+    """Raise OpError unless a right side of shape `B` fits A X = B, or X A = B if `left` is false."""
     if A.shape[-1] != B[-2 if left else -1]:
         equation = "A X = B" if left else "X A = B"
         raise OpError(
@@ -205,8 +205,8 @@ def require_rows(A: Tensor, B: Shape, left: bool) -> None:
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """Solution X of A X = B, or of X A = B: (*batch, n, n), (*batch, n, k) -> (*batch, n, k).
 
-    B may be a vector, or a batch of vectors of the shape of A without its last dimension. A singular matrix is refused.
-    Source: torch.linalg.solve.
+    B may be a vector, or a batch of vectors of the shape of A without its last dimension. Singular matrices raise
+    OpError. Source: torch.linalg.solve.
     """
     require_square(A)
     require_one_dtype(A=A, B=B)

@@ -1,7 +1,7 @@
 """Singular values and vectors of matrices (*batch, n, m), with k = min(n, m).
 
-Source of the derivatives: Townsend 2016, "Differentiating the singular value decomposition". Those of the values alone
-need no difference between two of them; those of the vectors are infinite where two values are equal.
+Source of the derivatives: Townsend 2016, "Differentiating the singular value decomposition". Derivatives of the
+values are finite for equal values; derivatives of the vectors are infinite if two values are equal.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor) -> Tensor:
 
 @primitive(cost=decomposition(20), effort=per_matrix(20, ITERATIVE), memory=arrays(2), trailing=2, lapack=True)
 def _svd(input: Tensor, *, full: bool) -> tuple[Type, Type, Type]:
-    """U, S and V^T; U and V are square with `full`, else have k columns."""
+    """U, S and V^T. U and V are square with `full`, else they have k columns."""
     *batch, n, m = input.shape
     k = min(n, m)
     left, right = ((n, n), (m, m)) if full else ((n, k), (k, m))
@@ -82,9 +82,9 @@ def _(input: np.ndarray, *, full: bool) -> tuple[np.ndarray, ...]:
 
 @_svd.vjp
 def _(grads: Tensors, outs: tuple[Tensor, Tensor, Tensor], input: Tensor, *, full: bool) -> Tensor:
-    """U (rotation of U, S + gradient of S + S, rotation of V) V^T, and what leaves the spaces of U and V.
+    """U (rotation of U + gradient of S + rotation of V) V^T, plus the parts outside the spans of U and V.
 
-    Vectors beyond the k-th are not determined, and have no gradient.
+    Vectors beyond the k-th are not unique and have no gradient.
     """
     n, m = input.shape[-2:]
     k = min(n, m)
@@ -106,7 +106,7 @@ Tensors = tuple[Tensor | None, ...]
 
 
 def _rotation(vectors: Tensor, grad: Tensor, s: Tensor) -> Tensor:
-    """How the rows of V^T turn among themselves, times S; infinite where singular values are equal."""
+    """The gradient's rotation of the rows of V^T within their span, times S; infinite for equal singular values."""
     columns, rows = _columns(s), _rows(s)
     turned = product(grad, matrix_transpose(vectors))
     gaps = (columns - rows) * (columns + rows)
@@ -115,7 +115,7 @@ def _rotation(vectors: Tensor, grad: Tensor, s: Tensor) -> Tensor:
 
 
 def _departure(vectors: Tensor, grad: Tensor, s: Tensor) -> Tensor:
-    """How the rows of V^T leave the space that they span, over S."""
+    """The gradient's part outside the span of the rows of V^T, divided by S."""
     return (grad - product(product(grad, matrix_transpose(vectors)), vectors)) / _columns(s)
 
 
@@ -143,7 +143,7 @@ _SVD_SAMPLES = (sample(real(2, 3), False), sample(real(2, 3, 2), False), sample(
 def svd(A: Tensor, full_matrices: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """Singular value decomposition A = U diag(S) V^T: U (*batch, n, n), S (*batch, k), V^T (*batch, m, m).
 
-    Without `full_matrices` U has k columns and V^T k rows. Vectors are determined up to their sign.
+    Without `full_matrices` U has k columns and V^T k rows. Vectors are unique up to sign.
     Source: torch.linalg.svd.
     """
     require_matrices(A)
@@ -157,7 +157,7 @@ def svd(A: Tensor, full_matrices: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     samples=(sample(real(2, 3)), sample(spd(3, 3), False), sample(real(3, 2), True, False)),
 )
 def svd_(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-    """Singular value decomposition A = U diag(S) V^T, with V and not V^T. Source: torch.svd.
+    """Singular value decomposition A = U diag(S) V^T, returning V, not V^T. Source: torch.svd.
 
     With `some`, U and V have k columns, else they are square; without `compute_uv` they are square and zero.
     """

@@ -1,4 +1,4 @@
-"""Triangular systems, and the Cholesky factors of matrices (*batch, n, n)."""
+"""Solutions of triangular systems, and Cholesky factors of matrices (*batch, n, n)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from engine.ops.shape.movement import matrix_transpose
 
 
 def _effort_of_substitution(node: Node) -> int:
-    """n n k operations for each matrix, and calls for each matrix or, where those are fewer, for each row."""
+    """n n k operations for each matrix, plus calls for each matrix or for each row, whichever are fewer."""
     size = node.inputs[0].shape[-1]
     batch = numel(node.outputs[0].shape[:-2])
     each = substitution(node) + 4 * CALL * min(batch, size)
@@ -34,7 +34,7 @@ def _effort_of_substitution(node: Node) -> int:
 
 @primitive(cost=substitution, effort=_effort_of_substitution, memory=arrays(2), trailing=2, lapack=True)
 def _solve_triangular(matrix: Tensor, right: Tensor, *, upper: bool, unit: bool) -> Type:
-    """X of matrix @ X = right by substitution. Equal ranks; batch dimensions broadcast."""
+    """The solution X of matrix @ X = right by substitution. Ranks are equal; batch dimensions broadcast."""
     batch = broadcast_shapes([matrix.shape[:-2], right.shape[:-2]])
     return Type(right.dtype, (*batch, *right.shape[-2:]))
 
@@ -48,13 +48,13 @@ def _(matrix: np.ndarray, right: np.ndarray, *, upper: bool, unit: bool) -> np.n
         return _substituted_in_step(matrices, rights, upper, unit)
     result = np.empty(rights.shape, right.dtype)
     substitute = blas.strsm if right.dtype == np.float32 else blas.dtrsm
-    for index in np.ndindex(batch):  # X^T A^T = B^T in Fortran's order, so that nothing is copied
+    for index in np.ndindex(batch):  # X^T A^T = B^T in Fortran order avoids copies
         result[index] = substitute(1.0, matrices[index].T, rights[index].T, side=1, lower=upper, diag=unit).T
     return result
 
 
 def _substituted_in_step(matrices: np.ndarray, rights: np.ndarray, upper: bool, unit: bool) -> np.ndarray:
-    """Substitute row by row, in all matrices of a large batch at once."""
+    """Substitute row by row, for all matrices of a large batch together."""
     result = rights.copy()
     size = matrices.shape[-1]
     for row in reversed(range(size)) if upper else range(size):
@@ -78,7 +78,7 @@ def _(grad: Tensor, out: Tensor, matrix: Tensor, right: Tensor, *, upper: bool, 
 
 
 def substituted(matrix: Tensor, right: Tensor, *, upper: bool, unit: bool = False) -> Tensor:
-    """X of matrix @ X = right, of whose matrix one triangle counts; batch dimensions broadcast."""
+    """The solution X of matrix @ X = right, using one triangle of the matrix; batch dimensions broadcast."""
     rank = max(matrix.ndim, right.ndim)
     solution: Tensor = _solve_triangular(of_rank(matrix, rank), of_rank(right, rank), upper=upper, unit=unit)
     return solution
@@ -94,7 +94,7 @@ def substituted(matrix: Tensor, right: Tensor, *, upper: bool, unit: bool = Fals
     ),
 )
 def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
-    """Solution X of A X = B, or of X A = B, where the upper or lower triangle of A counts, and its diagonal as ones
+    """Solution X of A X = B, or of X A = B, using the upper or lower triangle of A, with a diagonal of ones
     if `unitriangular`: (*batch, n, n), (*batch, n, k) -> (*batch, n, k). Source: torch.linalg.solve_triangular.
     """
     require_square(A)
@@ -112,7 +112,7 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
 
 @primitive(cost=decomposition(1 / 3), effort=per_matrix(1 / 3, DIRECT), memory=arrays(2), trailing=2, lapack=True)
 def _cholesky(input: Tensor) -> Type:
-    """The lower factor of the symmetric part."""
+    """The lower Cholesky factor of the symmetric part."""
     return Type(input.dtype, input.shape)
 
 
@@ -129,7 +129,7 @@ def _(input: np.ndarray) -> np.ndarray:
 
 
 def _refuse_indefinite(matrices: np.ndarray) -> NoReturn:
-    """Raise OpError that says which leading minor of which matrix is not positive."""
+    """Raise OpError with the first matrix that is not positive definite and the order of its leading minor."""
     for index in np.ndindex(matrices.shape[:-2]):
         factor, order = (lapack.spotrf if matrices.dtype == np.float32 else lapack.dpotrf)(matrices[index], lower=True)
         pivots = np.diagonal(factor)
@@ -162,7 +162,7 @@ _CHOLESKY_SAMPLES = (sample(spd(3, 3)), sample(spd(2, 2, 2)), sample(spd(3, 3), 
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """Lower triangular L of A = L L^T, or upper L^T: (*batch, n, n) -> (*batch, n, n).
 
-    A is positive definite, or refused; of one that is not symmetric, the symmetric part (A + A^T) / 2 counts.
+    Raises OpError unless A is positive definite. The factor is of the symmetric part, (A + A^T) / 2.
     Source: torch.linalg.cholesky.
     """
     require_square(A)
