@@ -102,7 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Limit the rest of a body that was answered before its end to the time limit of headers."""
+        """After an answer before the body's end, apply the time limit of headers to the rest of the body."""
         super().on_response_complete()
         if self._receiver is not None:
             self._receiver.drop()

@@ -22,7 +22,7 @@ from app.workers.shared_memory import Segments
 from app.workers.threads import ThreadPool
 
 _LOOKUPS = 4
-"""Number of threads for short store queries. These have their own threads, because a registration takes seconds."""
+"""Number of threads for short store queries. The queries do not wait for registrations, which take seconds."""
 
 
 class Readiness:

@@ -44,6 +44,7 @@ def read(text: bytes) -> Head | None:
 
 
 _UNDECIDED = {"expect", "transfer-encoding", "upgrade"}
+"""Headers that only the connection's own parser handles."""
 
 
 class _Found:
