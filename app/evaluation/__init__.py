@@ -1,1 +1,1 @@
-"""From the bytes of a request to the bytes of its reply: structure, operations, cached plans."""
+"""Evaluation of requests, from request bytes to reply bytes: structure, operations, cached plans."""

@@ -1,7 +1,7 @@
-"""The way of a request, bytes to bytes: read, type, plan, run, encode. It knows nothing of HTTP.
+"""Evaluation of a request, from bytes to bytes: read, type, plan, run, encode. The module is independent of HTTP.
 
-A structure is read and planned once: plans are kept by the request's skeleton and its tensors' types. The routes call
-it through `app.workers.dispatch`, the command line calls it directly.
+Plans are cached by the request's skeleton and the types of its tensors, so a structure is read and planned once. The
+routes call the evaluator through `app.workers.dispatch`; the command line calls it directly.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _INLINE = {name: InlineGraph(name, operation) for name, operation in OPERATIONS.
 
 
 class Call(NamedTuple):
-    """A request as it arrived: the operation, the body, the codecs of the body and of the reply.
+    """A request: the operation, the body, and the codecs of the body and of the reply.
 
-    `graph` is the id of the registered graph that it calls, None where the body has a graph. `put` puts the reply's
-    pieces where it is to stand, in the order in which they are made, and returns the whole.
+    `graph` is the id of the registered graph that is called, or None if the body contains a graph. `put` takes the
+    pieces of the reply in order, writes them to their destination, and returns the complete reply.
     """
 
     operation: str
@@ -48,7 +48,7 @@ class Call(NamedTuple):
 
 
 class Timings(NamedTuple):
-    """Seconds that the phases of an answer took, in the order in which they ran; `kept`: its plan was there already."""
+    """Seconds of each phase, in the order of execution. `kept` is True if the plan was cached."""
 
     parse: float
     plan: float
@@ -58,9 +58,9 @@ class Timings(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The reply to a call, what its phases took, and the seconds that it waited for a worker and went to and fro.
+    """The reply to a call, the seconds of each phase, and the seconds of waiting for a worker and of the transfer.
 
-    `deadline` is the moment of time.monotonic() until which the reply may be compressed.
+    `deadline`, in time.monotonic(), limits the compression of the reply.
     """
 
     body: bytes | memoryview
@@ -70,28 +70,28 @@ class Answer(NamedTuple):
 
 
 class Observer:
-    """Is told what a call takes before that is done, and may raise to stop it."""
+    """Receives the expected cost of each phase before the phase runs. A method may raise to stop the request."""
 
     def due(self, deadline: float | None) -> None:
-        """Called with the request's deadline as soon as that is read, a moment of time.monotonic()."""
+        """Called with the request's deadline, in time.monotonic(), as soon as the deadline is read."""
 
     def planning(self, key: Key, work: float) -> None:
-        """Called before a structure that is not known is read and planned, which takes as long as `work` ops."""
+        """Called before an unknown structure is read and planned. `work` is the expected planning work, in ops."""
 
     def searching(self, key: Key) -> None:
-        """Called before a plan is made that takes longer than the structure tells. `key` has the tensors' types."""
+        """Called before a plan that takes longer than its structure suggests. `key` includes the tensors' types."""
 
     def decoding(self, key: Key, size: int) -> None:
-        """Called before so many bytes of JSON are read as Python objects, number by number."""
+        """Called before `size` bytes of JSON are decoded number by number as Python objects."""
 
     def refusing(self, key: Key, size: int, work: float) -> None:
-        """Called before the faults of a request of so many bytes, as long to plan as `work` ops, are looked for."""
+        """Called before the faults of a request are collected: `size` in bytes, `work` of planning in ops."""
 
     def running(self, key: Key, seconds: float) -> None:
-        """Called before a plan runs and its reply is written, which is predicted to take so many seconds."""
+        """Called before a plan runs and its reply is encoded. `seconds` is the predicted time of both."""
 
 
-_NOBODY = Observer()
+_NO_OBSERVER = Observer()
 
 _REPLY_HINT = (
     "Ask for fewer or smaller outputs, `dag` false, `encoding` base64, or MessagePack. GET /v1/limits has the limit."
@@ -111,11 +111,11 @@ class Evaluator:
 
     @property
     def kept_bytes(self) -> int:
-        """A bound on the bytes that structures and plans take which are kept."""
+        """An upper bound on the bytes of the cached structures and plans."""
         return self._structures.total + self._plans.total
 
-    def answer(self, call: Call, deadline: float | None = None, observer: Observer = _NOBODY) -> Answer:
-        """Return the reply to a request. `deadline` is a moment of time.monotonic(). Raises Problem."""
+    def answer(self, call: Call, deadline: float | None = None, observer: Observer = _NO_OBSERVER) -> Answer:
+        """Return the reply to a request. `deadline` is in time.monotonic(). Raises Problem."""
         try:
             return self._answer(call, deadline, observer)
         except MemoryError:
@@ -124,76 +124,76 @@ class Evaluator:
 
     def _answer(self, call: Call, deadline: float | None, observer: Observer) -> Answer:
         began = time.perf_counter()
-        asking = self._asking(call)
-        asked = asking.operation
-        document = call.reads.read(call.body, asking.sections, asked.volatile)
-        key = asking.key(blake2b(document.key, digest_size=20).digest())
+        source = self._source(call)
+        operation = source.operation
+        document = call.reads.read(call.body, source.sections, operation.volatile)
+        key = source.key(blake2b(document.key, digest_size=20).digest())
         structure = self._structures.get(key)
         if structure is None:
-            observer.planning(key, asking.work(document))
+            observer.planning(key, source.work(document))
         try:
-            options = asked.options(document.options)
+            options = operation.options(document.options)
             deadline = _deadline(time.perf_counter() - began, options["timeout_ms"], deadline)
             observer.due(deadline)
-            structure = structure or self._structure(asking, key, document)
+            structure = structure or self._structure(source, key, document)
             arrays = decode_values(document, structure.sent, structure.dtype, partial(observer.decoding, key))
         except InvalidRequest:
-            observer.refusing(key, len(call.body), asking.work(document))
-            raise InvalidRequest(self._faults(asking, document.whole(), deadline)) from None
+            observer.refusing(key, len(call.body), source.work(document))
+            raise InvalidRequest(self._faults(source, document.whole(), deadline)) from None
         parsed = time.perf_counter()
-        made = partial(self._made, asking, document, structure, arrays, deadline)
+        made = partial(self._new_plan, source, document, structure, arrays, deadline)
         plan, kept = self._plan(structure, arrays, observer, made)
         kept_data = [*plan.shown.values(), *([plan.dag] if options["dag"] else [])]
         reply = call.writes.size(plan.results, kept_data, options["encoding"])
         self._check_reply(reply)
         observer.running(key, plan.seconds + reply.seconds)
         planned = time.perf_counter()
-        complete = asking.complete(arrays)
-        members = self._bounded(asking, document, deadline, lambda: plan.members(complete, options, deadline))
+        complete = source.complete(arrays)
+        members = self._bounded(source, document, deadline, lambda: plan.members(complete, options, deadline))
         ran = time.perf_counter()
-        if asked.warns:
+        if operation.warns:
             members["warnings"] = _warnings(plan, members, complete, document.options)
         if options["dag"]:
             members["dag"] = plan.dag
-        body = call.put(_timely(call.writes.pieces(members, options["encoding"]), deadline))
+        body = call.put(_until(call.writes.pieces(members, options["encoding"]), deadline))
         encoded = time.perf_counter()
         timings = Timings(parsed - began, planned - parsed, ran - planned, encoded - ran, kept)
         return Answer(body, timings, deadline=deadline)
 
     def _check_reply(self, reply: Size) -> None:
-        """Raise InvalidRequest where a reply may be larger than the limit."""
+        """Raise InvalidRequest if the reply may exceed the size limit."""
         most = self._settings.max_reply_bytes
         if reply.bytes > most:
             detail = f"the reply has up to {reply.bytes} bytes, over the limit of {most}"
             raise InvalidRequest([Fault((), "reply_limit", detail, _REPLY_HINT)])
 
-    def _asking(self, call: Call) -> RequestSource:
-        """Return how the request is read. Raises NotFound, StoreUnavailable."""
+    def _source(self, call: Call) -> RequestSource:
+        """Return the request source of a call. Raises NotFound, StoreUnavailable."""
         if call.graph is None:
             return _INLINE[call.operation]
         return RegisteredCall(call.operation, OPERATIONS[call.operation], self._graphs.get(call.graph))
 
-    def _structure(self, asking: RequestSource, key: Key, document: Document) -> Structure:
-        """Return the structure, which is kept then. Raises InvalidRequest."""
-        structure = asking.read(key, document, self._read_limits)
+    def _structure(self, source: RequestSource, key: Key, document: Document) -> Structure:
+        """Return the structure and cache it. Raises InvalidRequest."""
+        structure = source.read(key, document, self._read_limits)
         self._structures.put(key, structure, structure.weight)
         return structure
 
-    def _faults(self, asking: RequestSource, document: Document, deadline: float | None) -> list[Fault]:
-        """Return all that is wrong with a request: its structure, its values, else its graph."""
+    def _faults(self, source: RequestSource, document: Document, deadline: float | None) -> list[Fault]:
+        """Return the faults of a request: of its structure and its values; if the values are valid, of its graph."""
         faults: list[Fault] = []
         try:
-            structure = asking.read((), document, self._read_limits)
+            structure = source.read((), document, self._read_limits)
         except InvalidRequest as error:
             faults.extend(error.faults)
             if any(fault.code != "unknown_member" for fault in faults):
-                return [*faults, *asking.value_faults(document)][:MAX_FAULTS]
-            structure = asking.read((), document, {**self._read_limits, "unknown_members": True})
-        values = list(asking.value_faults(document))
+                return [*faults, *source.value_faults(document)][:MAX_FAULTS]
+            structure = source.read((), document, {**self._read_limits, "unknown_members": True})
+        values = list(source.value_faults(document))
         if not values:
             try:
                 arrays = decode_values(document, structure.sent, structure.dtype)
-                self._made(asking, document, structure, arrays, deadline)
+                self._new_plan(source, document, structure, arrays, deadline)
             except InvalidRequest as error:
                 values.extend(error.faults)
         return [*faults, *values][:MAX_FAULTS]
@@ -201,7 +201,7 @@ class Evaluator:
     def _plan(
         self, structure: Structure, arrays: Mapping[Source, Array], observer: Observer, made: Callable[[], CallPlan]
     ) -> tuple[CallPlan, bool]:
-        """Return the plan, and whether it was kept from a request before."""
+        """Return the plan, and whether it was cached."""
         key = (structure.key, tuple([(array.dtype.char, array.shape) for array in arrays.values()]))
         plan = self._plans.get(key)
         if plan is not None:
@@ -212,39 +212,39 @@ class Evaluator:
         self._plans.put(key, plan, plan.weight(structure.ops))
         return plan, False
 
-    def _made(
+    def _new_plan(
         self,
-        asking: RequestSource,
+        source: RequestSource,
         document: Document,
         structure: Structure,
         arrays: Mapping[Source, Array],
         deadline: float | None,
     ) -> CallPlan:
-        leaves = structure.leaves(asking.complete(arrays))
-        asking.check(structure, leaves)
+        leaves = structure.leaves(source.complete(arrays))
+        source.check(structure, leaves)
         graph = structure.graph
         program = Program({name: leaves["tensors", name] for name in graph.tensors}, graph.ops, graph.dtype)
         request = structure.operation.request_for(structure.members, leaves)
         try:
             planner = structure.operation.plan
-            return self._bounded(asking, document, deadline, lambda: planner(program, request, self._limits, deadline))
+            return self._bounded(source, document, deadline, lambda: planner(program, request, self._limits, deadline))
         except GraphError as error:
-            faults = (asking.placed(fault, document) for fault in error.faults[:MAX_FAULTS])
+            faults = (source.locate(fault, document) for fault in error.faults[:MAX_FAULTS])
             raise InvalidRequest(faults) from None
 
-    def _bounded(self, asking: RequestSource, document: Document, deadline: float | None, work: Callable[[], T]) -> T:
-        """Let the engine work. What stops it there becomes a problem, faults of the graph excepted."""
+    def _bounded(self, source: RequestSource, document: Document, deadline: float | None, work: Callable[[], T]) -> T:
+        """Run engine work. Translate ValueFault to InvalidRequest, and DeadlineExceeded to TimedOut."""
         try:
             _check(deadline)
             return work()
         except ValueFault as error:
-            raise InvalidRequest([asking.placed(error.fault, document)]) from None
+            raise InvalidRequest([source.locate(error.fault, document)]) from None
         except DeadlineExceeded:
             raise TimedOut("The computation did not end in time; nothing of it is kept.") from None
 
 
 def _warnings(plan: CallPlan, members: Mapping[str, Any], arrays: Mapping[Source, Array], given: Any) -> list[str]:
-    """Return the warnings of a plan and of its run. `given` are the options that the request names."""
+    """Return the warnings of a plan and of its run. `given` contains the options that the request sets."""
     unseeded = [_UNSEEDED] if plan.seeded and "seed" not in given else []
     return [*plan.warnings, *unseeded, *not_finite(members, arrays.values())]
 
@@ -259,8 +259,8 @@ def _check(deadline: float | None) -> None:
         raise DeadlineExceeded("the deadline passed before the work began")
 
 
-def _timely(pieces: Iterable[Piece], deadline: float | None) -> Iterator[Piece]:
-    """Yield the pieces of a reply as long as there is time. Raises TimedOut."""
+def _until(pieces: Iterable[Piece], deadline: float | None) -> Iterator[Piece]:
+    """Yield the pieces of a reply until the deadline. Raises TimedOut."""
     for piece in pieces:
         if deadline is not None and time.monotonic() > deadline:
             raise TimedOut("The reply was not written in time; nothing of it is kept.")

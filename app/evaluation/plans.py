@@ -1,7 +1,7 @@
-"""What a request becomes once the types of its tensors are known: a plan that answers every request like it.
+"""Plans of requests: a plan answers all requests with the same structure and the same tensor types.
 
-`app.evaluation.operations` says which kind each call has; `app.evaluation.evaluator` makes, keeps and asks them. A plan
-holds no values.
+`app.evaluation.operations` selects the kind of plan of each operation. `app.evaluation.evaluator` makes, caches and
+calls the plans. A plan contains no values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Options = Mapping[str, Any]
 
 
 class CallPlan(Protocol):
-    """What is kept of a request."""
+    """The cached plan of a request."""
 
     @property
     def dag(self) -> CachedText:
@@ -31,7 +31,7 @@ class CallPlan(Protocol):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the client should know besides."""
+        """Warnings for the client, known from the plan."""
         ...
 
     @property
@@ -41,33 +41,33 @@ class CallPlan(Protocol):
 
     @property
     def seconds(self) -> float:
-        """How long a run is likely to take."""
+        """Predicted seconds of a run."""
         ...
 
     @property
     def results(self) -> Results:
-        """The tensors of its replies."""
+        """The tensors of the reply."""
         ...
 
     @property
     def shown(self) -> Mapping[str, CachedText]:
-        """The members that all of its replies share, besides the DAG."""
+        """Members that are the same in every reply, except the DAG."""
         ...
 
     def weight(self, ops: int) -> int:
-        """Return a bound on the bytes that it keeps, of a request with so many ops and tensors."""
+        """Return an upper bound on the bytes of the plan. `ops` is the number of ops and tensors of the request."""
         ...
 
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
-        """Return the other members of the reply, as `app.wire.reply` has them. Raises what the engine raises."""
+        """Return the other members of the reply in the form of `app.wire.reply`. Raises the engine's errors."""
         ...
 
 
 _OP_BYTES, _STEP_BYTES = 2**10, 96
-"""What a plan that runs keeps of an op or tensor, the DAG's text with it, and of a step. A test holds them."""
+"""Bytes that a plan that runs needs for each op or tensor, including its DAG text, and for each step. Tested."""
 
 _CHECKED_OP_BYTES, _SHOWN_OP_BYTES = 6 * 2**10, 10 * 2**10
-"""What is kept of an op or tensor of a plan that is checked, or shown."""
+"""Bytes for each op or tensor of a plan that is checked, or explained."""
 
 Planner = Callable[[Program, Request, Limits, float | None], CallPlan]
 
@@ -84,45 +84,45 @@ class Computation:
 
     @cached_property
     def results(self) -> Results:
-        """The tensors of its replies, measured once a format."""
+        """The tensors of the reply; their size is computed once for each format."""
         return Results(self.compiled.results)
 
     @cached_property
     def dag(self) -> CachedText:
-        """The DAG, which each codec writes once."""
+        """The DAG. Each codec encodes it once."""
         return CachedText(self.compiled.dag)
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the engine noticed."""
+        """Warnings of the engine."""
         return self.compiled.warnings
 
     @property
     def seeded(self) -> bool:
-        """Whether random ops draw from the seed."""
+        """Whether random ops draw from the option `seed`."""
         return self.compiled.seeded
 
     @cached_property
     def seconds(self) -> float:
-        """What the steps and their costs say, counted once."""
+        """Predicted seconds of a run, from the cost of each step; computed once."""
         return estimate(self.compiled).seconds
 
     def weight(self, ops: int) -> int:
-        """Return a bound on the bytes that it keeps."""
+        """Return an upper bound on the bytes of the plan."""
         return _OP_BYTES * ops + _STEP_BYTES * self.compiled.steps
 
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
-        """Run, and return the arrays of each group."""
+        """Run the plan and return the arrays of each group."""
         return dict(self.compiled.run(arrays, seed=options["seed"], deadline=deadline))
 
 
 _LONG_S = 1e6
-"""Seconds that stand for a run that nobody estimates."""
+"""Predicted seconds of a run without an estimate."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A plan that runs to hold gradients against differences."""
+    """A plan that compares gradients with differences of values."""
 
     check: Check
     results = Results()
@@ -130,36 +130,36 @@ class Comparison:
 
     @cached_property
     def dag(self) -> CachedText:
-        """The DAG, which each codec writes once."""
+        """The DAG. Each codec encodes it once."""
         return CachedText(self.check.dag)
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the engine noticed."""
+        """Warnings of the engine."""
         return self.check.warnings
 
     @property
     def seeded(self) -> bool:
-        """Whether random ops of the gradients draw from the seed."""
+        """Whether random ops of the gradients draw from the option `seed`."""
         return self.check.gradients.seeded
 
     @property
     def seconds(self) -> float:
-        """Long: the function runs twice for each element of each input."""
+        """A large constant: the function runs twice for each element of each input."""
         return _LONG_S
 
     def weight(self, ops: int) -> int:
-        """Return a bound on the bytes that it keeps."""
+        """Return an upper bound on the bytes of the plan."""
         return _CHECKED_OP_BYTES * ops
 
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:
-        """Run, and return what was found, plain data."""
+        """Run the comparison and return its results as plain data."""
         found = self.check.run(arrays, seed=options["seed"], deadline=deadline)
         return {name: _spelled(value) for name, value in found.items()}
 
 
 def _spelled(value: Any) -> Any:
-    """Return plain data with strings in place of numbers that are not finite."""
+    """Return plain data in which strings replace numbers that are not finite."""
     if isinstance(value, dict):
         return {name: _spelled(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -171,7 +171,7 @@ def _spelled(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A plan that is shown: what is to be said of it."""
+    """A plan that is described and not run."""
 
     dag: CachedText
     warnings: Sequence[str]
@@ -181,27 +181,27 @@ class Explanation:
     seeded: bool = False
 
     def weight(self, ops: int) -> int:
-        """Return a bound on the bytes that it keeps."""
+        """Return an upper bound on the bytes of the plan."""
         return _SHOWN_OP_BYTES * ops
 
     def members(self, arrays: Arrays, options: Options, deadline: float | None) -> dict[str, Any]:  # noqa: ARG002
-        """Return what is said. Nothing runs."""
+        """Return the description of the plan. Nothing runs."""
         return dict(self.shown)
 
 
 def compute(program: Program, request: Request, limits: Limits, deadline: float | None) -> CallPlan:
-    """Plan a request to run it."""
+    """Return a plan that runs the request."""
     return Computation(compile_request(program, request, limits, deadline))
 
 
 def check(program: Program, request: Request, limits: Limits, deadline: float | None) -> CallPlan:
-    """Plan a request to check its gradients."""
+    """Return a plan that checks the gradients of the request."""
     assert isinstance(request, CheckRequest)
     return Comparison(compile_check(program, request, limits, deadline))
 
 
 def explain(program: Program, request: Request, limits: Limits, deadline: float | None) -> CallPlan:
-    """Plan a request to show the plan."""
+    """Return a plan that describes the request's plan."""
     found = explain_program(program, request, limits, deadline)
     warnings = found.pop("warnings")
     shown = {name: CachedText(value) for name, value in found.items()}

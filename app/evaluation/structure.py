@@ -1,7 +1,7 @@
-"""A request without its values: how it is read, and how its faults are placed in what the client wrote.
+"""Structure of a request: the request without tensor values, and the locations of its faults in the request body.
 
-A request brings its graph (`InlineGraph`) or calls one that is registered (`RegisteredCall`); both give the same
-`Structure`, so that nothing after them knows the difference. `app.evaluation.evaluator` calls them.
+A request contains a graph (`InlineGraph`) or calls a registered graph (`RegisteredCall`). Both request sources return
+the same `Structure`. `app.evaluation.evaluator` calls them.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from engine import DTYPES, DType, Fault, Leaf, Path, Shape
 
 Key = tuple[Any, ...]
 Limits = dict[str, Any]
-"""The most tensors and ops of a graph: `max_tensors`, `max_ops`."""
+"""Limits of a graph: `max_tensors`, `max_ops`."""
 
 _OP_BYTES = 2**9
-"""What is kept of an op or tensor. A test holds it."""
+"""Bytes for each op or tensor of a structure. Tested."""
 
 _DTYPES = {dtype.numpy: dtype for dtype in DTYPES.values()}
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A request without values: its members as they were read, the graph among them.
+    """The validated members of a request, including the graph, without tensor values.
 
-    `sent` is what is said of the tensors that the request itself has, `tensors` of those and the registered ones.
-    `key` identifies it.
+    `sent` contains the forms of the tensors in the request; `tensors` also contains the forms of registered tensors.
+    `key` identifies the structure.
     """
 
     operation: Operation
@@ -54,21 +54,21 @@ class Structure:
 
     @property
     def dtype(self) -> DType:
-        """The dtype of numbers that name none."""
+        """The default dtype of the graph."""
         return self.graph.dtype
 
     @property
     def ops(self) -> int:
-        """How many ops and tensors it has."""
+        """The number of ops and tensors."""
         return len(self.graph.ops) + len(self.tensors)
 
     @property
     def weight(self) -> int:
-        """A bound on the bytes that it keeps."""
+        """An upper bound on the bytes of the structure."""
         return _OP_BYTES * self.ops
 
     def leaves(self, arrays: Mapping[Source, Array]) -> Leaves:
-        """Return the tensors' types: what is said of them where they have no values, else those of the values."""
+        """Return the types of the tensors: of the values if there are values, else of the declared shape and dtype."""
         forms = self.tensors
         given = {
             source: Leaf(_DTYPES[array.dtype], array.shape, forms[source].requires_grad)
@@ -83,89 +83,89 @@ class Structure:
 
 
 class RequestSource(Protocol):
-    """How one request is read."""
+    """Reads one request: its structure, its values, and the locations of its faults."""
 
     @property
     def operation(self) -> Operation:
-        """What it asks for."""
+        """The operation of the request."""
         ...
 
     @property
     def sections(self) -> Mapping[str, Path]:
-        """The objects of the request that hold tensors, and where they stand."""
+        """The objects of the request that contain tensors, and their paths."""
         ...
 
     def key(self, digest: bytes) -> Key:
-        """Return what identifies the structure whose text has a digest."""
+        """Return the cache key of the structure with this digest of its text."""
         ...
 
     def work(self, document: Document) -> float:
-        """Return how long planning is likely to take, in ops."""
+        """Return the predicted planning work, in ops."""
         ...
 
     def read(self, key: Key, document: Document, limits: Limits) -> Structure:
-        """Read the request's structure and its options. Raises InvalidRequest."""
+        """Return the validated structure and options. Raises InvalidRequest."""
         ...
 
     def value_faults(self, document: Document) -> Iterator[Fault]:
-        """Yield the faults of the values of those tensors whose structure is sound."""
+        """Yield the faults of the values of all tensors with a valid structure."""
         ...
 
     def complete(self, arrays: Mapping[Source, Array]) -> Mapping[Source, Array]:
-        """Return the values that were sent together with those that are registered."""
+        """Return the values in the request together with the registered values."""
         ...
 
     def check(self, structure: Structure, leaves: Leaves) -> None:
-        """Hold the tensors that were sent against those that are registered. Raises InvalidRequest."""
+        """Compare the tensors in the request with the registered tensors. Raises InvalidRequest."""
         ...
 
-    def placed(self, fault: Fault, document: Document) -> Fault:
-        """Return the engine's fault with the place in what the client wrote."""
+    def locate(self, fault: Fault, document: Document) -> Fault:
+        """Return the engine's fault with its path in the request body."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class InlineGraph:
-    """A request that brings its graph."""
+    """A request that contains its graph."""
 
     name: str
     operation: Operation
     sections: ClassVar[Mapping[str, Path]] = SECTIONS
 
     def key(self, digest: bytes) -> Key:
-        """Return the key of a structure."""
+        """Return the cache key of the structure."""
         return self.name, digest
 
     def work(self, document: Document) -> float:
-        """Return how long planning is likely to take, in ops."""
+        """Return the predicted planning work, in ops."""
         return planning_work(document.ops, scalars(document.skeleton))
 
     def read(self, key: Key, document: Document, limits: Limits) -> Structure:
-        """Read the request. Raises InvalidRequest."""
+        """Return the validated structure. Raises InvalidRequest."""
         members = vars(read(self.operation.request, _whole(document), limits))
         forms = _forms(members, members["graph"].tensors)
         return Structure(self.operation, key, members, forms, forms)
 
     def value_faults(self, document: Document) -> Iterator[Fault]:
-        """Yield the faults of values."""
+        """Yield the faults of the values."""
         return value_faults(document)
 
     def complete(self, arrays: Mapping[Source, Array]) -> Mapping[Source, Array]:
-        """Return the values, all of which were sent."""
+        """Return the values unchanged: the request contains all values."""
         return arrays
 
     def check(self, structure: Structure, leaves: Leaves) -> None:
-        """Nothing is registered that tensors could differ from."""
+        """Do nothing: there are no registered tensors to compare with."""
 
-    def placed(self, fault: Fault, document: Document) -> Fault:
-        """Return the fault with its place."""
+    def locate(self, fault: Fault, document: Document) -> Fault:
+        """Return the fault with its path in the request body."""
         return replace(fault, path=document.locate(fault.path))
 
 
 class RegisteredCall(NamedTuple):
     """A request that calls a registered graph.
 
-    It asks for what a request would that has the registered graph, with the tensors that it sends in it.
+    It is equivalent to an inline request with the registered graph, in which the sent tensors replace the registered.
     """
 
     name: str
@@ -174,20 +174,20 @@ class RegisteredCall(NamedTuple):
 
     @property
     def sections(self) -> Mapping[str, Path]:
-        """The objects of the request that hold tensors, those of the graph in its place."""
+        """The objects of the request that contain tensors; `tensors` is at the top level."""
         return _CALLED_SECTIONS
 
     def key(self, digest: bytes) -> Key:
-        """Return the key of a structure."""
+        """Return the cache key of the structure."""
         return self.name, self.registered.id, digest
 
     def work(self, document: Document) -> float:
-        """Return how long planning the registered graph is likely to take, in ops."""
+        """Return the predicted planning work of the registered graph, in ops."""
         graph = self.registered.graph
         return planning_work(len(graph.ops), graph_items(graph) + scalars(document.skeleton))
 
     def read(self, key: Key, document: Document, limits: Limits) -> Structure:
-        """Read the request. Raises InvalidRequest."""
+        """Return the validated structure. Raises InvalidRequest."""
         graph = self.registered.graph
         given = vars(read(self.operation.call, _whole(document), {**limits, "registered": graph.tensors}))
         tensors = {**graph.tensors, **given["tensors"]}
@@ -195,15 +195,15 @@ class RegisteredCall(NamedTuple):
         return Structure(self.operation, key, members, _forms(given, given["tensors"]), _forms(given, tensors))
 
     def value_faults(self, document: Document) -> Iterator[Fault]:
-        """Yield the faults of values, of the dtypes that are registered."""
+        """Yield the faults of the values. The registered graph gives the dtypes."""
         return value_faults(document, self.registered.graph)
 
     def complete(self, arrays: Mapping[Source, Array]) -> Mapping[Source, Array]:
-        """Return the registered values, and in their place those that were sent."""
+        """Return the registered values, replaced by the sent values of the same name."""
         return self.registered.sources | arrays
 
     def check(self, structure: Structure, leaves: Leaves) -> None:
-        """Refuse tensors of other shapes than are registered. Where vmap maps one, it may have that axis besides."""
+        """Raise InvalidRequest if a sent shape differs from the registered shape. vmap may add the mapped axis."""
         axes: Mapping[str, int] = structure.members["vmap"]
         faults = []
         for section, name in structure.sent:
@@ -215,8 +215,8 @@ class RegisteredCall(NamedTuple):
         if faults:
             raise InvalidRequest(faults[:MAX_FAULTS])
 
-    def placed(self, fault: Fault, document: Document) -> Fault:
-        """Return the fault with its place: that of a tensor which was sent, else all that were sent."""
+    def locate(self, fault: Fault, document: Document) -> Fault:
+        """Return the fault with its path: of the sent tensor if it is one, else of all sent tensors."""
         if fault.path[:1] != ("graph",):
             return replace(fault, path=document.locate(fault.path))
         sent = document.skeleton.get("tensors") or {}
@@ -232,20 +232,20 @@ _CALLED_SECTIONS = {**SECTIONS, "tensors": ("tensors",)}
 
 
 def _whole(document: Document) -> Any:
-    """Return the skeleton with the options, which the document has apart."""
+    """Return the skeleton and the options, which the document stores separately, as one object."""
     skeleton = document.skeleton
     return {**skeleton, **document.options} if type(skeleton) is dict else skeleton
 
 
 def _forms(members: Members, tensors: Mapping[str, TensorForm]) -> dict[Source, TensorForm]:
-    """Return what is said of the request's tensors, by section and name."""
+    """Return the forms of the request's tensors by section and name."""
     held = {**members, "tensors": tensors}
     forms = (((section, name), form) for section in SECTIONS for name, form in (held.get(section) or {}).items())
     return {source: form for source, form in forms if form is not None}
 
 
 def _seen(shape: Shape, axis: int | None) -> Iterator[Shape]:
-    """Yield the shape as it is, and as one sample sees it where an axis is mapped."""
+    """Yield the shape, and the shape of one sample if an axis is mapped."""
     yield shape
     if axis is not None and -len(shape) <= axis < len(shape):
         at = axis % len(shape)

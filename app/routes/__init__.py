@@ -1,1 +1,1 @@
-"""The resources: one module for what belongs together, each with a `router`."""
+"""HTTP resources. Each module defines the `router` of related resources."""

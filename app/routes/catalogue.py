@@ -1,4 +1,4 @@
-"""GET /v1/ops: the ops that a graph may call, and each one's page."""
+"""GET /v1/ops: the list of ops, and a page for each op."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ router = APIRouter(prefix="/v1/ops", tags=["catalogue"], dependencies=[accepts(J
 
 
 def op_list() -> dict[str, Any]:
-    """Return every op's name, family, signature and summary."""
+    """Return the name, family, signature and summary of each op."""
     shown = ("name", "family", "signature", "summary")
     pages = map(catalogue.describe, catalogue.names())
     return {"ops": [{member: page[member] for member in shown} for page in pages]}
 
 
 def op_page(name: str) -> dict[str, Any]:
-    """Return all that there is to know of an op, with a request for /v1/forward that runs. Raises NotFound."""
+    """Return the full description of an op, with an example request for /v1/forward. Raises NotFound."""
     names = catalogue.names()
     if name not in names:
         hint = op_hint(name, names, Suggestions())
@@ -65,5 +65,5 @@ _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "str
     openapi_extra={"parameters": [_NAME]},
 )
 async def op(request: Request) -> Response:
-    """Tell what an op takes and returns, with an example request for /v1/forward that runs."""
+    """Describe an op's inputs and results, with an example request for /v1/forward."""
     return Response(orjson.dumps(op_page(request.path_params["name"])), media_type=JSON)

@@ -23,9 +23,9 @@ from app.workers.shared_memory import Lease
 
 
 class BareRoute(APIRoute):
-    """A route whose endpoint takes the request and returns the response. FastAPI describes it and does no more.
+    """A route with an endpoint that takes the request and returns the response. FastAPI only describes it.
 
-    FastAPI's handler, which solves dependencies, takes 50 of the 400 µs of CPU of a call with two numbers.
+    FastAPI's handler, which resolves dependencies, takes 50 of the 400 µs of CPU of a call with two numbers.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -44,24 +44,24 @@ def _endpoint(operation: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def answered(request: Request, operation: str, graph_id: str | None = None) -> Response:
-    """Return the reply to a call, which brings its graph or calls the registered one of an id. Raises Problem."""
+    """Return the reply to a call with its own graph, or of the registered graph `graph_id`. Raises Problem."""
     reads, writes = codecs(request)
     services = services_of(request.app)
-    pieces, loan = await _received(request)
+    pieces, lease = await _read_body(request)
     call = Call(operation, b"", reads, writes, graph_id)
     try:
-        answer = await services.placement.answer(call, pieces, partial(gone, request), loan)
+        answer = await services.placement.answer(call, pieces, partial(gone, request), lease)
     finally:
         pieces.clear()
-        if loan is not None:
-            loan.end()
+        if lease is not None:
+            lease.end()
     services.metrics.computed(answer.timings)
     request.scope[DEADLINE] = answer.deadline
     return _Reply(answer, writes)
 
 
-async def _received(request: Request) -> tuple[list[bytes], Lease | None]:
-    """Return the body in the pieces in which it arrives, and the segment if it is in one. Raises ClientDisconnect."""
+async def _read_body(request: Request) -> tuple[list[bytes], Lease | None]:
+    """Return the body in the received pieces, and its lease if it is in shared memory. Raises ClientDisconnect."""
     pieces = []
     while True:
         message = await request.receive()
@@ -73,7 +73,7 @@ async def _received(request: Request) -> tuple[list[bytes], Lease | None]:
 
 
 class _Reply(Response):
-    """A reply whose headers are made at once, without looking any of them up."""
+    """A reply with precomputed headers; no header is looked up."""
 
     def __init__(self, answer: Answer, writes: Codec) -> None:
         self.status_code, self.body, self.background = 200, answer.body, None
@@ -89,7 +89,7 @@ _VARY = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value i
 
 
 async def gone(request: Request) -> None:
-    """Return when the client closes the connection. The body has been read, so nothing else can arrive."""
+    """Return when the client closes the connection. The body is read already, so no other message can arrive."""
     while (await request.receive())["type"] != "http.disconnect":
         continue
 

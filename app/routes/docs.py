@@ -1,4 +1,4 @@
-"""The documentation page: Swagger UI from this server's own files, so that it works without a network."""
+"""The documentation page: Swagger UI from this server's own files, so no network access is necessary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ASSETS: dict[str, tuple[Traversable, str]] = {
     "swagger-ui-bundle.js": (_SWAGGER / "swagger-ui-bundle.js", "text/javascript"),
 }
 
-# Swagger UI writes style attributes; it needs no script but its own.
+# Swagger UI writes style attributes and runs only its own scripts.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'"

@@ -1,4 +1,4 @@
-"""/v1/graphs: graphs that are registered once, shown, and deleted. Contract, section 6."""
+"""/v1/graphs: registration, retrieval, deletion and calls of graphs. Contract, section 6."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ ID_PARAMETER = {
 }
 
 _FOREVER = "private, max-age=31536000, immutable"
-"""An id is the hash of what it names, so that what was fetched once is right for good. Source: RFC 8246."""
+"""An id is a hash of its graph, so a cached reply never becomes stale. Source: RFC 8246."""
 
 
 async def known(request: Request) -> str:
-    """Return the id in the path, if a graph is registered as that. Raises NotFound, StoreUnavailable, TimedOut."""
+    """Return the id in the path if its graph is registered. Raises NotFound, StoreUnavailable, TimedOut."""
     graph_id: str = request.path_params["id"]
     services = services_of(request.app)
     found = services.store.is_known(graph_id) or await services.lookups.run(
@@ -52,8 +52,8 @@ async def known(request: Request) -> str:
     return graph_id
 
 
-async def _aside(request: Request, work: Callable[[], T]) -> T:
-    """Return what the work returns that is not for the event loop. Raises what it raises, TimedOut, ClientGone."""
+async def _off_loop(request: Request, work: Callable[[], T]) -> T:
+    """Return the result of blocking work, run outside the event loop. Raises its errors, TimedOut, ClientGone."""
     services = services_of(request.app)
     timeout_s = services.settings.timeout_ms / 1000
     return await services.pool.run(work, timeout_s=timeout_s, gone=partial(gone, request))
@@ -73,10 +73,10 @@ async def _aside(request: Request, work: Callable[[], T]) -> T:
     openapi_extra={"requestBody": bodies(RegistrationRequest, GRAPHS)},
 )
 async def register(request: Request) -> Response:
-    """Keep a graph, to call it with values alone. Answers 201, or 200 where the same graph was known.
+    """Register a graph, to call it with values alone. Answers 201, or 200 if the same graph is already registered.
 
-    The id is a hash of what the graph says, however it is written. Tensors may have `shape` and `dtype` and no `data`,
-    and null in the shape for a dimension of any size; calls give their values.
+    The id is a hash of the graph's content, independent of the order and form in which it is written. Tensors may have
+    `shape` and `dtype` without `data`, and null in the shape for a dimension of any size; calls send their values.
     """
     reads, writes = codecs(request)
     body = await request.body()
@@ -88,7 +88,7 @@ async def register(request: Request) -> Response:
         created, new = services.store.put(kept)
         return kept.id, writes.write({"id": kept.id, "created": created, "needs": needs}, "json"), new
 
-    graph_id, reply, new = await _aside(request, work)
+    graph_id, reply, new = await _off_loop(request, work)
     location = f"{request.scope.get('root_path', '')}/v1/graphs/{graph_id}"
     headers = {**VARY, "Location": location, "ETag": f'"{graph_id}"'}
     return Response(reply, 201 if new else 200, media_type=writes.media_type, headers=headers)
@@ -114,12 +114,12 @@ async def show(request: Request) -> Response:
     if _has(request, graph_id):
         return Response(status_code=304, headers=headers)
     graphs = services_of(request.app).graphs
-    reply = await _aside(request, lambda: writes.write(graphs.get(graph_id).shown(), "json"))
+    reply = await _off_loop(request, lambda: writes.write(graphs.get(graph_id).shown(), "json"))
     return Response(reply, media_type=writes.media_type, headers=headers)
 
 
 def _has(request: Request, graph_id: str) -> bool:
-    """Whether the client says that it has the graph. Source: RFC 9110, section 13.1.2."""
+    """Whether the client's copy of the graph is current. Source: RFC 9110, section 13.1.2."""
     tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     return "*" in tags or f'"{graph_id}"' in tags
 
@@ -134,9 +134,9 @@ def _has(request: Request, graph_id: str) -> bool:
     openapi_extra={"parameters": [ID_PARAMETER]},
 )
 async def delete(request: Request) -> Response:
-    """Forget a graph. Calls of it are answered with 404 from now on; who registers it again gets the same id."""
+    """Delete a graph. Calls of it return 404 from now on. The same graph, registered again, has the same id."""
     graph_id: str = request.path_params["id"]
-    if not await _aside(request, lambda: services_of(request.app).store.delete(graph_id)):
+    if not await _off_loop(request, lambda: services_of(request.app).store.delete(graph_id)):
         raise unknown(graph_id)
     return Response(status_code=204)
 

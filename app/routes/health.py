@@ -1,4 +1,4 @@
-"""What an operator asks for: health, limits, metrics; and the service's root."""
+"""Resources for operators: health, limits and metrics; also the service's root."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from app.schemas.replies import Health, Limit
 router = APIRouter(tags=["service"])
 
 _USAGE_S = 1.0
-"""Seconds that the counters wait for those of the store."""
+"""Maximum seconds for which the metrics wait for the store's counters."""
 
 
 @router.get("/", include_in_schema=False, dependencies=[accepts("text/html")])
 async def root(request: Request) -> Response:
-    """Lead to the documentation, or to the API's description where there is none."""
+    """Redirect to the documentation, or to the API's description if the server has no documentation."""
     return RedirectResponse("docs" if services_of(request.app).settings.docs else "openapi.json", status_code=307)
 
 
@@ -46,7 +46,7 @@ async def openapi(request: Request) -> JSONResponse:
     responses={200: content(ref(Health)), **problems(406)},
 )
 async def live() -> JSONResponse:
-    """Answer as long as the process runs, however much there is to compute."""
+    """Answer as long as the process runs, independent of the computations in progress."""
     return JSONResponse({"status": "ok"})
 
 
@@ -58,7 +58,7 @@ async def live() -> JSONResponse:
     responses={200: content(ref(Health)), **problems(406, 503)},
 )
 async def ready(request: Request) -> JSONResponse:
-    """Answer 200 while requests are taken, 503 while the service starts or stops."""
+    """Answer 200 while the service accepts requests, 503 while it starts or stops."""
     services = services_of(request.app)
     if not services.readiness.is_ready:
         raise Busy("The service is starting or stopping.", services.settings.retry_after_s)
@@ -73,7 +73,7 @@ async def ready(request: Request) -> JSONResponse:
     responses={200: content({"type": "object", "additionalProperties": ref(Limit)}), **problems(406)},
 )
 async def limits(request: Request) -> JSONResponse:
-    """List the limits that requests are held against: name to value and description."""
+    """List the limits of requests: name to value and description."""
     return JSONResponse(services_of(request.app).settings.shown_limits())
 
 
@@ -89,7 +89,7 @@ async def limits(request: Request) -> JSONResponse:
     },
 )
 async def metrics(request: Request) -> Response:
-    """Show counters in Prometheus' text format. Those of the store are left out while it is not available."""
+    """Return counters in Prometheus' text format. The store's counters are left out while it is unavailable."""
     services = services_of(request.app)
     usage = None
     with suppress(StoreUnavailable, TimedOut):

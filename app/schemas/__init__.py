@@ -1,1 +1,1 @@
-"""The structure of requests and replies, without the tensors' values: what is read, and what the description says."""
+"""Models of requests and replies without tensor values. They validate requests and give the OpenAPI schemas."""

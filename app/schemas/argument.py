@@ -1,4 +1,4 @@
-"""The arguments of an op: references to tensors, literals, and lists of both. Contract, section 2."""
+"""Validation of an op's arguments: references to tensors, literals, and lists of both. Contract, section 2."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from app.schemas.members import read_name
 from engine import Argument, Ref
 
 MAX_NESTING = 8
-"""Levels of lists in one argument."""
+"""The maximum depth of nested lists in one argument."""
 
 _HINT = 'A number that JSON cannot write is {"number": "Infinity"}, {"number": "-Infinity"} or {"number": "NaN"}.'
 
 
 def _argument(text: Callable[[str], Argument], value: Any, levels: int = MAX_NESTING) -> Argument:
-    """Return an argument. A string becomes what `text` makes of it: a reference in `inputs`, itself in `attributes`."""
+    """Return an argument. `text` converts strings: to references in `inputs`, to literals in `attributes`."""
     if type(value) is str:
         return text(value)
     if type(value) is list:
@@ -42,7 +42,7 @@ def _literal(value: Any) -> Argument:
 
 
 def _special_number(value: dict[str, Any]) -> Argument:
-    """Return `{"number": "Infinity"}`, or any number in that form."""
+    """Return the number of `{"number": "Infinity"}`, or of any other number in this form."""
     if value.keys() != {"number"}:
         raise fault("wrong_type", "an object is no argument of an op", _HINT)
     try:
@@ -88,4 +88,4 @@ Inputs = Annotated[Any, PlainValidator(_inputs), WithJsonSchema({})]
 """An op's arguments, by position or by parameter name."""
 
 Attributes = Annotated[dict[str, Any], PlainValidator(_attributes), WithJsonSchema({"type": "object"})]
-"""An op's keyword arguments that are no tensors."""
+"""An op's keyword arguments that are not tensors."""

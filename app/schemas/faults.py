@@ -1,7 +1,7 @@
-"""From pydantic's errors to the service's faults: pointer, code, detail and hint.
+"""Conversion of pydantic's errors to the service's faults: pointer, code, detail and hint.
 
-Validators raise `fault(...)`, a custom error of pydantic that has the code, the detail and the hint. `read` validates a
-value and raises InvalidRequest with the faults of all of them, up to MAX_FAULTS.
+Validators raise `fault(...)`, a custom pydantic error with the code, the detail and the hint. `read` validates a value
+and raises InvalidRequest with up to MAX_FAULTS faults of all validators.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 MAX_FAULTS = 100
-"""The most faults that one answer lists."""
+"""The maximum number of faults in a reply."""
 
 WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""The strings that stand for the numbers that JSON does not have."""
+"""The strings for numbers that JSON cannot represent."""
 
 Located = tuple[Path, PydanticCustomError]
-"""An error, and its place below the value that is validated."""
+"""An error and its path, relative to the validated value."""
 
 
 def kind_of(value: Any) -> str:
-    """Return what a JSON value is, in words."""
+    """Return the kind of a JSON value, in words."""
     return _KINDS[type(value)]
 
 
@@ -47,7 +47,7 @@ _KINDS: dict[type, str] = {
 
 
 def short(value: object) -> str:
-    """Return what a client wrote, cut to what a message can hold."""
+    """Return the text of a client's value, shortened for a message."""
     text = repr(value[:_SHORT]) if isinstance(value, str | bytes) else repr(value)
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
 
@@ -58,27 +58,27 @@ _SHORT = 80
 def fault(
     code: LiteralString, detail: str, hint: str, *, given: str = "", known: Iterable[str] = ()
 ) -> PydanticCustomError:
-    """Return the error that becomes a fault.
+    """Return an error that becomes a fault.
 
-    A detail that begins with "is " gets the member's name in front. `given` and `known` are the name for which known
-    ones are suggested, before the hint.
+    If the detail begins with "is ", the member's name is put in front of it. `given` is an unknown name and `known` the
+    known names; the closest known names are suggested before the hint.
     """
     return PydanticCustomError(code, code, {"detail": detail, "hint": hint, "given": given, "known": known})
 
 
 def wrong_kind(value: Any, wanted: str) -> PydanticCustomError:
-    """Return the error of a value of another kind than the member takes."""
+    """Return the error of a value that has the wrong kind for the member."""
     return fault("wrong_type", f"is {kind_of(value)}; it takes {wanted}", f"Give {wanted}.")
 
 
 def invalid(errors: Sequence[Located], value: Any) -> ValidationError:
-    """Return the exception that a validator raises for several errors, or for one below the value."""
+    """Return the exception with which a validator reports several errors, or one error inside the value."""
     details = [InitErrorDetails(type=error, loc=path, input=None) for path, error in errors[:MAX_FAULTS]]
     return ValidationError.from_exception_data(type(value).__name__, details)
 
 
 def located(error: ValidationError) -> list[Located]:
-    """Return the errors of an exception, each with its place."""
+    """Return the errors of an exception, each with its path."""
     return [
         (_place(found["loc"], found["type"]), PydanticCustomError(found["type"], found["type"], found["ctx"]))
         for found in error.errors(include_url=False, include_input=False)
@@ -87,16 +87,16 @@ def located(error: ValidationError) -> list[Located]:
 
 
 def _place(path: Path, code: str) -> Path:
-    """Return the place of an error; pydantic writes `[key]` after a name that is itself at fault."""
+    """Return the path of an error. pydantic appends `[key]` to a name that is itself invalid."""
     return path[:-1] if code == "invalid_name" and path[-1:] == ("[key]",) else path
 
 
 _MISSING = "missing"
-"""pydantic's error of a member that is missing. The models raise their own, which says what the member means."""
+"""pydantic's error for a missing member. The models raise an error that describes the member instead."""
 
 
 def collect(items: Iterable[tuple[str | int, Any]], read: Callable[[Any], T]) -> list[T]:
-    """Return the items of a list or an object, each read; all of them, before any error. Raises ValidationError."""
+    """Return the validated items of a list or an object. All items are validated. Raises ValidationError."""
     found: list[T] = []
     errors: list[Located] = []
     for token, item in items:
@@ -114,7 +114,7 @@ def collect(items: Iterable[tuple[str | int, Any]], read: Callable[[Any], T]) ->
 
 
 def bounded(kind: type[list[Any] | dict[str, Any]], wanted: str) -> Callable[[Any, Callable[[Any], Any]], Any]:
-    """Return a wrap validator of lists or objects, which stops after MAX_FAULTS errors."""
+    """Return a wrap validator for lists or objects that stops after MAX_FAULTS errors."""
 
     def check(value: Any, handler: Callable[[Any], Any]) -> Any:
         if type(value) is not kind:
@@ -139,7 +139,7 @@ def bounded(kind: type[list[Any] | dict[str, Any]], wanted: str) -> Callable[[An
 
 
 def _pieces(value: Any) -> Iterator[tuple[int, Any]]:
-    """Yield a long list or object in parts of at most MAX_FAULTS items, each with the index of its first item."""
+    """Yield a long list or object in chunks of at most MAX_FAULTS items, each with the index of its first item."""
     items = list(value.items()) if type(value) is dict else value
     for start in range(0, len(items), MAX_FAULTS):
         part = items[start : start + MAX_FAULTS]
@@ -151,7 +151,7 @@ def _shifted(path: Path, start: int) -> Path:
 
 
 def read(model: type[M], value: Any, context: dict[str, Any] | None = None) -> M:
-    """Return the value as the model has it. Raises InvalidRequest."""
+    """Return the validated value. Raises InvalidRequest."""
     try:
         return model.model_validate(value, context=context)
     except ValidationError as error:
@@ -174,4 +174,4 @@ def _fault(path: Path, error: PydanticCustomError, suggestions: Suggestions) -> 
 
 
 _BOTH = {"unknown_choice", "unknown_dtype"}
-"""Codes whose hints list what there is, after the suggestion."""
+"""Codes with hints that list the known names, after the suggestion."""

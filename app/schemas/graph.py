@@ -1,6 +1,6 @@
-"""The structure of a graph: leaves, and calls of ops in any order. Contract, section 2.
+"""Models of a graph: tensors, and calls of ops in any order. Contract, section 2.
 
-The models read what stands under `graph` once the tensors' values have been taken out of it.
+The models validate the `graph` member after the tensor values are removed from it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from engine import DType, OpCall
 
 @dataclass(frozen=True, slots=True)
 class GraphForm:
-    """A graph without its tensors' values."""
+    """A graph without tensor values."""
 
     tensors: Mapping[str, TensorForm]
     ops: tuple[OpCall, ...]
@@ -61,7 +61,7 @@ class GraphOp(ClosedModel):
 
 
 def _limited(limit: str, kind: Any, wanted: str) -> WrapValidator:
-    """Return the check of a list or an object with at most as many items as the validation's context says."""
+    """Return the validator of a list or an object. The validation context gives the maximum number of items."""
     within = bounded(kind, wanted)
 
     def check(value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
@@ -94,11 +94,11 @@ class Graph(ClosedModel):
 
     @classmethod
     def noted(cls, value: dict[str, Any]) -> list[Located]:
-        """Return unknown and missing members, and names that are repeated."""
+        """Return unknown members, missing members, and duplicate names."""
         return [*super().noted(value), *islice(_repeated(value), MAX_FAULTS)]
 
     def form(self) -> GraphForm:
-        """Return the graph without its tensors' values."""
+        """Return the graph without tensor values."""
         calls: Any = self.ops
         return GraphForm(self.tensors, calls, self.dtype)
 
@@ -123,7 +123,7 @@ OPEN_GRAPH: TypeAdapter[Any] = TypeAdapter(Annotated[OpenGraph, AfterValidator(G
 
 
 def _repeated(graph: dict[str, Any]) -> Iterator[Located]:
-    """Yield names that are taken. It looks at names alone, whatever else may be wrong with the graph."""
+    """Yield an error for each duplicate name. Only names are read, so the rest of the graph may be invalid."""
     tensors = graph.get("tensors")
     seen = set(tensors) if type(tensors) is dict else set()
     for name, at in _outputs(graph.get("ops")):

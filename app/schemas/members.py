@@ -1,6 +1,6 @@
-"""What the models of requests are made of: the base of all objects, and the types of their members.
+"""Building blocks of the request models: the base class of all objects, and the types of their members.
 
-Types are pydantic's. Their errors have the codes, details and hints of the contract's section 8.
+The types are pydantic types. Their errors have the codes, details and hints of section 8 of the contract.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ Schema = dict[str, Any]
 
 
 class ClosedModel(BaseModel):
-    """An object. Members that the model does not have are refused, with a suggestion.
+    """An object without unknown members: an unknown member is an error with a suggestion.
 
-    `words` names the object in messages. Where the validation's context has `unknown_members`, they pass.
+    `words` is the object's name in messages. With `unknown_members` in the validation context, unknown members pass.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore", protected_namespaces=())
     words: ClassVar[str]
     _names: ClassVar[frozenset[str]]
     _required: ClassVar[dict[str, str]]
-    """What members mean that must be there, by name."""
+    """Descriptions of the required members, by name."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Look the members up once, not for each object: a graph may have 10,000."""
+        """Collect the members once for the class, not once for each object: a graph may have 10,000 objects."""
         super().__pydantic_init_subclass__(**kwargs)
         cls._names = frozenset(cls.model_fields)
         cls._required = {name: str(info.description) for name, info in cls.model_fields.items() if info.is_required()}
@@ -69,7 +69,7 @@ class ClosedModel(BaseModel):
 
     @classmethod
     def noted(cls, value: dict[str, Any]) -> list[Located]:
-        """Return what is wrong with the object as a whole, whatever its members are."""
+        """Return the errors of the object as a whole, independent of its members' values."""
         return [
             ((name,), fault("missing_member", f"`{name}` is missing", f"Add `{name}`: {meaning}."))
             for name, meaning in cls._required.items()
@@ -85,15 +85,15 @@ class ClosedModel(BaseModel):
                 yield (name,), fault("unknown_member", detail, hint, given=name, known=known)
 
     def checks(self) -> list[Located]:
-        """Return what is wrong with members that are sound by themselves."""
+        """Return errors of combinations of members that are valid individually."""
         return []
 
 
 def member(doc: str, default: Any = None) -> Any:
-    """Return an optional member. A default of None is that of members that have none; null is not taken for it.
+    """Return an optional member. A default of None means that there is no default value; null is still invalid.
 
-    The description has defaults that are numbers and strings alone: of lists and objects, openapi-generator makes Java
-    that does not compile.
+    Only defaults that are numbers or strings are in the description: openapi-generator makes Java code that does not
+    compile from defaults that are lists or objects.
     """
     if default is None:
         return Field(default_factory=lambda: None, description=doc)
@@ -115,11 +115,11 @@ def _text(value: Any) -> str:
 
 
 MAX_NAME = 128
-"""Characters of a name."""
+"""The maximum length of a name, in characters."""
 
 
 def read_name(value: Any) -> str:
-    """Return the name of a tensor or of an op's output."""
+    """Return the validated name of a tensor or of an op's output."""
     if type(value) is not str:
         raise wrong_kind(value, "a name")
     if not 1 <= len(value) <= MAX_NAME:
@@ -135,7 +135,7 @@ Name = Annotated[str, PlainValidator(read_name), WithJsonSchema({"type": "string
 
 
 def by_name(wanted: str = "an object, name to value") -> WrapValidator:
-    """Return the check of an object from names to values."""
+    """Return the validator of an object from names to values."""
     return WrapValidator(bounded(dict, wanted))
 
 
@@ -148,7 +148,7 @@ def _distinct(names: list[str]) -> tuple[str, ...]:
 
 
 def _repeated(names: list[str]) -> int:
-    """Return the index of the first name that stands twice, at its second place."""
+    """Return the index of the second occurrence of the first duplicate name."""
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
@@ -158,7 +158,7 @@ def _repeated(names: list[str]) -> int:
 
 
 Names = Annotated[list[Name], WrapValidator(bounded(list, "a list of names")), AfterValidator(_distinct)]
-"""A list of different names."""
+"""A list of distinct names."""
 
 
 def _not_empty(names: Any) -> Any:
@@ -168,11 +168,11 @@ def _not_empty(names: Any) -> Any:
 
 
 SomeNames = Annotated[Names, BeforeValidator(_not_empty)]
-"""A list of different names, one at least."""
+"""A list of at least one name, without duplicates."""
 
 
 def whole(least: int, most: int) -> BeforeValidator:
-    """Return the check of an integer between bounds, both included; `1.0` and `1e3` are integers."""
+    """Return the validator of an integer from `least` to `most`, inclusive. `1.0` and `1e3` are integers."""
 
     def check(value: Any) -> int:
         if type(value) not in {int, float}:
@@ -186,7 +186,7 @@ def whole(least: int, most: int) -> BeforeValidator:
 
 
 def real(*, positive: bool = False) -> BeforeValidator:
-    """Return the check of a finite number that is not negative, and above 0 where it is `positive`."""
+    """Return the validator of a finite number that is at least 0, or above 0 if `positive` is True."""
     wanted = "a number above 0" if positive else "a number, 0 or above"
 
     def check(value: Any) -> float:
@@ -200,10 +200,10 @@ def real(*, positive: bool = False) -> BeforeValidator:
 
 
 class _Choice:
-    """The check of one of a few strings: those of the Literal that it annotates."""
+    """The validator of a string with a fixed set of values: the values of the annotated Literal."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Return the schema of the Literal, after the check."""
+        """Return the schema of the Literal, which runs after the validator."""
         return core_schema.no_info_before_validator_function(_one_of(get_args(source)), handler(source))
 
 

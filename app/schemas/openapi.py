@@ -1,4 +1,4 @@
-"""The API's description (OpenAPI): what routes give FastAPI, and the schemas, which pydantic makes of the models."""
+"""The OpenAPI description: helpers for the routes' FastAPI arguments, and schemas that pydantic makes of the models."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def ref(model: Model) -> Schema:
 
 
 class _Generated(GenerateJsonSchema):
-    """Schemas from which client generators make good code.
+    """Schemas from which client generators make usable code.
 
-    Models alone have titles, since generators make a type of each. Integers have 64 bits; without a format, they have
-    32 in Go, Java and C#.
+    Only models have titles, because generators make a type of each title. Integers have the format of 64 bits; without
+    a format, generated integers have 32 bits in Go, Java and C#.
     """
 
     def int_schema(self, schema: Any) -> Schema:
@@ -35,7 +35,7 @@ class _Generated(GenerateJsonSchema):
 
 
 def components(models: Iterable[Model]) -> dict[str, Schema]:
-    """Return the schemas of models, with those that they lead to."""
+    """Return the schemas of models and of all models that they refer to."""
     wanted = [(model, "validation") for model in models]
     template = "#/components/schemas/{model}"
     _, document = models_json_schema(wanted, schema_generator=_Generated, ref_template=template)  # type: ignore[arg-type]
@@ -49,12 +49,12 @@ def content(schema: Schema) -> dict[str, Any]:
 
 
 def replies(model: Model) -> dict[str, Any]:
-    """Return the description of a reply that is JSON or MessagePack, as the client accepts it."""
+    """Return the description of a reply in JSON or MessagePack; the client's Accept header selects the format."""
     return {"description": f"The reply. {_PACKED}", "content": {media: {"schema": ref(model)} for media in _MEDIA}}
 
 
 def bodies(model: Model, examples: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the description of a request's body that is JSON or MessagePack. The examples are those of JSON."""
+    """Return the description of a request body in JSON or MessagePack. The examples are JSON."""
     media: dict[str, dict[str, Any]] = {name: {"schema": ref(model)} for name in _MEDIA}
     media["application/json"]["examples"] = dict(examples)
     return {"description": _PACKED, "required": True, "content": media}

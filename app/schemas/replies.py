@@ -1,4 +1,4 @@
-"""The models of replies and problems. FastAPI's description has them; the codecs write the replies."""
+"""Models of replies and problems for the OpenAPI description. The codecs encode the replies without these models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Shape = list[int]
 
 
 def left_out(doc: str) -> Any:
-    """Return a member that a reply may lack."""
+    """Return an optional member of a reply."""
     return Field(default_factory=lambda: None, description=doc)
 
 

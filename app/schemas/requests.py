@@ -1,7 +1,7 @@
-"""The members that requests share, and the models of requests that are made of them. Contract, sections 3, 5 and 6.
+"""Members common to all requests, and the request models. Contract, sections 3, 5 and 6.
 
-An operation has a model of its own members, a subclass of `Options`. `request_of` adds `graph` to it, and `call_of`
-`tensors`, which stand in the graph's place where a registered graph is called.
+Each operation has a model of its own members, a subclass of `Options`. `request_of` adds `graph` to the model.
+`call_of` adds `tensors` instead, for the call of a registered graph.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ SECTIONS: Mapping[str, Path] = {
     "tangents": ("tangents",),
     "vectors": ("vectors",),
 }
-"""The objects of a request that hold tensors, and where they stand."""
+"""The objects of a request that contain tensors, and their paths."""
 
 
 VOLATILE = frozenset({"dag", "encoding", "seed", "timeout_ms"})
-"""The members that change nothing about what is computed, so that plans are shared across their values."""
+"""Members that do not change the plan; requests that differ only in them use the same plan."""
 
 
 class Options(ClosedModel):
@@ -77,7 +77,7 @@ OUTPUT = "the scalar to differentiate; by default the one output that no op cons
 
 
 def _roots(seeds: Callable[[Any], dict[str, TensorForm | None]]) -> PlainValidator:
-    """Return the check of roots: a name, a list of names, or an object: name to seed. None stands for ones."""
+    """Return the validator of roots: a name, a list of names, or an object from name to seed. None means ones."""
 
     def check(value: Any) -> dict[str, TensorForm | None]:
         if type(value) is str:
@@ -127,13 +127,13 @@ class RegistrationRequest(ClosedModel):
 
 
 def request_of(name: str, members: type[Options], graph: type[Graph]) -> type[ClosedModel]:
-    """Return the model of a request that brings its graph."""
+    """Return the model of a request that contains its graph."""
     read: Any = Annotated[graph, AfterValidator(Graph.form)]
     return _model(f"{name}Request", members, {"graph": (read, Field(description="the computation"))})
 
 
 def call_of(name: str, members: type[Options], graph: type[Graph]) -> type[ClosedModel]:
-    """Return the model of a call of a registered graph, which has `tensors` in the graph's place."""
+    """Return the model of a call of a registered graph, with `tensors` in place of `graph`."""
     bare = issubclass(graph, GraphType)
     meaning = "values of the graph's tensors; by default those that are registered"
     tensors = Field(default_factory=dict, validate_default=True, description=meaning)
@@ -141,7 +141,7 @@ def call_of(name: str, members: type[Options], graph: type[Graph]) -> type[Close
 
 
 def _model(name: str, members: type[Options], first: dict[str, Any]) -> type[ClosedModel]:
-    """Return a model with the first members, those of the operation alone, then those of all calls."""
+    """Return a model with the members in this order: `first`, the operation's own, then the common members."""
     own = [known for known in members.model_fields if known not in Options.model_fields]
     fields = {known: members.model_fields[known] for known in [*own, *Options.model_fields]}
     typed: dict[str, Any] = {known: (info.annotation, info) for known, info in fields.items()}
@@ -157,11 +157,11 @@ class _Call(ClosedModel):
 
 
 def _sent(*, bare: bool) -> Any:
-    """Return the type of the tensors that are sent to a registered graph.
+    """Return the type of the tensors in a call of a registered graph.
 
-    They get the dtype that is registered, and are recorded as it says. `registered` in the validation's context has
-    the tensors of the graph. Values may be left out where the graph has some; where tensors may be `bare`, types are
-    enough.
+    The registered graph gives their dtype and `requires_grad`. `registered` in the validation context contains the
+    tensors of the graph. A tensor may be left out if the graph has its values. If tensors may be `bare`, a type without
+    values is enough.
     """
     read = _BARE_TENSOR.validate_python if bare else _TENSOR.validate_python
 
@@ -218,6 +218,6 @@ def _spelled(value: Any) -> str:
 
 
 def spelled_shape(form: TensorForm) -> str:
-    """Return a registered tensor's shape as JSON has it: null for a dimension of any size."""
+    """Return a registered tensor's shape as JSON: null for a dimension of any size."""
     shape = form.shape if form.pattern is None else form.pattern
     return f"[{', '.join('null' if size is None else str(size) for size in shape or ())}]"

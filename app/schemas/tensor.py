@@ -1,6 +1,6 @@
-"""What a request says of a tensor besides its values: dtype, shape, requires_grad. Contract, section 1.
+"""Models of a tensor without its values: dtype, shape, requires_grad. Contract, section 1.
 
-The values have been taken out of what is read here; `app.wire.decode` turns them into arrays.
+The values are removed before validation; `app.wire.decode` decodes them to arrays.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Pattern = tuple[int | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class TensorForm:
-    """What a request says of a tensor besides its values.
+    """The declared properties of a tensor in a request, without its values.
 
-    `shorthand` says that the values stand in the tensor's place, not under `data`; `typed`, that there are none, and
-    shape and dtype are all that is known. A tensor some of whose dimensions may have any size has no `shape` but a
-    `pattern`, in which None stands for them.
+    `shorthand` is True if the tensor is written as its values alone, without `data`. `typed` is True if the tensor has
+    no values, only a shape and a dtype. A tensor with a dimension of any size has `pattern` in place of `shape`; None
+    in the pattern means any size.
     """
 
     dtype: DType | None = None
@@ -89,7 +89,7 @@ _DATA = "its values: nested, or flat or base64 with `shape`"
 
 
 class _Typed(ClosedModel):
-    """A tensor or its type: where it has no `data`, its `shape` says how large it is."""
+    """A tensor, or its type: `shape` without `data`."""
 
     words: ClassVar[str] = "a tensor or its type"
 
@@ -111,7 +111,7 @@ class _Typed(ClosedModel):
         return []
 
     def form(self) -> TensorForm:
-        """Return what is said besides the values."""
+        """Return the declared properties without the values."""
         typed = "data" not in self.model_fields_set
         if self.shape is not None and None in self.shape:
             return TensorForm(self.dtype, None, self.requires_grad, typed=typed, pattern=self.shape)
@@ -126,7 +126,7 @@ class _Valued(_Typed):
     data: Any = Field(description=_DATA)
 
     def checks(self) -> list[Located]:
-        """Return nothing: it has values, and no dimension of any size."""
+        """Return no errors: a tensor with values needs no shape and has no dimension of any size."""
         return []
 
 
@@ -137,11 +137,11 @@ class _Open(_Typed):
 
 
 SHORTHAND = 0
-"""What stands in place of a tensor that was given by its values alone, once they have been taken out."""
+"""The placeholder of a tensor that is written as its values alone, after the values are removed."""
 
 
 def _read(model: type[_Typed], *, held: bool = False) -> PlainValidator:
-    """Return the check of a tensor. One that is `held` constant cannot require a gradient."""
+    """Return the validator of a tensor. If it is `held` constant, `requires_grad` is an error."""
 
     def check(value: Any, info: ValidationInfo) -> TensorForm:
         if value == SHORTHAND:
@@ -163,15 +163,15 @@ _TYPED = WithJsonSchema({"description": f"{_VALUES}; without `data`, `shape` and
 
 Tensor = Annotated[TensorForm, _read(_Valued), _VALUED]
 BareTensor = Annotated[TensorForm, _read(_Typed), _TYPED]
-"""A tensor, or its shape and dtype alone."""
+"""A tensor, or only its shape and dtype."""
 
 OpenTensor = Annotated[TensorForm, _read(_Open), _TYPED]
-"""A tensor, or its dtype and shape, in which null stands for any size."""
+"""A tensor, or only its dtype and shape; null in the shape means any size."""
 
 HeldTensor = Annotated[TensorForm, _read(_Valued, held=True), _VALUED]
-"""A tensor that is held constant."""
+"""A constant tensor: it cannot require a gradient."""
 
 BareHeldTensor = Annotated[TensorForm, _read(_Typed, held=True), _TYPED]
-"""A tensor that is held constant, or its shape and dtype alone."""
+"""A constant tensor, or only its shape and dtype."""
 
 TENSOR: TypeAdapter[TensorForm] = TypeAdapter(Tensor)

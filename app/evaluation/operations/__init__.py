@@ -1,7 +1,7 @@
-"""The operations that the service offers, by name: one module each, found by a walk of this package.
+"""The operations of the service by name. Each operation is one module; a walk of this package finds the modules.
 
-A new operation is a new module with an `OPERATION`. Its name is the module's: that of the resource, of the call of a
-registered graph, and of `gradd run --operation`.
+To add an operation, add a module with an `OPERATION`. The module's name is the name of the operation: of its resource,
+of the call of a registered graph, and of `gradd run --operation`.
 """
 
 from __future__ import annotations

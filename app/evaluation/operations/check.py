@@ -1,4 +1,4 @@
-"""POST /v1/check: are the gradients right?"""
+"""POST /v1/check: comparison of gradients with differences of values."""
 
 from __future__ import annotations
 

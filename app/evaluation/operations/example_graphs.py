@@ -1,4 +1,4 @@
-"""The graphs that the examples of the API's description are made of. Each value is one that can be checked by hand."""
+"""Graphs for the examples of the API's description. Each value can be checked by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def op(name: str, inputs: list[Any], output: str, **members: Any) -> dict[str, A
 
 
 def wanted(data: Any) -> dict[str, Any]:
-    """Return a tensor whose gradient is wanted."""
+    """Return a tensor that requires a gradient."""
     return {"data": data, "requires_grad": True}
 
 
@@ -41,7 +41,7 @@ BATCH = graph(
     *LAYER,
     LOSS,
 )
-"""The same layer for three samples, each of which the graph sees alone."""
+"""The same layer for three samples. The graph computes one sample; vmap maps it."""
 
 TANH_LAYER = graph(
     {"x": wanted([0.5, -1]), "w": wanted([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]), "b": [0, 0.1, -0.1]},
@@ -69,7 +69,7 @@ CLASSIFIER = graph(
     op("matmul", ["active", "w2"], "logits"),
     op("cross_entropy", ["logits", "y"], "loss"),
 )
-"""A network without its values."""
+"""A network with types in place of values."""
 
 DROPOUT = graph({"x": [[1, 2, 3, 4], [1, 2, 3, 4]]}, op("dropout", ["x"], "y", attributes={"p": 0.5}))
 

@@ -1,4 +1,4 @@
-"""POST /v1/explain: what a request would do, without doing it."""
+"""POST /v1/explain: the plan of a request and its cost. Nothing runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /v1/forward: outputs alone."""
+"""POST /v1/forward: outputs without gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /v1/jacobian: every output by every input."""
+"""POST /v1/jacobian: derivatives of every output by every input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /v1/jvp: tangents: how outputs change in a direction."""
+"""POST /v1/jvp: tangents, the Jacobian times a direction."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One kind of call: its request, its reply, its words, its examples, and the engine's request that it becomes.
+"""An operation: its request and reply models, its texts, its examples, and the engine's request type.
 
-Each module of `app.evaluation.operations` makes one. `app.evaluation.evaluator` drives them all in the same way, the
-routes describe them.
+Each module of `app.evaluation.operations` defines one operation. `app.evaluation.evaluator` runs all operations in the
+same way. The routes describe them.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def example(summary: str, computation: ExampleGraph, **members: Any) -> Example:
 
 @dataclass(frozen=True)
 class Operation:
-    """One kind of call.
+    """An operation of the service.
 
-    `title` begins the names of its models. `members` are the members of its request besides the graph, and `kind` is
-    the engine's request, whose fields have the members' names. `plan` makes the plan that answers it. `warns` says
-    whether the reply always has `warnings`. `called` are the members, besides tensors, of the example that calls a
-    registered graph. Operations are listed by their `place`.
+    `title` is the prefix of the names of its models. `members` is the model of the request without the graph. `kind` is
+    the engine's request type; its fields have the names of the members. `plan` makes the plan. `warns` is True if the
+    reply always has `warnings`. `called` contains the members, except tensors, of the example call of a registered
+    graph. `place` is the position in lists of operations.
     """
 
     title: str
@@ -59,7 +59,7 @@ class Operation:
 
     @cached_property
     def request(self) -> type[ClosedModel]:
-        """The model of a request that brings its graph."""
+        """The model of a request that contains its graph."""
         return request_of(self.title, self.members, self.graph)
 
     @cached_property
@@ -69,11 +69,11 @@ class Operation:
 
     @property
     def volatile(self) -> frozenset[str]:
-        """The members that change nothing about the plan."""
+        """The members that do not change the plan."""
         return VOLATILE
 
     def options(self, given: dict[str, Any]) -> Members:
-        """Return the volatile members, defaults included. Raises InvalidRequest."""
+        """Return the volatile members, including defaults. Raises InvalidRequest."""
         if not given:
             return self._defaults
         return vars(read(self._options, given))
@@ -90,7 +90,7 @@ class Operation:
         return vars(read(self._options, {}))
 
     def request_for(self, members: Members, leaves: Leaves) -> Request:
-        """Return the engine's request, in which types stand for tensors."""
+        """Return the engine's request, with types in place of tensors."""
         return self.kind(**{field.name: _typed(field.name, members, leaves) for field in fields(self.kind)})
 
 

@@ -1,1 +1,1 @@
-"""The example requests of the API's description."""
+"""Example requests of the API's description."""

@@ -1,4 +1,4 @@
-"""The example requests of the API's description. Every one runs; the tests run them all."""
+"""Example requests with inline graphs for the API's description. The tests run all of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from app.evaluation.operations import OPERATIONS
 from app.evaluation.operations import example_graphs as graphs
 
 TUTORIAL: dict[str, Any] = {"graph": graphs.TUTORIAL}
-"""The example that comes first everywhere."""
+"""The first example on every page."""
 
 EXAMPLES = {name: operation.examples for name, operation in OPERATIONS.items()}

@@ -1,4 +1,4 @@
-"""The examples of registered graphs: graphs to register, and calls of the first of them. The tests run them all."""
+"""Examples of registered graphs: registrations, and calls of the first graph. The tests run all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LAYER = graph(
 )
 
 REGISTERED_ID = "sha256-037724080b400c4a39a9891f3f6ebba73ae4f8cfdd586b0981d210d4e3dfe385"
-"""The id of the first example below."""
+"""The id of the first graph in `GRAPHS`."""
 
 _CLASSIFIER = graph(
     {
