@@ -1,12 +1,13 @@
-"""What can go wrong in the engine: one tree of exceptions, each of which says what, where, why and how to mend it.
+"""The exceptions of the engine. Each has an error code, a message, a hint that says how to fix the error, and a path.
 
     EngineError
-    ├── OpError            an op refuses its arguments (raised by ops while they are typed; has no place yet)
-    ├── GraphError         a list of faults, each with the path of the member at fault
+    ├── OpError            an op refuses its arguments (raised by ops while they are typed; has no path yet)
+    ├── GraphError         a list of faults, each with the path of the faulty member
     ├── ValueFault         an op refuses a value while it runs (a singular matrix, an index out of range)
-    └── DeadlineExceeded   the run took longer than it was given
+    └── DeadlineExceeded   the run took longer than its time limit
 
-The service turns them into problem documents; nothing here knows of HTTP.
+The engine raises these exceptions. The service (`app`) converts them to problem documents. This module does not use
+HTTP.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from itertools import islice
 Path = tuple[str | int, ...]
 
 MOST_FAULTS = 100
-"""The most faults that are reported of one request."""
+"""The maximum number of faults reported for one request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong, and where.
+    """One error in a request and its location.
 
-    `path` leads from the request's root to the member at fault, `code` names the kind of fault for programs,
-    `detail` says what is wrong, `hint` how to mend it.
+    `path` leads from the root of the request to the faulty member. `code` is a machine-readable name of the kind of
+    fault. `detail` describes the fault, and `hint` describes how to fix it.
     """
 
     path: Path
@@ -36,13 +37,13 @@ class Fault:
 
 
 class EngineError(Exception):
-    """The root of all errors that the engine raises on purpose."""
+    """Base class of all errors that the engine raises on purpose."""
 
 
 class OpError(EngineError):
-    """An op refuses its arguments. `argument` is the parameter at fault, if it is a single one.
+    """An op refuses its arguments. `argument` is the faulty parameter, if there is exactly one.
 
-    `node` is the node that refused a value while it ran, where it is not the step's only one.
+    `node` is the node that refused a value at run time. It is set if the step has several nodes.
     """
 
     node: object = None
@@ -53,7 +54,7 @@ class OpError(EngineError):
 
 
 class GraphError(EngineError):
-    """The faults of a graph that are found before anything runs, `MOST_FAULTS` at most."""
+    """The faults of a graph that are found before it runs, at most `MOST_FAULTS`."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(islice(faults, MOST_FAULTS))
@@ -61,7 +62,7 @@ class GraphError(EngineError):
 
 
 class ValueFault(EngineError):
-    """An op refuses a value that it meets while it runs. `path` leads to the op in the request."""
+    """An op refuses a value at run time. `path` leads to the op in the request."""
 
     def __init__(self, code: str, detail: str, hint: str = "", path: Path = ()) -> None:
         super().__init__(detail)
@@ -69,4 +70,4 @@ class ValueFault(EngineError):
 
 
 class DeadlineExceeded(EngineError):
-    """The run passed its deadline; it was stopped between two steps."""
+    """The run exceeded its deadline and was stopped between two steps."""

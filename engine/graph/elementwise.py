@@ -1,4 +1,7 @@
-"""The elementwise primitive: the one kind that promotes, converts and broadcasts its operands itself."""
+"""The elementwise primitive: the only kind that promotes, converts and broadcasts its operands.
+
+`engine.graph.op` makes these primitives for `engine.ops`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from engine.graph.traits import arrays, broadcast, in_place, per_result
 from engine.graph.types import DType, Number, Shape, broadcast_shapes
 
 Shortcut = Callable[..., Tensor | None]
-"""From a node's inputs to a tensor that has the values of its result, or None."""
+"""Function from a node's inputs to a tensor equal to its result, or None."""
 
 
 OPERATIONS: Mapping[np.ufunc, int] = {
@@ -27,13 +30,13 @@ OPERATIONS: Mapping[np.ufunc, int] = {
     np.arcsinh: 20,
     np.floor_divide: 60,
 }
-"""Operations that a ufunc takes for each element of its result."""
+"""Number of operations of a ufunc per element of its result."""
 
 
 class Elementwise(Primitive):
     """A primitive whose output elements depend on one element of each broadcast input.
 
-    It promotes and converts its operands itself; numbers become constants. `ufunc` gets arrays that broadcast.
+    It promotes and converts its operands. Numbers become constants. `ufunc` receives arrays that broadcast.
     """
 
     kind = "elementwise"
@@ -47,9 +50,9 @@ class Elementwise(Primitive):
         spare: int | None = None,
         **declared: Unpack[Declared],
     ) -> None:
-        """Make a primitive that takes `weight` operations an element, and `spare` arrays besides the result.
+        """Make a primitive with `weight` operations per element and `spare` temporary arrays.
 
-        A bare ufunc has its weight in `OPERATIONS`, and spares none.
+        The weight of a plain ufunc is in `OPERATIONS`. A plain ufunc needs no temporary arrays.
         """
         super().__init__(function, **declared)
         self.run = ufunc
@@ -66,7 +69,7 @@ class Elementwise(Primitive):
         self._keeps = promotion in KEEPING
 
     def __call__(self, *operands: Tensor | Number, **params: Any) -> Tensor:
-        """Add the node, after promotion, and return its result: a tensor that has its values if one is known."""
+        """Promote the operands, add the node and return its result, or an existing tensor equal to the result."""
         inputs, result = self._promoted(operands)
         if not self.params:
             params = NO_PARAMS
@@ -86,23 +89,24 @@ class Elementwise(Primitive):
     def types(
         self,
         inputs: tuple[Tensor, ...],
-        params: Mapping[str, Any],  # noqa: ARG002  # no parameter has a say in the type
+        params: Mapping[str, Any],  # noqa: ARG002  # the type does not depend on parameters
     ) -> tuple[tuple[DType, Shape], ...]:
-        """Return the dtype and shape of the result of a node on these inputs, which are promoted already."""
+        """Return the dtype and shape of the result of a node on these promoted inputs."""
         _, result = self.promotion(inputs)
         return ((result, broadcast_shapes([tensor.shape for tensor in inputs])),)
 
     def shortcut(self, function: Shortcut) -> Shortcut:
-        """Register what says which tensor has the values of the result, whatever they are: NaN and signed zeros too.
+        """Register a simplification: a function that returns an existing tensor equal to the result, or None.
 
-        No node is made where it has the result's shape as well. A gradient starts with ones, and rules multiply by what
-        flows: a loss's first products are by one. The tensor may be that of another node which takes less to run.
+        The tensor must be equal for all values, NaN and signed zeros included. If it also has the shape of the result,
+        no node is made. Example: the gradient of a loss starts with ones, so the first products of its rules are
+        products with one. The function may also return the result of another node that is cheaper to run.
         """
         self.short = function
         return function
 
     def _promoted(self, operands: tuple[Tensor | Number, ...]) -> tuple[tuple[Tensor, ...], DType]:
-        """Return the operands as tensors of the dtypes that they are promoted to, and the result's dtype."""
+        """Return the operands as tensors of their promoted dtypes, and the dtype of the result."""
         kept = _kept(operands) if self._keeps else None
         if kept is not None:
             return kept, kept[0].dtype
@@ -114,16 +118,16 @@ class Elementwise(Primitive):
         return tuple(inputs), result
 
     def _folded(self, inputs: Sequence[Tensor], params: Mapping[str, Any], result: DType) -> Tensor:
-        """Return the constant that constants give."""
+        """Return the result on constant inputs as a constant."""
         with np.errstate(all="ignore"):
             value = self.bind(params)(*[CONSTANT.bind(tensor.node.params)() for tensor in inputs])
         return constant(value.item(), result)
 
 
 def _kept(operands: tuple[Tensor | Number, ...]) -> tuple[Tensor, ...] | None:
-    """Return operands of one dtype, with constants for real numbers, which take it; None where there are others.
+    """Return the operands as tensors if all tensors have one differentiable dtype, or None.
 
-    It has derivatives: what numbers make of tensors of integers is for the promotion to say.
+    Real numbers become constants of this dtype. The promotion handles all other operands, such as integer tensors.
     """
     dtype: DType | None = None
     numbers = False
@@ -137,12 +141,12 @@ def _kept(operands: tuple[Tensor | Number, ...]) -> tuple[Tensor, ...] | None:
     if dtype is None or not dtype.is_differentiable or (numbers and any(type(o) is complex for o in operands)):
         return None
     if not numbers:
-        return operands  # type: ignore[return-value]  # all are tensors, as was just seen
+        return operands  # type: ignore[return-value]  # the loop has checked that all are tensors
     return tuple([as_tensor(operand, dtype) for operand in operands])
 
 
 def _broadcast(inputs: tuple[Tensor, ...], shape: Shape) -> tuple[tuple[Tensor, ...], Shape]:
-    """Return what an elementwise node reads, and the shape that all broadcast to; the first has `shape`."""
+    """Return the inputs of an elementwise node and their broadcast shape. `shape` is the shape of the first input."""
     equal, spread = True, False
     for tensor in inputs:
         if tensor.shape != shape:
@@ -155,7 +159,7 @@ def _broadcast(inputs: tuple[Tensor, ...], shape: Shape) -> tuple[tuple[Tensor, 
 
 
 def _unexpanded(inputs: list[Tensor]) -> tuple[Tensor, ...]:
-    """Return what operands were expanded from, where another operand has the shape anyway: fewer elements to read."""
+    """Replace an expanded operand by its source if another operand has the same shape. This reads fewer elements."""
     for position, tensor in enumerate(inputs):
         if tensor.node.primitive.broadcasts:
             others = inputs[:position] + inputs[position + 1 :]
@@ -165,7 +169,7 @@ def _unexpanded(inputs: list[Tensor]) -> tuple[Tensor, ...]:
 
 
 def _scalar(tensor: Tensor) -> Tensor:
-    """Return the 0-d tensor that this is in another shape, if it is: ufuncs take scalars twice as fast as (1,)."""
+    """Return the 0-d source if the tensor is a reshaped scalar. Ufuncs take scalars twice as fast as shape (1,)."""
     node = tensor.node
     if node.primitive.may_copy and node.primitive.pointwise and not node.inputs[0].shape:
         return node.inputs[0]
@@ -173,7 +177,7 @@ def _scalar(tensor: Tensor) -> Tensor:
 
 
 def is_one(tensor: Tensor) -> bool:
-    """Whether a tensor is the constant 1, in whatever shape."""
+    """Whether a tensor is the constant 1 of any shape."""
     node = tensor.node
     while node.primitive.broadcasts or node.primitive.may_copy:
         node = node.inputs[0].node

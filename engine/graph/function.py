@@ -1,6 +1,6 @@
-"""A computation as a value: its inputs, its outputs, and the nodes that lead from the ones to the others.
+"""`Function`: an immutable computation with inputs, outputs and nodes.
 
-Passes take a `Function` and return another; neither nodes nor tensors change. Executors read it.
+Passes take a `Function` and return a new one. Nodes and tensors do not change. Executors read it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _INDEX = attrgetter("index")
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """Tensors that are given, tensors that are wanted, and nodes in an order that they can run in.
+    """Input tensors, output tensors, and nodes in a topological order.
 
     Every tensor that a node reads, and every output, is an input or the result of an earlier node.
-    `engine.graph.verify` holds a function to this.
+    `engine.graph.verify` checks this.
     """
 
     inputs: tuple[Tensor, ...]
@@ -29,18 +29,18 @@ class Function:
 
     @classmethod
     def of(cls, outputs: Sequence[Tensor]) -> Function:
-        """Return the function from the leaves that `outputs` depend on to these, in the graph's order."""
+        """Return the function from the leaves that `outputs` depend on to `outputs`, in the order of the graph."""
         order = ancestors(outputs)
         inputs = [node.outputs[0] for node in order if node.primitive is LEAF]
         return cls(tuple(inputs), tuple(outputs), tuple([node for node in order if node.primitive is not LEAF]))
 
 
 EMPTY = Function((), (), ())
-"""The function of nothing."""
+"""The function without inputs, outputs and nodes."""
 
 
 def ancestors(tensors: Iterable[Tensor]) -> list[Node]:
-    """Return the nodes that `tensors` depend on, their own included, in the graph's order."""
+    """Return the nodes that `tensors` depend on, including their own nodes, in the order of the graph."""
     seen: set[Node] = set()
     stack = [tensor.node for tensor in tensors]
     while stack:
@@ -49,5 +49,5 @@ def ancestors(tensors: Iterable[Tensor]) -> list[Node]:
             seen.add(node)
             for tensor in node.inputs:
                 if tensor.node not in seen:
-                    stack.append(tensor.node)  # noqa: PERF401  # a list of one or two takes longer
+                    stack.append(tensor.node)  # noqa: PERF401  # slower with a list of one or two items
     return sorted(seen, key=_INDEX)

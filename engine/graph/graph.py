@@ -1,8 +1,9 @@
 """The typed graph: tensors without values, the nodes that compute them, and the builder that makes nodes.
 
-Nodes are hash-consed: the same primitive on the same tensors with the same parameters is one node, so common
-subexpressions, also those between a computation and its derivatives, are merged as they are built. The builder keeps
-nodes in the order in which they were made, which is a topological order; every pass over the graph is a loop over it.
+Nodes are hash-consed: the same primitive on the same tensors with the same parameters is one node. Common
+subexpressions are merged while the graph is built, also between a computation and its derivatives. The builder keeps
+nodes in creation order, which is a topological order. Each pass over the graph is a loop in this order. Ops, the tracer
+and autodiff build graphs with this module.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from engine.graph.limits import Limits
 
 OPERATORS: dict[str, Callable[..., Tensor]] = {}
-"""The ops behind Python's operators, by op name; `engine.graph.op` fills it as ops register."""
+"""The ops that implement Python's operators, by op name. `engine.graph.op` adds each op when it is registered."""
 
 
 class Tensor:
-    """One result of a node: a dtype, a shape with its number of elements, and no values.
+    """One result of a node: a dtype, a shape and its number of elements, without values.
 
-    Python's arithmetic and comparison operators call the ops of their names, so that formulas read as such. `==` keeps
-    Python's meaning (identity); the op is `eq`.
+    Python's arithmetic and comparison operators call the ops of the same names. `==` compares identity. The elementwise
+    comparison is the op `eq`.
     """
 
     __slots__ = ("dtype", "node", "numel", "position", "requires_grad", "shape")
@@ -97,30 +98,30 @@ class Tensor:
 
 
 class Traits:
-    """The properties of a primitive that passes over the graph read; `engine.graph.primitive.Primitive` fills them in.
+    """The properties of a primitive. Graph passes read them. `engine.graph.primitive.Primitive` sets them.
 
-    Names: `kind` is elementwise, linear, multilinear or general; `tensors` are the inputs' names, `params` those of the
-    parameters.
+    Names: `kind` is elementwise, linear, multilinear or general. `tensors` are the names of the inputs, and `params`
+    the names of the parameters.
 
-    Flags: the result shares the first input's memory (`view`, unless it `may_copy`), repeats the input (`broadcasts`),
-    adds elements up (`sums`), has the input's elements at their places (`pointwise`); a node has several results
-    (`several`), any number of inputs (`variadic`), two exchangeable operands (`commutes`); parameters that compare
-    equal are the same (`exact`).
+    Flags of the result: `view` (shares the memory of the first input, unless it `may_copy`), `broadcasts` (repeats the
+    input), `sums` (adds elements), `pointwise` (has the elements of the input at the same positions). Flags of a node:
+    `several` (several results), `variadic` (any number of inputs), `commutes` (two exchangeable operands), `exact`
+    (parameters that compare equal are identical).
 
-    Work: `cost` is the operations of a node as textbooks count them. `effort` is its time, in operations of loops in
-    cache, where the kernel takes longer than for those. `memory` is a bound on the bytes that the kernel allocates
-    besides the results. `blas` and `lapack` say which library does the operations.
+    Work: `cost` is the textbook count of operations of a node. `effort` is its time, in operations of loops in cache,
+    if the kernel takes longer than `cost` says. `memory` is a bound on the bytes that the kernel allocates in addition
+    to the results. `blas` and `lapack` name the library that does the operations.
 
     Derivatives: `rules` and `joint` are the gradient rules. `trailing` is the number of trailing dimensions that the
-    primitive works on, where no parameter says so: all dimensions before are a batch. `relation` is the sparsity
-    relation of a result and an input, or None where it is not known. `analytic` says that the kernel computes the same
-    function of complex numbers.
+    primitive works on, if no parameter gives it. All dimensions before them are batch dimensions. `relation` is the
+    sparsity relation of a result and an input, or None if it is unknown. `analytic` means that the kernel computes the
+    same function for complex numbers.
 
-    Values: `singular` is the operand at which the slope is not finite, `sign` the sign of the results. `chooses` says
-    that the first operand selects between the two others.
+    Values: `singular` is the operand at which the slope is not finite. `sign` is the sign of the results. `chooses`
+    means that the first operand selects between the two others.
 
-    Layout: `channels_first` says that the primitive wants the batch last; `batch_last` returns the parameters of a node
-    whose first of the last `rank` dimensions is moved to the end.
+    Layout: `channels_first` means that the primitive prefers the batch as the last dimension. `batch_last` returns the
+    parameters of a node after the first of the last `rank` dimensions is moved to the end.
     """
 
     name: str
@@ -161,7 +162,7 @@ class Traits:
         raise NotImplementedError
 
     def core(self, params: Mapping[str, Any]) -> int | None:
-        """Return how many trailing dimensions the parameters name, before which all are a batch; None without any."""
+        """Return the number of trailing non-batch dimensions that the parameters give, or None."""
         raise NotImplementedError
 
     def types(self, inputs: tuple[Tensor, ...], params: Mapping[str, Any]) -> tuple[tuple[DType, Shape], ...]:
@@ -169,12 +170,12 @@ class Traits:
         raise NotImplementedError
 
     def bind(self, params: Mapping[str, Any]) -> Callable[..., Any]:
-        """Return the kernel with its parameters, to be called with arrays. Raises NotImplementedError without one."""
+        """Return the kernel with its parameters as a function of arrays. Raises NotImplementedError if none."""
         raise NotImplementedError
 
 
 class Node:
-    """A primitive applied to tensors. `index` is its place in the order, `origin` the user's op that it came from."""
+    """A primitive applied to tensors. `index` is its position in the order, `origin` the index of the user's op."""
 
     __slots__ = ("index", "inputs", "origin", "outputs", "params", "primitive")
 
@@ -190,20 +191,20 @@ class Node:
 
 
 class Type(NamedTuple):
-    """What a primitive's type rule says of one result."""
+    """The type of one result, as returned by a type rule."""
 
     dtype: DType
     shape: Shape
 
 
 NO_PARAMS: dict[str, Any] = {}
-"""The parameters of nodes that have none: one object for all of them."""
+"""The parameters of nodes without parameters: one shared object."""
 
 _NUMBERS = (bool, int, float, complex)
 
 
 def _hashable(value: Any) -> Any:
-    """Return a key that tells 1 from 1.0 from True and 0.0 from -0.0, which compare equal."""
+    """Return a key that is different for 1, 1.0 and True, and for 0.0 and -0.0, although these compare equal."""
     if type(value) in _NUMBERS:
         return (type(value), repr(value))
     if type(value) is tuple:
@@ -212,12 +213,12 @@ def _hashable(value: Any) -> Any:
 
 
 class Builder:
-    """Makes nodes: types them, holds them against the limits, and merges equal ones.
+    """Makes nodes, checks the limits, and merges equal nodes.
 
-    `default_dtype` is what floating results of integers and numbers have (PyTorch's default dtype). `origin` is the
-    user's op that is being built, or None; new nodes remember it. `notices` are warnings, each with its op.
-    `constants` has those that are known by their number and dtype. After `deadline`, a moment of `time.monotonic()`,
-    building ends with DeadlineExceeded.
+    `default_dtype` is the dtype of floating results of integers and numbers (PyTorch's default dtype). `origin` is the
+    index of the user's op that is being built, or None. New nodes store it. `notices` are warnings, each with its op.
+    `constants` has the known constants by number and dtype. After `deadline`, a time of `time.monotonic()`, building
+    raises DeadlineExceeded.
     """
 
     __slots__ = (
@@ -252,7 +253,7 @@ class Builder:
         params: dict[str, Any],
         types: tuple[tuple[DType, Shape], ...],
     ) -> Node:
-        """Return the node of `primitive` on `inputs`: the known one if there is one. Raises OpError over a limit."""
+        """Return the node of `primitive` on `inputs`, new or existing. Raises OpError if a limit is exceeded."""
         if not params:
             key: tuple[Any, ...] = (primitive, inputs)
             if primitive.commutes and id(inputs[0]) > id(inputs[1]):
@@ -271,7 +272,7 @@ class Builder:
         self.notices.append((self.origin, text))
 
     def next_stream(self) -> int:
-        """Return a number that no earlier random node has: random draws are never merged."""
+        """Return a number that no earlier random node has, so that random draws are never merged."""
         self._streams += 1
         return self._streams
 
@@ -311,11 +312,11 @@ class Builder:
         return node
 
     def release(self, others: Iterable[Node] = ()) -> None:
-        """Take the graph apart, and `others` made of it: nodes and their tensors name each other, and would wait for
-        the garbage collector.
+        """Break the reference cycles of the graph and of `others`, nodes derived from it.
 
-        What was made last goes first: Python keeps some freed tuples for later, and those lie where plans do then,
-        not all over the memory that the graph took.
+        Nodes and their tensors reference each other. Without this call only the garbage collector frees them. The
+        newest nodes are released first: Python keeps some freed tuples for reuse. In this order the kept tuples are in
+        the memory of the plans, not spread over the memory of the graph.
         """
         for node in others:
             node.inputs = node.outputs = ()
@@ -327,9 +328,9 @@ class Builder:
             node.inputs = node.outputs = ()
 
     def _counted(self, shape: Shape, *, stored: bool) -> int:
-        """Return the number of elements of a shape. Raises OpError over a limit.
+        """Return the number of elements of a shape. Raises OpError if a limit is exceeded.
 
-        A view takes no memory of its own: it may repeat elements beyond the limit that holds for what is `stored`.
+        A view allocates no memory, so it may have more elements than the limit for a `stored` tensor.
         """
         if len(shape) > self._limits.rank:
             raise OpError(
@@ -346,16 +347,16 @@ class Builder:
 
 
 MOST_ELEMENTS = 2**58
-"""Elements that any array can span, views included: NumPy counts their bytes in 63 bits."""
+"""Maximum number of elements of an array, views included: NumPy counts bytes in 63 bits."""
 
 
 def spanned(shape: Shape) -> int:
-    """Return the elements that strides of a shape span: an empty array has strides too, which must not overflow."""
+    """Return the number of elements that the strides of a shape span. Strides of an empty array count too."""
     return prod([size for size in shape if size])
 
 
 def check_elements(shape: Shape, limit: int) -> None:
-    """Raise OpError where a tensor of a shape spans more elements than the limit."""
+    """Raise OpError if a tensor of this shape spans more elements than the limit."""
     count = spanned(shape)
     if count > limit:
         raise OpError(
@@ -375,7 +376,7 @@ def builder() -> Builder:
 
 @contextmanager
 def building(active: Builder) -> Iterator[Builder]:
-    """Make `active` the builder of every op called inside the `with` block."""
+    """Set `active` as the builder of each op called inside the `with` block."""
     token = _current.set(active)
     try:
         yield active
@@ -385,7 +386,7 @@ def building(active: Builder) -> Iterator[Builder]:
 
 @contextmanager
 def origin(active: Builder, index: int | None) -> Iterator[None]:
-    """Mark the nodes made inside the `with` block as coming from the user's op `index`."""
+    """Set `index` as the origin (the user's op) of nodes made inside the `with` block."""
     before, active.origin = active.origin, index
     try:
         yield

@@ -1,4 +1,4 @@
-"""Kinds of kernels, and what a primitive may say of the kernel for a node: the words between ops and an executor."""
+"""Kinds of kernels, and the result type of lowering rules. Ops define kernels with these types; executors read them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kernel = Callable[..., Any]
 
 
 class Lowered(NamedTuple):
-    """What runs a node: `kernel(*arrays, *extra, **params)`."""
+    """The call that runs a node: `kernel(*arrays, *extra, **params)`."""
 
     kernel: Kernel
     extra: tuple[Any, ...] = ()
@@ -23,12 +23,12 @@ class Lowered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InSingle:
-    """A kernel that runs float16 as float32: its intermediate results need more than float16 has."""
+    """A kernel that computes float16 in float32, because its intermediate results need the precision or range."""
 
     kernel: Kernel
 
     def __call__(self, *arrays: np.ndarray, **params: Any) -> Any:
-        """Return what the kernel gives, in float16 where the first array has it."""
+        """Return the result of the kernel, converted to float16 if the first array is float16."""
         if arrays[0].dtype != np.float16:
             return self.kernel(*arrays, **params)
         return self.kernel(*[array.astype(np.float32) for array in arrays], **params).astype(np.float16)
@@ -36,15 +36,15 @@ class InSingle:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """A kernel that can be told where to write, as a ufunc can: in an array `out`. It has no other parameters."""
+    """A kernel that can write to an array `out`, like a ufunc. It has no other parameters."""
 
     kernel: Kernel
 
     def __call__(self, *arrays: np.ndarray, out: np.ndarray | None = None) -> Any:
-        """Return what the kernel gives, in `out` if that is given."""
+        """Return the result of the kernel, in `out` if it is given."""
         return self.kernel(*arrays, out=out)
 
 
 def writes_into(node: Node) -> bool:
-    """Whether the primitive's kernel can be told where to write."""
+    """Whether the kernel of the primitive accepts `out`."""
     return isinstance(node.primitive.run, (np.ufunc, Writing))

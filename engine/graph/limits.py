@@ -1,4 +1,4 @@
-"""Limits on what a graph may cost."""
+"""Limits on the size of a graph. The service sets them; the builder and the planner check them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may cost, held against its types before anything is allocated.
+    """Limits of a program. They are checked on types, before memory is allocated.
 
-    `rank` bounds dimensions of a tensor, `elements` those of any one tensor, `nodes` the primitive operations of the
-    whole graph (with its derivatives), `bytes` the peak memory of a run.
+    `rank` limits the dimensions of a tensor, `elements` the elements of one tensor, `nodes` the primitive operations of
+    the whole graph (with its derivatives), `bytes` the peak memory of a run.
     """
 
     rank: int = 32

@@ -1,7 +1,7 @@
-"""What users call: ops, the decorators that register them, and the registry that the tracer and the catalogue read.
+"""Ops, the decorators that register them, and the registry. The tracer and the catalogue read the registry.
 
-An *op* is a function with PyTorch's signature, registered by `@op`, written in terms of primitives and other ops. An
-elementwise primitive whose name has no leading underscore is an op as it stands.
+An *op* is a function that users call by name. It has PyTorch's signature, is registered by `@op`, and calls primitives
+and other ops. An elementwise primitive without a leading underscore in its name is also an op.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ GradFn = str | Callable[[Mapping[str, Any], Any], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """What users call by name.
+    """A function that users call by name.
 
-    `grad_fn` is PyTorch's name for its backward node: None for the usual one, a string, or a function of the bound
+    `grad_fn` is PyTorch's name of its backward node: None for the default name, a string, or a function of the bound
     arguments and the result.
     """
 
@@ -44,12 +44,12 @@ class Op:
 
 
 REGISTRY: dict[str, Op] = {}
-"""Every op by its public name. Filled when `engine.ops` is imported, constant from then on."""
+"""All ops by public name. The import of `engine.ops` fills it. It does not change afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Declaration:
-    """What the decorators say of an op besides its function."""
+    """The arguments of the decorators of an op."""
 
     name: str | None = None
     grad_fn: GradFn | None = None
@@ -77,7 +77,7 @@ def op(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a function with PyTorch's signature as a public op.
 
-    The op's name is the function's (less a trailing underscore) unless `name` gives PyTorch's dotted one.
+    The name of the op is `name` (for PyTorch's dotted names) or the function's name without a trailing underscore.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -88,7 +88,7 @@ def op(
 
 
 def alias(name: str, of: str, *, grad_fn: GradFn | None = None) -> None:
-    """Register PyTorch's second name of an op."""
+    """Register another PyTorch name of an op."""
     known = REGISTRY[of]
     REGISTRY[name] = replace(known, name=name, grad_fn=grad_fn or known.grad_fn or camel(of))
 
@@ -104,13 +104,13 @@ def elementwise(
     spare: int | None = None,
     **declared: Unpack[Declared],
 ) -> Callable[[Callable[..., Any]], Elementwise]:
-    """Make an elementwise primitive of a function that has a signature, a docstring and no body.
+    """Make an elementwise primitive from a function that has a signature, a docstring and no body.
 
-    It takes `weight` operations for each element, and `spare` arrays besides the result: both are known of a bare
-    ufunc, and must be declared for any other kernel.
+    `weight` is the number of operations per element, `spare` the number of temporary arrays. Both are known for a plain
+    ufunc and must be declared for any other kernel.
 
-    It is a public op too unless its name starts with an underscore; its samples are then, unless they are given,
-    tensors of equal and of broadcasting shapes.
+    The primitive is also a public op unless its name starts with an underscore. The default samples are tensors of
+    equal shapes and of shapes that broadcast.
     """
 
     def decorate(function: Callable[..., Any]) -> Elementwise:

@@ -1,14 +1,15 @@
-"""What a node does: primitives by kind, and the decorators that make them.
+"""Primitives, the operations of nodes, and the decorators that make them. `engine.ops` defines primitives with them.
 
-A *primitive* is a node's operation. Its function is its type rule, its `kernel` runs it on NumPy arrays, its `vjp`
-rules emit nodes. Its *kind* says how it relates inputs to outputs, from which tangents and batching follow:
+The function of a primitive is its type rule. Its `kernel` computes the results on NumPy arrays. Its `vjp` rules make
+nodes of the gradient. Its *kind* states how outputs depend on inputs and determines tangents and batching:
 
 - `elementwise` (see `engine.graph.elementwise`): each output element depends on one element of each (broadcast) input;
 - `linear`: jointly linear in all floating inputs;
-- `multilinear`: linear in each floating input while the others are held;
+- `multilinear`: linear in each floating input with the others fixed;
 - `primitive`: none of these.
 
-Dimensions in primitives' parameters are negative (counted from the end), so that leading batch axes never move them.
+Dimensions in the parameters of primitives are negative (counted from the end), so leading batch axes do not change
+them.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ Rule = Callable[..., Any]
 Lowering = Callable[[Node], Lowered | None]
 
 _EXACT = ("int", "bool", "str", "DType", "Shape", "Dims")
-"""Annotations of parameters whose values are the same where they compare equal: not so 0.0 and -0.0, or 1 and 1.0."""
+"""Annotations of parameters with identical values if they compare equal, unlike 0.0 and -0.0, or 1 and 1.0."""
 
 
 PRIMITIVES: list[Primitive] = []
-"""Every primitive, in the order of its definition. Filled when `engine.ops` is imported, constant from then on."""
+"""All primitives in order of definition. The import of `engine.ops` fills it. It does not change afterwards."""
 
 
 class Declared(TypedDict, total=False):
-    """The traits that a primitive's decorator takes; `engine.graph.graph.Traits` describes each."""
+    """The traits that the decorator of a primitive accepts. `engine.graph.graph.Traits` describes them."""
 
     differentiable: bool
     view: bool
@@ -61,14 +62,14 @@ class Declared(TypedDict, total=False):
 
 
 class Primitive(Traits):
-    """A node's operation.
+    """The operation of a node.
 
-    `rules` maps an input's position to its vjp rule; `joint` is a rule that returns all cotangents at once. A rule is
-    called as `rule(grad, out, *inputs, **params)`; for a primitive of several results `grad` and `out` are tuples,
-    and an absent cotangent is None.
+    `rules` maps the position of an input to its vjp rule. `joint` is a rule that returns all cotangents at once. The
+    call of a rule is `rule(grad, out, *inputs, **params)`. For a primitive with several results `grad` and `out` are
+    tuples, and an absent cotangent is None.
 
-    A view that never copies takes no operations and no memory, so that neither need be declared. All other primitives
-    declare both; `require_traits` raises for those that do not.
+    `cost` and `memory` must be declared, except for a view that never copies: it takes no operations and no memory.
+    `require_traits` raises TypeError if one is missing.
     """
 
     kind = "general"
@@ -85,7 +86,7 @@ class Primitive(Traits):
         PRIMITIVES.append(self)
 
     def _read_signature(self, function: Callable[..., Any]) -> None:
-        """Take what the type rule's signature says: several results, any number of inputs, names, exact parameters."""
+        """Set the traits given by the signature of the type rule: `several`, `variadic`, `exact` and the names."""
         self.several = "tuple" in str(function.__annotations__.get("return", ""))
         parameters = inspect.signature(function).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -95,7 +96,7 @@ class Primitive(Traits):
         self.tensors = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
 
     def _declare(self, given: Declared) -> None:
-        """Take the declared traits; flags are false, and all others None, unless they are given."""
+        """Set the declared traits. Flags default to False, all others to None."""
         self.differentiable = given.get("differentiable", True)
         self.view, self.may_copy = given.get("view", False), given.get("may_copy", False)
         self.broadcasts, self.sums = given.get("broadcasts", False), given.get("sums", False)
@@ -111,13 +112,13 @@ class Primitive(Traits):
         self.channels_first, self.batch_last = given.get("channels_first", False), given.get("batch_last")
 
     def missing(self) -> list[str]:
-        """Return the names of the traits that the primitive must declare, and does not."""
+        """Return the names of required traits that the primitive does not declare."""
         traits = ["cost", "memory"] + ["analytic"] * (self.kind == "elementwise" and self.differentiable)
         absent = [name for name in traits if getattr(self, name) is None]
         return absent + ["trailing"] * self._has_unknown_pattern()
 
     def _has_unknown_pattern(self) -> bool:
-        """Whether the primitive has derivatives, and nothing says which elements they are between."""
+        """Whether the primitive has derivatives and no trait gives their sparsity pattern."""
         named = self.pointwise or self.relation is not None or self.trailing is not None
         named = named or not {"dim", "dims", "kernel"}.isdisjoint(self.params)
         return self.kind in ("general", "multilinear") and self.differentiable and not named
@@ -140,17 +141,17 @@ class Primitive(Traits):
         return found if self.several else (found,)
 
     def kernel(self, function: F) -> F:
-        """Register what runs it: `function(*arrays, **params)`."""
+        """Register the kernel: `function(*arrays, **params)`."""
         self.run = function
         return function
 
     def lowering(self, function: Lowering) -> Lowering:
-        """Register what gives a node a cheaper kernel with the same values, or None where its types allow none."""
+        """Register a function that returns a cheaper kernel of a node with equal values, or None if there is none."""
         self.lower = function
         return function
 
     def workspace(self, function: Callable[[Node], int]) -> Callable[[Node], int]:
-        """Register the bound on the bytes that the kernel takes besides a node's results, while it runs: `memory`."""
+        """Register `memory`: the bound on the bytes that the kernel allocates in addition to the results."""
         self.memory = function
         return function
 
@@ -161,7 +162,7 @@ class Primitive(Traits):
     def vjp(self, which: str, /, *more: str) -> Callable[[F], F]: ...
 
     def vjp(self, which: str | F, /, *more: str) -> F | Callable[[F], F]:
-        """Register a vjp rule: `@p.vjp` for the only input or all at once, `@p.vjp("other")` for those named."""
+        """Register a vjp rule: `@p.vjp` for all inputs, `@p.vjp("other")` for the named inputs."""
         if not isinstance(which, str):
             if len(self.tensors) == 1 and not self.variadic:
                 self.rules[0] = which
@@ -177,7 +178,7 @@ class Primitive(Traits):
         return register
 
     def core(self, params: Mapping[str, Any]) -> int | None:
-        """Return how many trailing dimensions it works on, before which all are a batch; None where that is unknown."""
+        """Return the number of trailing non-batch dimensions that the primitive works on, or None if unknown."""
         if self.pointwise:
             return 0
         if "dims" in params:
@@ -185,7 +186,7 @@ class Primitive(Traits):
         return -int(params["dim"]) if "dim" in params else None
 
     def bind(self, params: Mapping[str, Any]) -> Kernel:
-        """Return the kernel with the parameters in it, ready to be called with arrays."""
+        """Return the kernel with its parameters as a function of arrays."""
         run = self.run
         if run is None:
             raise NotImplementedError(f"primitive {self.name} has no kernel")
@@ -195,19 +196,19 @@ class Primitive(Traits):
 
 
 class Linear(Primitive):
-    """A primitive that is jointly linear in its floating inputs: its tangent is itself on the tangents."""
+    """A primitive that is jointly linear in its floating inputs. Its tangent applies it to the tangents."""
 
     kind = "linear"
 
 
 class Multilinear(Primitive):
-    """A primitive that is linear in each floating input: its tangent is the sum over inputs."""
+    """A primitive that is linear in each floating input. Its tangent is a sum over the inputs."""
 
     kind = "multilinear"
 
 
 def primitive(**declared: Unpack[Declared]) -> Callable[[Callable[..., Any]], Primitive]:
-    """Make a primitive of its type rule: a function from tensors and parameters to a `Type` or several."""
+    """Make a primitive from its type rule: a function from tensors and parameters to one or several `Type`s."""
     return lambda function: Primitive(function, **declared)
 
 
@@ -222,7 +223,7 @@ def multilinear(**declared: Unpack[Declared]) -> Callable[[Callable[..., Any]], 
 
 
 def require_traits() -> None:
-    """Raise TypeError if a primitive declares less than it must: the message names both."""
+    """Raise TypeError if a primitive lacks a required trait. The message names the primitive and the trait."""
     for primitive in PRIMITIVES:
         for trait in primitive.missing():
             raise TypeError(f"primitive {primitive.name} of {primitive.function.__module__} declares no {trait}")

@@ -1,6 +1,6 @@
-"""What an op's operands become before it runs: leaves, constants, conversion between dtypes, and promotion.
+"""Leaves, constants, conversion between dtypes, and promotion of operands. Called by ops and the tracer.
 
-A promotion says from operands which dtype each is converted to, and what the result has. Source: torch.result_type.
+A promotion returns the dtype that each operand is converted to, and the dtype of the result. Source: torch.result_type.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from engine.graph.traits import in_place, moves
 from engine.graph.types import DType, Number, Shape, bool_, result_type
 
 Promotion = Callable[[Sequence[Tensor | Number]], tuple[tuple[DType, ...], DType]]
-"""From operands to the dtype that each is converted to, and the result's."""
+"""Function from operands to the dtype that each is converted to, and the dtype of the result."""
 
 # Leaves, constants and conversion
 
 
 @primitive(differentiable=False, cost=moves, memory=in_place)
 def _leaf(*, source: tuple[str, str], dtype: DType, shape: Shape) -> Type:
-    """A tensor whose values are given when the graph runs."""
+    """A tensor with values that are supplied when the graph runs."""
     return Type(dtype, shape)
 
 
 def leaf(source: tuple[str, str], dtype: DType, shape: Shape, requires_grad: bool = False) -> Tensor:
-    """A tensor whose values are given when the graph runs, under the request's member and name in `source`."""
+    """A tensor with values that are supplied when the graph runs. `source` is a member of the request and a name."""
     tensor: Tensor = _leaf(source=source, dtype=dtype, shape=shape)
     tensor.requires_grad = requires_grad
     return tensor
 
 
 def source_of(tensor: Tensor) -> tuple[str, str]:
-    """Return what a leaf is read from: the request's member and the name in it."""
+    """Return the source of a leaf: the member of the request and the name in it."""
     source: tuple[str, str] = tensor.node.params["source"]
     return source
 
@@ -55,10 +55,10 @@ LEAF, CONSTANT = _leaf, _constant
 
 
 def constant(value: Number, dtype: DType) -> Tensor:
-    """A 0-d tensor of a number that is known when the graph is typed."""
+    """A 0-d tensor of a number that is known when the graph is built."""
     key = (type(value), value, dtype)
     known = builder().constants
-    made: Tensor | None = known.get(key) if value else None  # 0.0 and -0.0 are equal, and not the same
+    made: Tensor | None = known.get(key) if value else None  # 0.0 and -0.0 are equal, but not identical
     if made is None:
         made = known[key] = _constant(value=_cast(value, dtype), dtype=dtype)
     return made
@@ -91,7 +91,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dtype: DType) -> Tensor:
 
 
 def as_tensor(operand: Tensor | Number, dtype: DType) -> Tensor:
-    """Return the operand as a tensor of `dtype`: converted, or a constant."""
+    """Return the operand as a tensor of `dtype`. A number becomes a constant."""
     if isinstance(operand, Tensor):
         return operand if operand.dtype is dtype else convert(operand, dtype=dtype)
     return constant(operand, dtype)
@@ -101,7 +101,7 @@ def as_tensor(operand: Tensor | Number, dtype: DType) -> Tensor:
 
 
 def promoted(operands: Sequence[Tensor | Number]) -> DType:
-    """Return the dtype that PyTorch's promotion gives the operands."""
+    """Return the promoted dtype of the operands by PyTorch's rules."""
     dtype: DType | None = None
     numbers = False
     for operand in operands:
@@ -113,7 +113,7 @@ def promoted(operands: Sequence[Tensor | Number]) -> DType:
             dtype = operand.dtype
         elif operand.dtype is not dtype:
             return _promoted(operands)
-    if dtype is not None and (dtype.is_differentiable or not numbers):  # real numbers give way to floating tensors
+    if dtype is not None and (dtype.is_differentiable or not numbers):  # floating tensors outrank real numbers
         return dtype
     return _promoted(operands)
 
@@ -154,9 +154,9 @@ def comparison(operands: Sequence[Tensor | Number]) -> tuple[tuple[DType, ...], 
 
 
 def logical(operands: Sequence[Tensor | Number]) -> tuple[tuple[DType, ...], DType]:
-    """Operands are taken as true where they are not zero; the result is bool."""
+    """Nonzero operands count as true; the result is bool."""
     return (bool_,) * len(operands), bool_
 
 
 KEEPING = (arithmetic, numeric, floating)
-"""Promotions that leave tensors of one dtype that has derivatives as they are, and give the result that dtype."""
+"""Promotions that do not convert tensors of one differentiable dtype. The result has this dtype."""

@@ -1,9 +1,8 @@
 """Sparsity relations: pairs of input elements and result elements, stored through hubs.
 
-An element of the input leads to some hubs, and each hub to some elements of the result. A moved element is its own hub;
-a sum has one hub for each result; a product of matrices has one for each row or column. A relation may hold more pairs
-than the derivative has nonzeros, never fewer. Primitives declare relations; `engine.autodiff.sparsity.relations` reads
-them.
+Each input element is connected to hubs, and each hub to result elements. A moved element is its own hub. A sum has one
+hub per result. A product of matrices has one hub per row or column. A relation may contain more pairs than the
+derivative has nonzeros, never fewer. Primitives declare relations, and `engine.autodiff.sparsity.relations` reads them.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from engine.graph.types import Shape, numel
 Array = np.ndarray[Any, Any]
 
 PROBE = 2**22
-"""Pairs up to which a relation is listed element by element: about 20 ms."""
+"""Maximum number of pairs of a relation that is listed element by element: about 20 ms."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
-    """Pairs of an element and a hub. Without `elements`, all of them in turn; without both, each is its own hub."""
+    """Pairs of an element and a hub. Without `elements`: all elements in order. Without both: each is its own hub."""
 
     hubs: Array | None = None
     elements: Array | None = None
@@ -36,7 +35,7 @@ EACH = Side()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Relation:
-    """How result `result` of a node depends on input `position`: from the input's elements to hubs to the result's."""
+    """The dependence of result `result` of a node on input `position`: input elements, hubs, result elements."""
 
     position: int
     result: int
@@ -46,12 +45,12 @@ class Relation:
 
 
 def numbered(shape: Shape, broadcast: Shape) -> Array:
-    """Return for each element of a broadcast tensor the number of the element before broadcasting."""
+    """Return, for each element of a broadcast tensor, the index of its source element."""
     return np.broadcast_to(np.arange(numel(shape)).reshape(shape), broadcast).ravel()
 
 
 def through(position: int, result: int, source: tuple[Shape, Shape], target: tuple[Shape, Shape]) -> Relation:
-    """Return the relation through hubs of a shape that broadcasts to the input's, and one that does to the result's."""
+    """Return the relation through hubs. `source` and `target` are a hub shape and its broadcast shape."""
     own, others = (Side(None if hubs == shape else numbered(hubs, shape)) for hubs, shape in (source, target))
     return Relation(position, result, own, others, numel(source[0]))
 

@@ -1,7 +1,7 @@
-"""From a function to another one: nodes are kept, left out, replaced, or computed a second time.
+"""`Rewrite`: makes a new function from a function. Nodes are kept, removed, replaced or recomputed.
 
-Nodes never change. Where an input of a node became another tensor, the node is kept as a copy that reads that tensor.
-Passes over functions are written in terms of `Rewrite`, and make no nodes by themselves.
+Nodes never change. If an input of a node is replaced, the new function has a copy of the node that reads the new input.
+The optimiser's passes use `Rewrite` to make nodes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from engine.graph.types import numel
 
 
 class Rewrite:
-    """A function that is being rewritten: the nodes of the new one so far, and the tensors that stand for old ones.
+    """A rewrite in progress: the nodes of the new function so far, and the replacements of old tensors.
 
-    A pass visits the nodes of the old function in order, and calls `keep` for each, or `add` and `replace`.
+    A pass visits the nodes of the old function in order and calls `keep`, or `add` and `replace`, for each node.
     """
 
     def __init__(self, function: Function) -> None:
@@ -26,26 +26,26 @@ class Rewrite:
         self._became: dict[Tensor, Tensor] = {}
 
     def of(self, tensor: Tensor) -> Tensor:
-        """Return the tensor of the new function that stands for a tensor of the old one: itself unless replaced."""
+        """Return the replacement of a tensor of the old function, or the tensor if it is not replaced."""
         return self._became.get(tensor, tensor)
 
     def keep(self, node: Node) -> Node:
-        """Add a node on what its inputs became: the node itself where these are its inputs."""
+        """Add a node with the replacements of its inputs. The node itself is added if no input is replaced."""
         if self._became.keys().isdisjoint(node.inputs):
             self._nodes.append(node)
             return node
         return self._copy(node, node.index)
 
     def recompute(self, node: Node, reader: Node) -> None:
-        """Add a copy of a node right before a `reader`. From here on its results stand for the node's."""
+        """Add a copy of a node directly before `reader`. From then on its results replace the results of the node."""
         self._copy(node, reader.index)
 
     def add(
         self, primitive: Traits, inputs: Sequence[Tensor], params: Mapping[str, Any], *, at: Node
     ) -> tuple[Tensor, ...]:
-        """Add a node on tensors of the new function, and return its results, of the types that its rule gives.
+        """Add a node on tensors of the new function and return its results. The type rule gives their types.
 
-        It has the place in the graph and the user's op of the node `at`.
+        The new node has the index and the origin of the node `at`.
         """
         made = Node(at.index, primitive, tuple(inputs), dict(params), at.origin)
         requires = any(tensor.requires_grad for tensor in inputs)
@@ -59,11 +59,11 @@ class Rewrite:
         return made.outputs
 
     def replace(self, old: Tensor, new: Tensor) -> None:
-        """Let a tensor of the new function stand for one of the old function."""
+        """Replace a tensor of the old function by a tensor of the new function."""
         self._became[old] = new
 
     def function(self) -> Function:
-        """Return the new function: of the same inputs, without the nodes that no output depends on."""
+        """Return the new function. It has the same inputs and no nodes that no output depends on."""
         outputs = tuple(map(self.of, self._old.outputs))
         read = set(outputs)
         kept: list[Node] = []

@@ -1,7 +1,7 @@
-"""Sample arguments of ops: what the laws are tested on, and where the catalogue's examples come from.
+"""Sample arguments of ops, for property tests and for the examples of the catalogue.
 
-An op states its samples beside its definition, in the order of its parameters: a `Draw` stands for a tensor of random
-values, everything else for itself. The first sample of an op is its example in the catalogue.
+The decorator of an op lists its samples, in the order of its parameters. A `Draw` represents a tensor of random values.
+All other values are literal. The first sample of an op is its example in the catalogue.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.graph.types import Shape
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A tensor to be drawn: uniform in [low, high), or of the structure that `kind` names."""
+    """A random tensor: uniform in [low, high), or with the structure given by `kind`."""
 
     shape: Shape
     low: float = -2.0
@@ -25,7 +25,7 @@ class Draw:
     grad: bool = True
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """Return values: float64, int64 or bool."""
+        """Return random values: float64, int64 or bool."""
         if self.kind == "integer":
             return rng.integers(int(self.low), int(self.high), self.shape)
         if self.kind == "bool":
@@ -46,7 +46,7 @@ class Sample:
 
 
 def sample(*args: Any, **kwargs: Any) -> Sample:
-    """Return the call with these arguments."""
+    """Return a call with these arguments."""
     return Sample(args, kwargs)
 
 

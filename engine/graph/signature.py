@@ -1,7 +1,7 @@
-"""An op's signature as a schema: what each parameter takes, read from the Python function that defines the op.
+"""The signature of an op as a schema, read from the Python function that defines the op.
 
-The tracer binds a user's arguments with it; the catalogue prints it. An annotation is a union of the types that a
-parameter takes: `Tensor`, `bool`, `int`, `float`, `complex`, `str`, `Literal`, `DType`, `None`, and tuples of them.
+The tracer binds arguments of users with it, and the catalogue prints it. An annotation is a union of the types that a
+parameter accepts: `Tensor`, `bool`, `int`, `float`, `complex`, `str`, `Literal`, `DType`, `None`, and tuples of them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ITEMS: dict[Any, set[type]] = {
     tuple[int | None, ...]: {int, type(None)},
     tuple[Tensor | None, ...]: {Tensor, type(None)},
 }
-"""What the items are of sequences that are taken as they are."""
+"""The item types of sequences that are passed on without conversion."""
 
 _SEQUENCES: dict[Any, Any] = {
     int: tuple[int, ...],
@@ -56,7 +56,7 @@ _SEQUENCES: dict[Any, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter: the types it takes, its default, how it may be given."""
+    """One parameter: the types that it accepts, its default, and how a call may pass it."""
 
     name: str
     takes: frozenset[Any]
@@ -67,28 +67,28 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        """Whether a call must give it."""
+        """Whether a call must pass the parameter."""
         return self.default is inspect.Parameter.empty and not self.variadic
 
     @property
     def positional(self) -> bool:
-        """Whether it can stand in `inputs` by position: strings and dtypes always are attributes."""
+        """Whether `inputs` can contain the parameter by position. Strings and dtypes are always attributes."""
         return not self.keyword_only and not self.takes <= {str, DType, type(None)}
 
     @property
     def takes_tensors(self) -> bool:
-        """Whether some tensor can be given for it."""
+        """Whether the parameter accepts a tensor."""
         return any(kind in self.takes for kind in (Tensor, tuple[Tensor, ...], tuple[Tensor | None, ...]))
 
     def describe(self) -> str:
-        """Return what it takes, in words."""
+        """Return a description of the accepted types."""
         words = [repr(choice) for choice in self.choices]
         hidden = {bool, int, complex} if float in self.takes else set()
         words += [word for kind, word in _WORDS.items() if kind in self.takes - hidden and not (words and kind is str)]
         return " or ".join(words)
 
     def accept(self, value: Any) -> Any:
-        """Return `value` as the op takes it. Raises OpError where the parameter does not take such a value."""
+        """Return `value` converted for the op. Raises OpError if the parameter does not accept it."""
         takes = self.takes
         kind = type(value)
         if kind is Tensor and Tensor in takes:
@@ -168,7 +168,7 @@ def _integers(value: Any) -> bool:
 
 
 def offered_dtype(dtype: DType, argument: str | None = None) -> DType:
-    """Return `dtype`. Raises OpError for complex ones, which are not offered yet."""
+    """Return `dtype`. Raises OpError for complex dtypes, which are not offered yet."""
     if dtype.is_complex:
         raise OpError(
             "dtype_not_offered",
@@ -194,7 +194,7 @@ def _spell(value: Any) -> str:
 
 
 def _members(annotation: Any) -> Iterator[Any]:
-    """Yield the members of a union, nested ones included."""
+    """Yield the members of a union, including nested unions."""
     if typing.get_origin(annotation) in (Union, types.UnionType):
         for member in typing.get_args(annotation):
             yield from _members(member)
@@ -204,7 +204,7 @@ def _members(annotation: Any) -> Iterator[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The parameters of an op, in order. `positional` are those that can stand in `inputs` by position."""
+    """The parameters of an op, in order. `positional` are the parameters that `inputs` can contain by position."""
 
     parameters: tuple[Parameter, ...]
     text: str
@@ -235,15 +235,15 @@ class Signature:
         )
 
     def named(self, name: str) -> Parameter | None:
-        """Return the parameter of that name, or None."""
+        """Return the parameter with this name, or None."""
         return self._named.get(name)
 
     def missing(self, given: Container[str]) -> list[Parameter]:
-        """Return the parameters that a call must give and that are not among the names given."""
+        """Return the required parameters that are not in `given`."""
         return [parameter for parameter in self._required if parameter.name not in given]
 
     def call(self, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Return positional and keyword arguments for the Python function, from arguments by name."""
+        """Return the positional and keyword arguments of the Python function from arguments by name."""
         named = {name: arguments[name] for name in self._keywords if name in arguments} if self._keywords else {}
         if self._fixed is not None:
             return [arguments.get(name, default) for name, default in self._fixed], named

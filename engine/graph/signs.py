@@ -1,4 +1,4 @@
-"""Signs of tensors, and operands at which a slope is not finite: the vocabulary of NaN-gradient warnings."""
+"""Signs of tensors, and operands with a slope that is not finite. `engine.inspect.nan_gradients` reads them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class Sign(IntEnum):
-    """A lower bound that holds for all elements of a tensor."""
+    """A lower bound on all elements of a tensor."""
 
     ANY = 0
     NOT_NEGATIVE = 1

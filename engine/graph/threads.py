@@ -1,11 +1,11 @@
-"""The cores of this machine, and the threads that one step shares them with.
+"""Threads for the parts of one step, and the number of threads of BLAS.
 
-Computations that run at the same time have a core each before any of them has two: handing half of a step to a thread
-that has to wait for a core is slower than running the whole. `engine.execute` says what is under way; kernels divide
-their work into parts, which run on the cores that are theirs at that moment.
+Each concurrent computation gets one core before any computation gets two. A step that waits for a core for half of its
+work is slower than a step on one core. `engine.execute` counts the running computations. Kernels divide their work into
+parts, which run on the cores that are available to the computation at that moment.
 
-BLAS has one thread for the same reason. Its own threads wait for one another in loops, and know nothing of ours: where
-two computations shared two cores, products took 5 to 30 times as long (measured with OpenBLAS 0.3.31).
+BLAS uses one thread for the same reason. Its threads wait in busy loops and do not know about other threads. Products
+of two computations on two cores took 5 to 30 times as long (measured with OpenBLAS 0.3.31).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from threadpoolctl import ThreadpoolController
 R = TypeVar("R")
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-"""The cores that this process may run on."""
+"""Number of cores that this process may use."""
 
 _under_way: list[None] = []
-"""One entry for each computation that is running: appending and popping are atomic, counting up is not."""
+"""One entry per running computation. Append and pop are atomic, an increment is not."""
 
 
 @contextmanager
@@ -40,20 +40,21 @@ def computing() -> Iterator[None]:
 
 
 def available() -> int:
-    """Return how many cores a step of one computation may use now."""
+    """Return the number of cores that a step of one computation may use now."""
     return max(1, CORES // max(1, len(_under_way)))
 
 
 def claim_blas(threads: int = 1) -> None:
-    """Give BLAS that many threads for each of its calls, whoever makes them."""
+    """Set the number of BLAS threads for all calls in the process."""
     for library in _blas():
         library.set_num_threads(threads)
 
 
 def with_threads_of_blas(kernel: Callable[..., R]) -> Callable[..., R]:
-    """Return the kernel with a BLAS that may use the cores that are available: for what cannot be cut into parts.
+    """Return a kernel that runs with BLAS on all available cores. For kernels that cannot be divided into parts.
 
-    The number is the process's, so a product that runs at the same moment may get it too: that costs time at worst.
+    The number of threads applies to the process. Another product that runs at the same time may use it too, which can
+    only cost time.
     """
 
     def run(*arrays: Any, **params: Any) -> R:
@@ -72,7 +73,7 @@ def _blas() -> list[Any]:
 
 
 class _Task:
-    """Parts of a step that wait for a thread. Whoever claims them first runs them, a helper or who handed them over."""
+    """Parts of a step that wait for a thread. The first thread that claims them runs them: a helper or the caller."""
 
     __slots__ = ("_claim", "_ended", "_error", "_function", "_parts", "_results")
 
@@ -84,34 +85,34 @@ class _Task:
         self._ended.acquire()
 
     def run(self) -> None:
-        """Run the parts, unless somebody does already."""
+        """Run the parts, unless another thread has claimed them."""
         if not self._claim.acquire(blocking=False):
             return
         try:
             self._results = [self._function(*part) for part in self._parts]
-        except BaseException as error:  # noqa: BLE001  # raised where the results are asked for
+        except BaseException as error:  # noqa: BLE001  # `results` raises it
             self._error = error
         finally:
             self._parts = ()
             self._ended.release()
 
     def wait(self) -> None:
-        """Return when the parts have ended. To be called once."""
+        """Wait until the parts have ended. May be called once."""
         self._ended.acquire()
 
     def results(self) -> list[Any]:
-        """Return what the parts gave. Raises what one of them raised."""
+        """Return the results of the parts. Raises the exception of a failed part."""
         if self._error is not None:
             raise self._error
-        found, self._results = self._results, []  # a helper may hold the task a moment longer
+        found, self._results = self._results, []  # a helper may reference the task for a moment longer
         return found
 
 
 @functools.cache
 def _waiting() -> SimpleQueue[_Task]:
-    """Return the tasks that wait for a helper, of which there is one for each further core.
+    """Return the queue of tasks for helper threads. There is one helper per core, except the first core.
 
-    A queue and a lock hand work over in 50 µs and less; an executor's futures take twice as long.
+    A queue and a lock transfer work in at most 50 µs. The futures of an executor take twice as long.
     """
     tasks: SimpleQueue[_Task] = SimpleQueue()
 
@@ -125,9 +126,9 @@ def _waiting() -> SimpleQueue[_Task]:
 
 
 def shared(function: Callable[..., R], parts: Sequence[tuple[Any, ...]]) -> list[R]:
-    """Return the function's results on the arguments of each part, on as many cores as are available.
+    """Return the results of the function for the arguments of each part, computed on the available cores.
 
-    NumPy's loops let go of the interpreter's lock, and BLAS does. All parts have ended when an error is raised.
+    NumPy's loops and BLAS release the interpreter lock. All parts have ended when an error is raised.
     """
     count = min(available(), len(parts))
     if count == 1:

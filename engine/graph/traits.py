@@ -1,8 +1,8 @@
-"""Rules that primitives declare of themselves: operations, effort, workspace, sign and layout, as functions of a node.
+"""Rules of primitives for operations, effort, workspace, sign and layout, as functions of a node.
 
-Operations are those of the textbook's algorithm. An addition, a product and a comparison count one each, a quotient or
-root 4, and an exponential or another function about as many as its polynomial has terms. Effort is measured time, in
-operations of loops in cache.
+Primitives in `engine.ops` declare these rules. Operations are the operations of the textbook algorithm. An addition, a
+product and a comparison count 1, a quotient or a root 4, and an exponential or similar function about the number of
+terms of its polynomial. Effort is measured time, in operations of loops in cache.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from engine.graph.signs import Sign
 from engine.graph.types import Shape, numel
 
 Count = Callable[[Node], int]
-"""From a node to a number of operations, or of bytes."""
+"""Function from a node to a number of operations or bytes."""
 
 CALL = 15_000
-"""Operations of loops that take as long as a call of NumPy on a small array: a microsecond."""
+"""Time of a NumPy call on a small array, in operations of loops: one microsecond."""
 
 LOOP = 200
-"""Operations that NumPy takes to begin an inner loop, measured in sums of operands that broadcast."""
+"""Time that NumPy takes to start an inner loop, in operations. Measured with sums of operands that broadcast."""
 
 STRIDED = 8
-"""Operations for each element of a loop that reads or writes memory in strides."""
+"""Operations per element of a loop over strided memory."""
 
 START = 1_200
-"""Operations that BLAS takes to begin a product of matrices of a batch."""
+"""Time that BLAS takes to start one matrix product of a batch, in operations."""
 
 DIRECT, ITERATIVE = CALL, 10 * CALL
-"""Operations that LAPACK takes for a matrix of any size, in a direct and in an iterative method."""
+"""Time that LAPACK takes per matrix of any size, in operations, for direct and for iterative methods."""
 
 # Operations
 
 
 def moves(node: Node) -> int:
-    """No operations: elements are only moved, and bytes count by themselves."""
+    """Return 0: the node only moves elements, and bytes are counted separately."""
     return 0
 
 
@@ -67,9 +67,9 @@ def inputs(node: Node) -> Tensor:
 
 
 def per_window(weight: int, windows: Callable[[Node], Tensor]) -> Count:
-    """Return the rule of `weight` operations for each place of each window.
+    """Return the rule of `weight` operations for each position of each window.
 
-    `windows` returns the tensor with one element for each window; the parameter `kernel` has the sizes of a window.
+    `windows` returns the tensor with one element per window. The parameter `kernel` is the shape of a window.
     """
     return lambda node: weight * windows(node).numel * prod(node.params["kernel"])
 
@@ -88,7 +88,7 @@ def decomposition(weight: float) -> Count:
 
 
 def substitution(node: Node) -> int:
-    """(*batch, n, n) and (*batch, n, k): n n k operations for each matrix."""
+    """Return n * n * k operations per matrix for inputs (*batch, n, n) and (*batch, n, k)."""
     return node.outputs[0].numel * node.inputs[0].shape[-1]
 
 
@@ -96,12 +96,12 @@ def substitution(node: Node) -> int:
 
 
 def per_operand(node: Node) -> int:
-    """Two calls of NumPy for each input and each result: the kernel takes one after the other."""
+    """Return the effort of two NumPy calls per input and result, which the kernel processes one by one."""
     return 2 * CALL * (len(node.inputs) + len(node.outputs))
 
 
 def per_place(calls: int, windows: Callable[[Node], Tensor]) -> Count:
-    """Return the rule of so many calls of NumPy for each place in a window, each on as many elements as windows."""
+    """Return the rule of `calls` NumPy calls per position in a window, each on one element per window."""
 
     def rule(node: Node) -> int:
         tensor, kernel = windows(node), node.params["kernel"]
@@ -118,9 +118,9 @@ def per_matrix(weight: float, start: int) -> Count:
 
 
 def along_dims(weight: int, passes: int = 1) -> Count:
-    """Return the rule of `weight` operations for each element of the first input, and of loops in `passes` reductions.
+    """Return the rule of `weight` operations per element of the first input, plus the loops of `passes` reductions.
 
-    The dimensions are the parameter `dims` or `dim`.
+    The parameter `dims` or `dim` gives the dimensions.
     """
 
     def rule(node: Node) -> int:
@@ -133,7 +133,7 @@ def along_dims(weight: int, passes: int = 1) -> Count:
 
 
 def broadcast(weight: int) -> Count:
-    """Return the rule of an elementwise kernel: `weight` operations for each element, and of loops if it broadcasts."""
+    """Return the rule of an elementwise kernel: `weight` operations per element, plus loops if it broadcasts."""
 
     def rule(node: Node) -> int:
         out = node.outputs[0]
@@ -147,12 +147,12 @@ def broadcast(weight: int) -> Count:
 
 
 def _repeated(shape: Shape, rank: int) -> list[bool]:
-    """Return for each of `rank` dimensions whether a tensor of that shape has one element along it."""
+    """Return, for each of `rank` dimensions, whether a tensor of this shape has size 1 in it."""
     return [True] * (rank - len(shape)) + [size == 1 for size in shape]
 
 
 def _loops(shape: Shape, kinds: Sequence[bool]) -> int:
-    """Return how many inner loops NumPy makes: one for each run of elements along the last dimensions of one kind."""
+    """Return the number of inner loops of NumPy. One inner loop covers the last dimensions of equal kind."""
     inner, numel, last = 1, prod(shape), None
     for size, kind in zip(reversed(shape), reversed(kinds), strict=True):
         if size == 1:
@@ -179,7 +179,7 @@ def arrays(count: int) -> Count:
 
 
 def in_place(node: Node) -> int:
-    """No workspace: the kernel allocates its results alone."""
+    """Return 0: the kernel allocates only its results."""
     return 0
 
 
@@ -187,22 +187,22 @@ def in_place(node: Node) -> int:
 
 
 def known(sign: Sign) -> Callable[[Node, list[Sign]], Sign]:
-    """Return the rule of a result whose sign does not depend on the operands."""
+    """Return the rule of a sign that does not depend on the operands."""
     return lambda node, given: sign
 
 
 def least(node: Node, given: list[Sign]) -> Sign:
-    """The result has a sign that all operands have."""
+    """Return the weakest sign of the operands."""
     return min(given)
 
 
 def most(node: Node, given: list[Sign]) -> Sign:
-    """The result has each sign that one of the operands has."""
+    """Return the strongest sign of the operands."""
     return max(given)
 
 
 def magnitude(node: Node, given: list[Sign]) -> Sign:
-    """The result is not negative, and positive where the operand is."""
+    """Return NOT_NEGATIVE, or POSITIVE if the operand is positive."""
     return max(given[0], Sign.NOT_NEGATIVE)
 
 

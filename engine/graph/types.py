@@ -1,6 +1,6 @@
-"""Dtypes, shapes, promotion and broadcasting: what is known of a tensor before any value is.
+"""Dtypes, shapes, promotion and broadcasting.
 
-Everything here is decided on types alone, by PyTorch's rules, and called by ops while a graph is typed.
+The functions use types only, not values, and follow PyTorch's rules. Ops call them while a graph is typed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Number = bool | int | float | complex
 
 
 class Category(IntEnum):
-    """The categories of PyTorch's promotion, in rising order."""
+    """The categories of PyTorch's promotion, in ascending order."""
 
     BOOL = 0
     INTEGER = 1
@@ -30,11 +30,10 @@ class Category(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DType:
-    """An element type. There is one object for each, so that `is` compares them.
+    """An element type. There is one object per dtype, so `is` compares dtypes.
 
-    `is_floating` says that the elements are real floating-point numbers, `is_integral` that they are integers (`bool`
-    is not, as in PyTorch's arithmetic). A tensor can require a gradient where its dtype `is_differentiable`: floating
-    or complex.
+    `is_floating` is true for real floating-point dtypes, `is_integral` for integer dtypes (not for `bool`, as in
+    PyTorch's arithmetic). A tensor can require a gradient if its dtype `is_differentiable`: floating or complex.
     """
 
     name: str
@@ -84,7 +83,7 @@ _TO_COMPLEX = {float16: complex64, float32: complex64, float64: complex128}
 
 
 def complex_of(dtype: DType) -> DType:
-    """Return the complex dtype whose parts hold `dtype` (float16 has none of its own: complex64)."""
+    """Return the complex dtype with parts of `dtype` (for float16 it is complex64)."""
     return _TO_COMPLEX.get(dtype, dtype)
 
 
@@ -93,7 +92,7 @@ def _promote(a: DType, b: DType) -> DType:
         return a
     low, high = sorted((a, b), key=lambda dtype: (dtype.category, dtype.itemsize))
     if low.category is high.category:
-        if low is uint8:  # beside int8 neither holds the other; wider signed ones hold it
+        if low is uint8:  # with int8 the result is int16; wider signed dtypes hold uint8
             return int16 if high is int8 else high
         if high is uint8:
             return int16
@@ -107,12 +106,12 @@ _PROMOTED = {(a, b): _promote(a, b) for a in DTYPES.values() for b in DTYPES.val
 
 
 def promote(a: DType, b: DType) -> DType:
-    """Return the dtype that two tensors of the same standing promote to. Source: torch.promote_types."""
+    """Return the promoted dtype of two tensors of equal priority. Source: torch.promote_types."""
     return _PROMOTED[a, b]
 
 
 def number_dtype(value: Number, default: DType) -> DType:
-    """Return the dtype a Python number has of its own, `default` being the graph's floating dtype."""
+    """Return the dtype of a Python number. `default` is the floating dtype of the graph."""
     if isinstance(value, bool):
         return bool_
     if isinstance(value, int):
@@ -121,7 +120,10 @@ def number_dtype(value: Number, default: DType) -> DType:
 
 
 def _combine(strong: DType | None, weak: DType | None) -> DType | None:
-    """Let a weaker operand matter only where its category is higher. Source: c10's combine_categories."""
+    """Return the dtype of two operands. The weaker one counts only if its category is higher.
+
+    Source: c10's combine_categories.
+    """
     if strong is None or weak is None:
         return strong or weak
     if strong.category >= weak.category:
@@ -132,10 +134,10 @@ def _combine(strong: DType | None, weak: DType | None) -> DType | None:
 
 
 def result_type(tensors: Iterable[tuple[DType, Shape]], numbers: Iterable[Number], default: DType) -> DType:
-    """Return the dtype of an operation's result.
+    """Return the dtype of the result of an operation.
 
-    Tensors with dimensions outweigh 0-d tensors, which outweigh numbers: a weaker operand counts only if its
-    category is higher. Source: torch.result_type.
+    Tensors with dimensions have priority over 0-d tensors, and 0-d tensors over numbers. An operand of lower priority
+    counts only if its category is higher. Source: torch.result_type.
     """
     dimensioned: DType | None = None
     scalar: DType | None = None
@@ -155,12 +157,12 @@ def result_type(tensors: Iterable[tuple[DType, Shape]], numbers: Iterable[Number
 
 
 def numel(shape: Shape) -> int:
-    """Return how many elements a tensor of that shape has."""
+    """Return the number of elements of a tensor of this shape."""
     return math.prod(shape)
 
 
 def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
-    """Return the shape that all of `shapes` broadcast to. Raises OpError where they do not fit."""
+    """Return the broadcast shape of `shapes`. Raises OpError if they do not broadcast."""
     first = shapes[0]
     return first if shapes.count(first) == len(shapes) else _broadcast(*shapes)
 
@@ -187,9 +189,9 @@ def _broadcast(*shapes: Shape) -> Shape:
 
 
 def wrap_dim(dim: int, rank: int, argument: str = "dim") -> int:
-    """Return `dim` counted from the end (-rank to -1), so that leading batch axes never move it.
+    """Return `dim` counted from the end (-rank to -1), so that leading batch axes do not change it.
 
-    A 0-d tensor takes 0 and -1, as in PyTorch. Raises OpError where `dim` is out of range.
+    A 0-d tensor accepts 0 and -1, as in PyTorch. Raises OpError if `dim` is out of range.
     """
     bound = max(rank, 1)
     if not -bound <= dim < bound:
@@ -203,7 +205,7 @@ def wrap_dim(dim: int, rank: int, argument: str = "dim") -> int:
 
 
 def wrap_dims(dims: int | Sequence[int] | None, rank: int, argument: str = "dim") -> tuple[int, ...]:
-    """Return dims counted from the end, sorted; None means all of them. Raises OpError on repeats."""
+    """Return dims counted from the end, sorted. None means all dims. Raises OpError if a dim is repeated."""
     if dims is None:
         return tuple(range(-rank, 0))
     given = (dims,) if isinstance(dims, int) else tuple(dims)

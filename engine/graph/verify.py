@@ -1,4 +1,4 @@
-"""What every function keeps to. The tests hold each one that is made to it, so that no pass breaks one unseen."""
+"""The invariants of a `Function`. Tests verify each function that a pass returns."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from engine.graph.graph import Node, Tensor
 
 
 class InvalidFunctionError(AssertionError):
-    """A pass returned what is no function."""
+    """A pass returned an invalid function."""
 
 
 def verify(function: Function) -> None:
-    """Raise InvalidFunctionError unless a function can run as it stands.
+    """Raise InvalidFunctionError if a function is invalid.
 
-    Inputs and results are defined once. A node reads inputs and results of nodes before it. Its results name it as
-    their node, and have the types that its primitive gives for its inputs. Outputs are defined, and some output
-    depends on each node.
+    Inputs and results are defined once. A node reads inputs and results of earlier nodes. Its results reference it and
+    have the types that the type rule gives. Outputs are defined. At least one output depends on each node.
     """
     defined = set(function.inputs)
     if len(defined) < len(function.inputs):
