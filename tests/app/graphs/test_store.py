@@ -277,22 +277,22 @@ def test_many_who_open_a_new_store_at_once_make_one(opened: Open) -> None:
 _FORKING = """
 import os, sys
 from app.settings import Settings
-from app.graphs.store.store import Kept, Store
+from app.graphs.store.store import StoredGraph, Store
 store = Store(Settings(store=sys.argv[1]))
-store.put(Kept("parent", b"t", b"d"))
+store.put(StoredGraph("parent", b"t", b"d"))
 children = []
 for index in range(4):
     child = os.fork()
     if not child:
         for turn in range(20):
-            store.put(Kept(f"{index}-{turn}", b"t", b"d"))
+            store.put(StoredGraph(f"{index}-{turn}", b"t", b"d"))
             assert store.get("parent") is not None
         os._exit(0)
     children.append(child)
 for turn in range(20):
-    store.put(Kept(f"parent-{turn}", b"t", b"d"))
+    store.put(StoredGraph(f"parent-{turn}", b"t", b"d"))
 assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
-store.put(Kept("last", b"t", b"d"))
+store.put(StoredGraph("last", b"t", b"d"))
 print(store.usage().graphs)
 """
 
