@@ -1,1 +1,1 @@
-"""Kernels on NumPy arrays that several families share. They know nothing of graphs."""
+"""Kernels on NumPy arrays that several op families share. They do not depend on graphs."""

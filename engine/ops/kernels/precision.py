@@ -1,4 +1,4 @@
-"""What kernels share that need more precision than their dtype has, or more speed than SciPy's loops."""
+"""Helpers of kernels that need more precision than their dtype, or more speed than SciPy's loops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from engine.graph.kernel import InSingle, Kernel
 
 
 def in_single(kernel: Kernel) -> InSingle:
-    """Run a kernel on float16 as float32: its intermediate results need more than float16 has."""
+    """Run a kernel on float16 as float32, for intermediate results that need more precision than float16."""
     return InSingle(kernel)
 
 
@@ -23,11 +23,11 @@ def softplus_of_minus_abs(x: np.ndarray) -> np.ndarray:
 
 
 _FEW = 2**6
-"""Elements up to which np.heaviside, a ufunc without vector loops, is faster than a comparison and its conversion."""
+"""Number of elements up to which np.heaviside, a ufunc without vector loops, beats a comparison with conversion."""
 
 
 def step(x: np.ndarray, at_zero: float) -> np.ndarray:
-    """Return 1 where `x` is positive, `at_zero` (0 or 1) where it is 0, and 0 where it is negative, to count with."""
+    """Return 1 where `x` is positive, `at_zero` (0 or 1) where it is 0, and 0 where it is negative, as numbers."""
     if x.size <= _FEW:
         return np.heaviside(x, at_zero)
     return x >= 0 if at_zero else x > 0

@@ -1,6 +1,6 @@
-"""How arrays are reduced over some axes: where NumPy's own loops would be slow, or round more than they need.
+"""Reductions of arrays over axes, where NumPy's own loops are slow or round more than necessary.
 
-Kernels of sums, means, norms and extrema call `total` and `largest`.
+Kernels of sums, means, norms and extrema call `total` and `extremum`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from engine.graph.types import Shape, numel
 Dims = tuple[int, ...]
 
 MANY = 2**14
-"""Elements from which on the way of reducing is looked at: for fewer the look costs more than it gains."""
+"""Minimum number of elements for choosing a reduction method: for fewer, the choice costs more than it gains."""
 
 _ROWS = 128
-"""Rows that are added one to the other: as many as NumPy adds elements where it sums along memory."""
+"""Number of rows added sequentially: the number of elements that NumPy adds sequentially in a contiguous sum."""
 
 _SHORT_SUM, _SHORT_EXTREMUM = 8, 16
-"""Lengths up to which it is faster to go through a last axis column by column than row by row, 40 times at length 2."""
+"""Lengths of a last axis up to which reducing by columns is faster than by rows: 40 times at length 2."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -34,7 +34,7 @@ def reduced_shape(shape: Shape, dims: Dims, keepdim: bool) -> Shape:
 
 
 def total(array: np.ndarray, dims: Dims, keepdim: bool = False) -> Any:
-    """The sum of an array over some axes, in its dtype; half precision is summed in single."""
+    """Return the sum of an array over some axes, in its dtype; float16 is summed in float32."""
     if array.dtype.char == "e":
         return total(array.astype(np.float32), dims, keepdim).astype(np.float16)
     if array.size >= MANY:
@@ -47,18 +47,18 @@ def total(array: np.ndarray, dims: Dims, keepdim: bool = False) -> Any:
 
 
 LONGEST = 2**12
-"""Length up to which sums along memory are BLAS's: it is thrice as fast, and adds what 16 or more lanes have summed."""
+"""Length up to which contiguous sums use BLAS: it is three times as fast, and sums in 16 or more lanes."""
 
 
 def along_rows(array: np.ndarray) -> np.ndarray:
-    """The sum of each row, kept as a dimension of size 1: (*batch, n) -> (*batch, 1), float32 or float64."""
+    """Return the sum of each row, as a dimension of size 1: (*batch, n) -> (*batch, 1), float32 or float64."""
     if array.shape[-1] > LONGEST or array.ndim < 2:
         return np.asarray(np.add.reduce(array, axis=-1, keepdims=True))
     return np.matmul(array, np.ones((array.shape[-1], 1), array.dtype))
 
 
 def extremum(ufunc: np.ufunc, array: np.ndarray, dims: Dims, keepdim: bool = False) -> Any:
-    """The largest or smallest elements over some axes, as np.maximum or np.minimum says."""
+    """Return the largest (np.maximum) or smallest (np.minimum) elements over some axes."""
     if array.size >= MANY and dims == (-1,) and 1 < array.shape[-1] <= _SHORT_EXTREMUM:
         return _by_columns(ufunc, array, keepdim)
     return ufunc.reduce(array, axis=dims, keepdims=keepdim)
@@ -73,7 +73,7 @@ def _by_columns(ufunc: Any, array: np.ndarray, keepdim: bool) -> np.ndarray:
 
 
 def _rows(array: np.ndarray, dims: Dims) -> np.ndarray | None:
-    """Return a view (batch, rows, length) whose many rows are what is to be added up, or None if there is none."""
+    """Return a view (batch, rows, length) with many rows to be summed, or None if the array has no such view."""
     if not dims or -1 in dims or max(dims) - min(dims) >= len(dims) or not array.flags.c_contiguous:
         return None
     first, last = min(dims), max(dims)
@@ -84,7 +84,7 @@ def _rows(array: np.ndarray, dims: Dims) -> np.ndarray | None:
 
 
 def _total_of_rows(rows: np.ndarray) -> np.ndarray:
-    """Add 128 far apart rows at a time, which rounds less than adding all to one sum, and is faster for short rows."""
+    """Add 128 distant rows at a time: this rounds less than one running sum, and is faster for short rows."""
     while (step := rows.shape[1] // _ROWS) > 1:
         even = step * _ROWS
         sums = rows[:, :even].reshape(len(rows), _ROWS, step, -1).sum(axis=1, dtype=rows.dtype)

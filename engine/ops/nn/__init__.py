@@ -1,1 +1,1 @@
-"""Activations, normalisation, attention, linear layers and similarity."""
+"""Neural network ops: activations, normalisation, attention, linear layers and similarity."""

@@ -1,4 +1,4 @@
-"""Scaled dot product attention."""
+"""The op `scaled_dot_product_attention`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from engine.ops.shape.movement import expanded, matrix_transpose, reshaped
 
 @primitive(differentiable=False, cost=per_result(1), memory=arrays(1))
 def _lower_triangle(*, rows: int, columns: int) -> Type:
-    """True on and below the diagonal that starts at the upper left."""
+    """True on and below the main diagonal."""
     return Type(bool_, (rows, columns))
 
 
@@ -59,7 +59,7 @@ def _require_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:
 
 
 def _shared_by_groups(tensor: Tensor, heads: int, argument: str) -> Tensor:
-    """Heads (at dimension -3) repeated, each as often as there are query heads for it; without copying."""
+    """Repeat the heads (dimension -3), each once for every query head that uses it, as a view."""
     own = tensor.shape[-3] if tensor.ndim > 2 else 0
     if not own or heads % own:
         raise OpError(

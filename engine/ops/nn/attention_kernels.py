@@ -1,4 +1,4 @@
-"""Attention and its gradients, a few heads at a time: their scores stay in cache from one product to the next.
+"""Kernels of attention and its gradients, in blocks of heads, so that scores stay in cache between products.
 
 `engine.ops.nn.attention` calls `attended`. The softmax is a second result of the primitive, which its gradients read.
 """
@@ -25,25 +25,25 @@ from engine.ops.shape.movement import expanded, matrix_transpose
 Index = tuple[int | slice, ...]
 
 BLOCK = 2**19
-"""Bytes of scores that go through all steps at once.
+"""Bytes of scores in a block.
 
-Fewer would fit the cache better, but two threads then wait for the interpreter's lock between calls that are too short:
-32 heads of 128 by 128 scores in float32 take 1.9 ms in blocks of 2**17 bytes, 1.7 ms of 2**18, 1.4 ms of 2**19.
+A smaller block fits the cache better, but its calls are so short that two threads wait for the interpreter lock: 32
+heads of 128 by 128 scores in float32 take 1.9 ms in blocks of 2**17 bytes, 1.7 ms of 2**18, 1.4 ms of 2**19.
 """
 
 _WORTH_CORES = 2**21
-"""Scores times features from which on several cores are a gain: they take one of them 0.1 ms."""
+"""Minimum of scores times features to use several cores: 0.1 ms on one core."""
 
 
-# From queries, keys and values to what is attended
+# Forward
 
 
 _SOFTMAX = 20
-"""Operations for each score, besides products."""
+"""Operations for each score, matrix products excluded."""
 
 
 def _operations(node: Node) -> int:
-    """Two products and a softmax over scores (*batch, L, S), of which query has E and value V features."""
+    """Two products and a softmax over scores (*batch, L, S), with E query features and V value features."""
     query, _, value = node.inputs[:3]
     return node.outputs[1].numel * (2 * (query.shape[-1] + value.shape[-1]) + _SOFTMAX)
 
@@ -66,8 +66,8 @@ def _effort_of_gradients(node: Node) -> int:
 def _attention(*tensors: Tensor, scale: float) -> tuple[Type, Type]:
     """`softmax(query @ key.T * scale + mask) @ value`, and the softmax.
 
-    query (*batch, L, E), key (*batch, S, E), value (*batch, S, V) -> (*batch, L, V), (*batch, L, S). There may be a
-    mask too, any of whose sizes may be 1: bool, true where a key takes part, or numbers to add.
+    query (*batch, L, E), key (*batch, S, E), value (*batch, S, V) -> (*batch, L, V), (*batch, L, S). The optional mask
+    broadcasts; it is bool, true for a key that takes part, or numbers to add.
     """
     query, key, value = tensors[:3]
     rows = query.shape[:-1]
@@ -94,7 +94,7 @@ def _attend(
     *,
     scale: float,
 ) -> None:
-    """Write the weights and what they give for some heads."""
+    """Write the weights and results of some heads."""
     np.matmul(_scaled(query, scale), _for_blas(key).swapaxes(-1, -2), out=weights)
     softmax_of_visible(weights, mask)
     np.matmul(weights, _for_blas(value), out=result)
@@ -125,21 +125,21 @@ def _(
 
 
 def _by_scores(weights: Tensor, slopes: Tensor) -> Tensor:
-    """The cotangent of scores whose softmax has the cotangent `slopes`."""
+    """The cotangent of the scores, given the cotangent `slopes` of their softmax."""
     return weights * (slopes - summed(weights * slopes, (-1,), keepdim=True))
 
 
-# Back again
+# Backward
 
 
 @primitive(cost=_operations_of_gradients, effort=_effort_of_gradients, memory=arrays(3), trailing=2, blas=True)
 def _attention_gradients(
     grad: Tensor, result: Tensor, weights: Tensor, query: Tensor, key: Tensor, value: Tensor, *, scale: float
 ) -> tuple[Type, Type, Type]:
-    """The cotangents of query, key and value, given that of the result.
+    """The cotangents of query, key and value, given the cotangent of the result.
 
-    The gradient by a row of scores is `weights * (grad @ value.T - sum(grad * result))`: the sum over the weights that
-    softmax subtracts is one over features. Source: Dao et al. 2022, "FlashAttention", appendix B.2.
+    The gradient of a row of scores is `weights * (grad @ value.T - sum(grad * result))`: the softmax gradient's sum
+    over weights equals a sum over features. Source: Dao et al. 2022, "FlashAttention", appendix B.2.
     """
     return Type(query.dtype, query.shape), Type(key.dtype, key.shape), Type(value.dtype, value.shape)
 
@@ -215,11 +215,11 @@ def _added(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     return first + second
 
 
-# Heads by heads
+# Blocks of heads
 
 
 def _by_heads(function: Callable[..., None], weights: np.ndarray, *arrays: np.ndarray) -> None:
-    """Call the function for blocks of heads: of the weights, and of arrays whose batch sizes are theirs, or 1."""
+    """Call the function for each block of heads of the weights and arrays; a batch size of an array may be 1."""
     batch, scores = weights.shape[:-2], weights.shape[-2:]
     count = CORES if weights.size * arrays[0].shape[-1] >= _WORTH_CORES else 1
     most = BLOCK // max(1, numel(scores) * weights.itemsize)
@@ -235,7 +235,7 @@ def _by_heads(function: Callable[..., None], weights: np.ndarray, *arrays: np.nd
 
 
 def _blocks(batch: Shape, heads: int) -> list[Index]:
-    """Return indices of the batch axes that cover all, each of up to that many heads."""
+    """Return indices that cover the batch axes, each of at most `heads` heads."""
     axis, run = len(batch), 1
     while axis and run * batch[axis - 1] <= heads:
         axis -= 1
@@ -248,7 +248,7 @@ def _blocks(batch: Shape, heads: int) -> list[Index]:
 
 
 def _at(array: np.ndarray, index: Index) -> np.ndarray:
-    """Return a block of an array, as a view; an axis of size 1 is the same at every index."""
+    """Return a view of a block of an array; an axis of size 1 broadcasts."""
     places = zip(index, array.shape, strict=False)
     part: np.ndarray = array[
         tuple(place if size > 1 else 0 if isinstance(place, int) else slice(None) for place, size in places)
@@ -257,12 +257,12 @@ def _at(array: np.ndarray, index: Index) -> np.ndarray:
 
 
 def _laid_out(like: np.ndarray, shape: Shape) -> np.ndarray:
-    """Return an empty array whose axes lie in memory as those of `like` do, so that its transposes stay views too."""
+    """Return an empty array with the axis order of `like` in memory, so that its transposes are also views."""
     return np.empty_like(like, shape=shape) if like.strides[-1] == like.itemsize else np.empty(shape, like.dtype)
 
 
 def _for_blas(array: np.ndarray) -> np.ndarray:
-    """Return matrices with rows as BLAS takes them."""
+    """Return the matrices with row strides that BLAS accepts."""
     near, far = array.itemsize, array.itemsize * array.shape[-1]
     return array if array.strides[-1] == near and array.strides[-2] >= far else np.ascontiguousarray(array)
 
@@ -277,7 +277,7 @@ def _scaled(query: np.ndarray, scale: float) -> np.ndarray:
 def attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """`softmax(query @ key.T * scale + mask) @ value`, of one dtype, with broadcasting batch dimensions.
 
-    A bool mask is true where a key takes part, another is added; it broadcasts to (*batch, L, S).
+    A bool mask is true for a key that takes part; any other mask is added. It broadcasts to (*batch, L, S).
     """
     batch = broadcast_shapes([query.shape[:-2], key.shape[:-2], value.shape[:-2]])
     operands = [expanded(tensor, (*batch, *tensor.shape[-2:])) for tensor in (query, key, value)]

@@ -1,4 +1,4 @@
-"""Affine maps with weights as layers keep them: a row for each output."""
+"""Linear layer ops: the weight has one row for each output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.ops.shape.movement import t
 
 
 def _linear_grad_fn(given: Mapping[str, Any], out: Any) -> str:
-    """PyTorch has one node where it multiplies two matrices."""
+    """PyTorch has a single node if it multiplies two matrices."""
     if given["input"].ndim == given["weight"].ndim == 2:
         return "MmBackward0" if given.get("bias") is None else "AddmmBackward0"
     return "LinearBackward0"

@@ -1,4 +1,4 @@
-"""Normalisations: rows made to have mean 0 and variance 1, or a given size, then scaled and shifted by weights."""
+"""Normalisation ops: scale rows to mean 0 and variance 1, or to a given norm, then scale and shift by weights."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _count(shape: Shape, dims: Dims) -> int:
 
 @primitive(cost=per_input(6), effort=along_dims(8, 2), memory=arrays(2))
 def _standardized(input: Tensor, *, dims: Dims, eps: float) -> tuple[Type, Type]:
-    """`(input - mean) * scale` and `scale = 1 / sqrt(variance + eps)`, over negative `dims`, which the scale keeps."""
+    """`(input - mean) * scale` and `scale = 1 / sqrt(variance + eps)` over negative `dims`, size 1 in the scale."""
     return Type(input.dtype, input.shape), Type(input.dtype, reduced_shape(input.shape, dims, keepdim=True))
 
 
@@ -68,18 +68,18 @@ def _standardize(input: np.ndarray, standard: np.ndarray, scale: np.ndarray, dim
 
 
 _WORTH_CORES = 2**20
-"""Elements from which on several cores are a gain: they take one of them 0.8 ms."""
+"""Minimum number of elements to use several cores: 0.8 ms on one core."""
 
 
 def _as_rows(dims: Dims, *arrays: np.ndarray) -> list[np.ndarray] | None:
-    """Return the arrays as matrices whose rows are what `dims` run over, without copying, if they can be seen so."""
+    """Return views of the arrays as matrices with the elements of `dims` as rows, or None if a view is impossible."""
     if dims != tuple(range(-len(dims), 0)) or not all(array.flags.c_contiguous and array.size for array in arrays):
         return None
     return [array.reshape(-1, math.prod(array.shape[-len(dims) :])) for array in arrays]
 
 
 def _parts(rows: Sequence[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
-    """Return matrices of as many rows in parts for each core."""
+    """Return matrices of equally many rows, divided into parts for the cores."""
     count = CORES if rows[0].size >= _WORTH_CORES else 1
     ends = [len(rows[0]) * part // count for part in range(count + 1)]
     return [tuple(array[start:stop] for array in rows) for start, stop in pairwise(ends)]
@@ -90,7 +90,7 @@ def _sums(array: np.ndarray, dims: Dims) -> np.ndarray:
 
 
 def _sums_of_products(first: np.ndarray, second: np.ndarray, dims: Dims) -> np.ndarray:
-    """Sums of products over `dims`, which stay with size 1; over short rows without an array of the products."""
+    """Sums of products over `dims`, kept with size 1; short rows need no array of products."""
     if dims != (-1,) or first.shape[-1] > LONGEST:
         return np.asarray(np.add.reduce(first * second, axis=dims, keepdims=True))
     return np.asarray(np.einsum("...i,...i->...", first, second))[..., None]
@@ -113,7 +113,7 @@ def _(
 
 @primitive(cost=per_input(8), effort=along_dims(10, 2), memory=arrays(2))
 def _standardized_gradient(grad: Tensor, standard: Tensor, scale: Tensor, *, dims: Dims) -> Type:
-    """The cotangent of what was standardized: `(grad - mean(grad) - standard * mean(grad * standard)) * scale`."""
+    """The cotangent of the input: `(grad - mean(grad) - standard * mean(grad * standard)) * scale`."""
     return Type(grad.dtype, grad.shape)
 
 
@@ -176,7 +176,7 @@ def _affine(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor
 
 
 def _normalized_dims(input: Tensor, normalized_shape: tuple[int, ...], **tensors: Tensor | None) -> Dims:
-    """Return the dims to normalise over. Raises OpError where shapes do not fit `normalized_shape`."""
+    """Return the dims to normalise over. Raises OpError if shapes do not match `normalized_shape`."""
     require_floating(input)
     require_one_dtype(input=input, **tensors)
     count = len(normalized_shape)
@@ -236,7 +236,7 @@ def rms_norm(
 
 
 def _channels(input: Tensor, **tensors: Tensor | None) -> int:
-    """Return the size of dimension 1. Raises OpError where there is none, or where weights are not as many."""
+    """Return the size of dimension 1. Raises OpError if it is missing, or if the weights have another size."""
     require_floating(input)
     if input.ndim < 2:
         raise OpError(
@@ -291,7 +291,7 @@ def batch_norm(
     Szegedy 2015; torch.nn.functional.batch_norm.
     """
     if input.ndim < 2 and not input.numel:
-        return same(input)  # PyTorch passes an empty input on, whatever its rank
+        return same(input)  # PyTorch returns an empty input of any rank
     channels = _channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if training:
         if channels:

@@ -1,6 +1,6 @@
-"""Activation functions made of straight pieces (relu and its family) and of exponential ones (elu and its family).
+"""Activation functions of linear pieces (relu and its family) and of exponential pieces (elu and its family).
 
-Derivatives at the kinks are PyTorch's. Those of one smooth piece are in `smooth_activation`.
+Derivatives at the kinks equal PyTorch's. Smooth activation functions are in `smooth_activation`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def _run_leaky(x: np.ndarray, *, slope: float) -> np.ndarray:
     if 0 < slope <= 1:
-        return np.maximum(x, x * slope)  # twice as fast as a choice
+        return np.maximum(x, x * slope)  # twice as fast as a selection
     return np.where(x > 0, x, x * slope)
 
 
@@ -207,7 +207,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 
 def _run_elu(x: np.ndarray, *, alpha: float, scale: float, rate: float, slope_rate: float) -> np.ndarray:
     negative = np.expm1(np.minimum(x, 0) * rate) * (alpha * scale)
-    return np.maximum(x, 0) * scale + negative  # one of the two is 0; a choice would take twice as long
+    return np.maximum(x, 0) * scale + negative  # one of the two is 0; a selection takes twice as long
 
 
 @elementwise(_run_elu, arithmetic, weight=20, spare=2, analytic=False, sign=least)

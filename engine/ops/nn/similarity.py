@@ -1,4 +1,4 @@
-"""How alike two vectors are, and how far from each other."""
+"""Similarity and distance of two vectors."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def _raise_to(input: Tensor, *, bound: float) -> Tensor: ...
 
 @_raise_to.vjp
 def _(grad: Tensor, out: Tensor, input: Tensor, *, bound: float) -> Tensor:
-    return grad  # PyTorch clamps out of autograd's sight
+    return grad  # PyTorch clamps without recording a gradient
 
 
 def raised(input: Tensor, bound: float) -> Tensor:
-    """The input, at least `bound`; its gradient is passed on below the bound too."""
+    """The maximum of the input and `bound`; the gradient also passes below the bound."""
     return _raise_to(input, bound=bound)
 
 

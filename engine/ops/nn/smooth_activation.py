@@ -1,6 +1,6 @@
-"""Smooth activation functions: the sigmoid's and the normal distribution's family.
+"""Smooth activation functions, based on the sigmoid or the normal distribution.
 
-Each has a formula that neither overflows nor cancels anywhere; float16 is computed as float32, as PyTorch does.
+No formula overflows or cancels. float16 is computed as float32, as in PyTorch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Softmax and its logarithm along one dimension: the largest element is subtracted first, so that nothing overflows."""
+"""Softmax and its logarithm along one dimension; the largest element is subtracted first to avoid overflow."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _largest(x: np.ndarray, dim: int) -> np.ndarray:
 def _is_moderate(x: np.ndarray) -> bool:
     """Whether exponentials of all elements, and their sums, are far from overflow and underflow.
 
-    Then nothing need be subtracted first, which takes as long as all else, and is one rounding more.
+    Then no subtraction is necessary, which takes as long as the rest and adds a rounding.
     """
     if not x.size or x.dtype.char not in _MODERATE:
         return False
@@ -45,7 +45,7 @@ def _is_moderate(x: np.ndarray) -> bool:
 
 
 _MODERATE = {"f": 64.0, "d": 512.0}
-"""Bounds by dtype: the square of `exp(bound)` is finite, and so is any array's sum."""
+"""Bounds by dtype: the square of `exp(bound)` and the sum of an array are finite."""
 
 
 def _run_softmax(input: np.ndarray, *, dim: int, empty: bool) -> np.ndarray:
@@ -55,7 +55,7 @@ def _run_softmax(input: np.ndarray, *, dim: int, empty: bool) -> np.ndarray:
 
 
 def _shifted_softmax(input: np.ndarray, out: np.ndarray, dim: int, empty: bool) -> np.ndarray:
-    """Write the softmax of any elements, less the largest of each row, to `out`."""
+    """Write the softmax of arbitrary elements to `out`; the largest element of each row is subtracted first."""
     largest = _largest(input, dim)
     if empty:
         largest[largest == -np.inf] = 0
@@ -64,7 +64,7 @@ def _shifted_softmax(input: np.ndarray, out: np.ndarray, dim: int, empty: bool) 
 
 
 def _divided(weights: np.ndarray, dim: int, empty: bool = False) -> np.ndarray:
-    """Divide by sums along `dim`, in place; by none that is 0, if it may be `empty`."""
+    """Divide by sums along `dim`, in place; not by a sum of 0 if rows may be `empty`."""
     total = along_rows(weights) if dim == -1 else np.add.reduce(weights, axis=dim, keepdims=True)
     if empty:
         total[total == 0] = 1
@@ -73,9 +73,9 @@ def _divided(weights: np.ndarray, dim: int, empty: bool = False) -> np.ndarray:
 
 
 def softmax_of_visible(scores: np.ndarray, mask: np.ndarray | None) -> None:
-    """Put softmax along the last axis in the place of scores, with weights 0 where nothing is visible.
+    """Replace scores by their softmax along the last axis, in place; a row without visible scores has weights 0.
 
-    A bool mask, which broadcasts to the scores, is true where they are visible; another is added to them.
+    The mask broadcasts to the scores. A bool mask is true for visible scores; any other mask is added.
     """
     visible = mask if mask is not None and mask.dtype == np.bool_ else None
     if mask is not None and visible is None:
@@ -93,7 +93,7 @@ def softmax_of_visible(scores: np.ndarray, mask: np.ndarray | None) -> None:
 
 @primitive(cost=per_input(17), effort=along_dims(20, 2), memory=arrays(2), sign=known(Sign.POSITIVE))
 def _softmax(input: Tensor, *, dim: int, empty: bool) -> Type:
-    """Softmax along a negative dim. Where every element is -inf the result is NaN, or 0 if it may be `empty`."""
+    """Softmax along a negative dim. If every element is -inf, the result is NaN, or 0 if rows may be `empty`."""
     return Type(input.dtype, input.shape)
 
 
@@ -126,7 +126,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dim: int) -> Tensor:
 
 
 def softmax_of_scores(input: Tensor) -> Tensor:
-    """Softmax along the last dimension; a row whose elements all are -inf (masked out) has no weights: zeros."""
+    """Softmax along the last dimension; a row of -inf only (masked) has weights 0."""
     return _softmax(input, dim=-1, empty=True)
 
 
@@ -136,7 +136,7 @@ def log_softmax_along(input: Tensor, dim: int) -> Tensor:
 
 
 def _operand(input: Tensor, dtype: DType | None) -> Tensor:
-    """Return the input in the dtype asked for, and with a dimension."""
+    """Return the input in the requested dtype, with at least one dimension."""
     operand = input if dtype is None else as_tensor(input, offered_dtype(dtype, "dtype"))
     require_floating(operand, "input" if dtype is None else "dtype")
     return operand if operand.ndim else reshaped(operand, (1,))

@@ -1,5 +1,5 @@
-"""Ops that draw random numbers: from the request's seed, and from a stream of their own each, so that the draws of two
-ops are independent and those of one request can be repeated.
+"""Random ops: each draws from the request's seed and its own stream, so that the draws of two ops are independent and
+the draws of a request are reproducible.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Draw = Callable[[np.random.Generator, Shape], np.ndarray]
 
 
 def _drawn(draw: Draw, seed: np.ndarray, stream: int, shape: Shape) -> np.ndarray:
-    """Return draws of `shape`: from one seed, or from each seed of a batch those that it alone would give."""
+    """Return draws of `shape` from one seed, or from each seed of a batch; each seed gives the same draws as alone."""
     seeds = np.asarray(seed)
     if not seeds.ndim:
         key = np.array([seeds, stream], np.int64).view(np.uint64)
@@ -41,7 +41,7 @@ def _drawn(draw: Draw, seed: np.ndarray, stream: int, shape: Shape) -> np.ndarra
 
 
 def _drawing(weight: int) -> Callable[[Node], int]:
-    """Return the rule of `weight` operations for each number, and those of making a generator for each seed."""
+    """Return a cost rule: `weight` operations for each number, and the cost of a generator for each seed."""
     return lambda node: weight * node.outputs[0].numel + 20 * CALL * node.inputs[0].numel
 
 
@@ -73,7 +73,7 @@ def _(seed: np.ndarray, *, shape: Shape, stream: int) -> np.ndarray:
 
 
 def uniform(shape: Shape) -> Tensor:
-    """Numbers in [0, 1) that no other op draws, float64."""
+    """Uniform float64 numbers in [0, 1) from a new stream."""
     made: Tensor = _uniform(random_seed(), shape=shape, stream=builder().next_stream())
     return made
 
@@ -93,12 +93,12 @@ def require_probability(p: float, argument: str = "p") -> None:
 
 
 def _kept(shape: Shape, p: float, dtype: DType) -> Tensor:
-    """Ones, with probability `p` zeros."""
+    """A mask of 0 with probability `p`, otherwise 1."""
     return as_tensor(uniform(shape) >= p, dtype)
 
 
 def dropped(input: Tensor, p: float, shape: Shape) -> Tensor:
-    """The input, set to 0 with probability `p` and else divided by `1 - p`; `shape` has a draw and broadcasts to it."""
+    """The input, set to 0 with probability `p`, otherwise divided by `1 - p`; draws of `shape` broadcast to it."""
     scale = 0.0 if p == 1 else 1 / (1 - p)
     return input * (_kept(shape, p, input.dtype) * scale)
 
@@ -123,7 +123,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 def _channel_dropout(
     input: Tensor, p: float, training: bool, inplace: bool, ranks: tuple[int, ...], unbatched: int
 ) -> Tensor:
-    """Dropout of whole channels of an input whose rank is one of `ranks`; one of rank `unbatched` lacks N."""
+    """Dropout of whole channels of an input with a rank in `ranks`; an input of rank `unbatched` has no N."""
     refuse_inplace(inplace)
     require_probability(p)
     if input.ndim not in ranks:
@@ -141,7 +141,7 @@ def _channel_dropout(
 
 
 def _grad_fn(name: str, rank: int) -> Callable[[Mapping[str, Any], Any], str]:
-    """PyTorch has one node where nothing is put in for a missing N."""
+    """PyTorch has a single node if it does not insert a missing N."""
     return lambda given, out: "MulBackward0" if given["input"].ndim == rank else camel(name)
 
 
@@ -203,7 +203,7 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
 
 
 def _floating(dtype: DType | None, otherwise: DType) -> DType:
-    """Return the dtype to draw in. Raises OpError where it is not floating."""
+    """Return the dtype of the draws. Raises OpError if it is not floating."""
     wanted = offered_dtype(dtype or otherwise, "dtype")
     if not wanted.is_floating:
         raise OpError("dtype", f"random numbers of dtype {wanted} are not defined", "Give a floating dtype.", "dtype")

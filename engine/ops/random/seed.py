@@ -1,4 +1,4 @@
-"""The seed that random ops draw from: one leaf for each request, and a seed for each index of a mapped axis."""
+"""The seed of random ops: one leaf for each request, split into a seed for each index of a mapped axis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.graph.traits import arrays, per_result
 from engine.graph.types import Shape, int64
 
 _STRIDE = np.int64(-7046029254386353131)
-"""2^64 over the golden ratio, as a signed integer: neighbouring seeds give far apart ones. Source: Knuth, TAOCP 6.4."""
+"""2^64 / golden ratio, as a signed integer: it maps adjacent seeds to distant seeds. Source: Knuth, TAOCP 6.4."""
 
 
 def random_seed() -> Tensor:

@@ -1,6 +1,6 @@
-"""Pooling of each of a given number of parts, which are as nearly equal as they can be and overlap where they must.
+"""Adaptive pooling ops: they pool a given number of parts of nearly equal size, which may overlap.
 
-Parts are laid out side by side, filled up to the same length, and pooled as windows that do not overlap.
+The parts are concatenated, padded to equal length, and pooled as windows that do not overlap.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ OutputSize = int | tuple[int | None, ...]
 
 
 def _bounds(size: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each part starts and stops. Source: ATen's AdaptivePooling.h."""
+    """Return the start and stop of each part. Source: ATen's AdaptivePooling.h."""
     number = np.arange(parts)
     return number * size // parts, -(-(number + 1) * size // parts)
 
 
 @primitive(differentiable=False, cost=per_result(1), effort=per_result(8), memory=arrays(4))
 def _part_index(*, size: int, parts: int, length: int) -> Type:
-    """The indices of all parts, one behind the other; `size` where a part is shorter than the longest."""
+    """The indices of all parts, concatenated; a part shorter than the longest is padded with `size`."""
     return Type(int64, (parts * length,))
 
 
@@ -47,7 +47,7 @@ def _(*, size: int, parts: int, length: int) -> np.ndarray:
 
 @primitive(differentiable=False, cost=per_result(1), effort=per_result(20), memory=arrays(4))
 def _part_sizes(*, size: int, parts: int, dtype: DType) -> Type:
-    """How many elements each part has."""
+    """The number of elements of each part."""
     return Type(dtype, (parts,))
 
 
@@ -58,13 +58,13 @@ def _(*, size: int, parts: int, dtype: DType) -> np.ndarray:
 
 
 def _lengths(sizes: Shape, parts: Sizes) -> Sizes:
-    """Return how long the longest part is, along each dimension."""
+    """Return the length of the longest part along each dimension."""
     bounds = (_bounds(size, count) for size, count in zip(sizes, parts, strict=True))
     return tuple(int((stop - start).max(initial=1)) for start, stop in bounds)
 
 
 def _laid_out(input: Tensor, parts: Sizes, lengths: Sizes, filler: float) -> Tensor:
-    """Return the parts side by side, along each of the last dimensions."""
+    """Return the padded parts, concatenated along each of the last dimensions."""
     dims = len(parts)
     for dim, count, length in zip(range(-dims, 0), parts, lengths, strict=True):
         size = input.shape[dim]
@@ -75,7 +75,7 @@ def _laid_out(input: Tensor, parts: Sizes, lengths: Sizes, filler: float) -> Ten
 
 
 def _parts(input: Tensor, output_size: OutputSize, dims: int) -> Sizes:
-    """Return how many parts each dimension has. Raises OpError where they are not given as they must be."""
+    """Return the number of parts of each dimension. Raises OpError if `output_size` is invalid."""
     require_floating(input)
     shape = with_batch(input, dims)
     if 0 in shape[1:]:
@@ -101,12 +101,12 @@ def _parts(input: Tensor, output_size: OutputSize, dims: int) -> Sizes:
 
 
 def _restored(result: Tensor, input: Tensor, dims: int) -> Tensor:
-    """Return the result without the N that the input lacked."""
+    """Return the result without N if the input has no N."""
     return result if input.ndim == dims + 2 else reshaped(result, result.shape[1:])
 
 
 def _average_grad_fn(dims: int) -> GradFn | None:
-    """PyTorch takes a mean where there is a single part, except in one dimension."""
+    """PyTorch computes a mean if there is a single part, except in one dimension."""
     if dims == 1:
         return None
     return lambda given, out: "MeanBackward1" if set(out.shape[-dims:]) == {1} else f"AdaptiveAvgPool{dims}DBackward0"

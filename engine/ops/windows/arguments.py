@@ -1,5 +1,6 @@
-"""Where the windows of a pooling op lie: its arguments are checked, and the input padded so that as many windows fit as
-PyTorch counts.
+"""Arguments of pooling ops: checks, the number of windows, and the padding that gives the window count of PyTorch.
+
+The average and max pooling ops use it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Numbers = int | tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class PoolArguments:
-    """Windows over an input of shape (N, C, *sizes); `batched` says whether the input had N. `counts` are how many."""
+    """Windows over an input of shape (N, C, *sizes). `batched`: the input has N. `counts`: number of windows."""
 
     batched: bool
     channels: Shape
@@ -30,7 +31,7 @@ class PoolArguments:
     counts: Sizes
 
     def padded(self, input: Tensor, value: float) -> Tensor:
-        """The input with N, and `value` around it as far as the windows reach."""
+        """Return the input with N, padded with `value` up to the end of the windows."""
         each = zip(self.sizes, self.kernel, self.stride, self.padding, self.dilation, self.counts, strict=True)
         widths = tuple(
             (before, max((count - 1) * step + reach(k, d) - size - before, 0), 0)
@@ -39,7 +40,7 @@ class PoolArguments:
         return padded(reshaped(input, (*self.channels, *self.sizes)), widths, value)
 
     def restored(self, result: Tensor) -> Tensor:
-        """The result without the N that the input lacked."""
+        """Return the result without N if the input has no N."""
         return result if self.batched else reshaped(result, result.shape[1:])
 
 
@@ -52,7 +53,7 @@ def pool(
     dilation: Numbers = 1,
     ceil_mode: bool = False,
 ) -> PoolArguments:
-    """Return the windows of a pooling op. Raises OpError where arguments do not fit the input or each other."""
+    """Return the windows of a pooling op. Raises OpError if the arguments do not match the input or each other."""
     shape = with_batch(input, dims)
     if 0 in shape[1:]:
         raise OpError(
@@ -88,7 +89,7 @@ def pool(
 
 
 def _count(size: int, span: int, step: int, padding: int, ceil_mode: bool) -> int:
-    """Return how many windows there are; none starts in the padding behind. Source: ATen's pooling_output_shape."""
+    """Return the number of windows; none starts in the padding at the end. Source: ATen's pooling_output_shape."""
     room = size + 2 * padding - span
     count = (room + (step - 1 if ceil_mode else 0)) // step + 1
     return count - 1 if ceil_mode and (count - 1) * step >= size + padding else count

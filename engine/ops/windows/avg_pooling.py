@@ -1,4 +1,4 @@
-"""Pooling to the mean of each sliding window."""
+"""Average pooling ops: the mean of each sliding window."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, dims: Sizes, kernel: Sizes, s
 
 @linear(cost=per_window(1, inputs), effort=per_place(2, inputs), memory=arrays(2), batch_last=with_dims, analytic=True)
 def _window_spread(input: Tensor, *, sizes: Sizes, dims: Sizes, kernel: Sizes, stride: Sizes) -> Type:
-    """An element put everywhere into its window along `dims`, and summed."""
+    """The transpose of `_window_sum`: each element is added to all positions of its window along `dims`."""
     return Type(input.dtype, resized(input.shape, dims, sizes))
 
 
@@ -75,7 +75,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, sizes: Sizes, dims: Sizes, ke
 
 @primitive(differentiable=False, cost=per_result(2), effort=per_result(10), memory=arrays(5))
 def _counted(*, count: int, kernel: int, stride: int, first: int, low: int, high: int, dtype: DType) -> Type:
-    """How many places in [low, high) each window has along a dimension, the first of which starts at `first`."""
+    """The number of positions in [low, high) of each window along a dimension; the first window starts at `first`."""
     return Type(dtype, (count,))
 
 
@@ -89,7 +89,7 @@ def _(*, count: int, kernel: int, stride: int, first: int, low: int, high: int, 
 
 
 def _avg_pool(input: Tensor, placed: PoolArguments, count_include_pad: bool, divisor: int | None) -> Tensor:
-    if input.dtype is not int64:  # whose means PyTorch rounds towards 0
+    if input.dtype is not int64:  # PyTorch rounds int64 means towards 0
         require_floating(input)
     if divisor == 0:
         raise OpError("range", "divisor_override is 0", "Give another number, or leave it out.", "divisor_override")
@@ -105,7 +105,7 @@ def window_sum(input: Tensor, kernel: Sizes, stride: Sizes) -> Tensor:
 
 
 def _divisor(placed: PoolArguments, count_include_pad: bool, dtype: DType) -> Tensor | int:
-    """Return how many elements each window counts: those that it has behind the padding never."""
+    """Return the number of elements that each window counts: never the elements after the padding."""
     each = []
     for size, k, step, padding, count in zip(
         placed.sizes, placed.kernel, placed.stride, placed.padding, placed.counts, strict=True
@@ -121,7 +121,7 @@ def _divisor(placed: PoolArguments, count_include_pad: bool, dtype: DType) -> Te
 
 
 def over_dimensions(each: Sequence[Tensor | int]) -> Tensor | int:
-    """Return the products of one number from each dimension: a number, or a value for each window."""
+    """Return the product of one factor of each dimension: a number, or a value for each window."""
     product: Tensor | int = 1
     for position, along in enumerate(each):
         behind = len(each) - 1 - position

@@ -1,6 +1,6 @@
-"""Convolutions in one, two and three dimensions, all in terms of one primitive that takes images with their batch last.
+"""Convolution ops in one, two and three dimensions.
 
-Gradients of every order, tangents and batching follow from it.
+All use one primitive on batch-last images, which defines gradients of every order, tangents and batching.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Padding = Literal["same", "valid"] | int | tuple[int, ...]
 
 
 def _grad_fn(dims: int) -> Callable[[Mapping[str, Any], Any], str]:
-    """Without a batch dimension PyTorch has three nodes, and the op its own name."""
+    """Without a batch dimension PyTorch has three nodes, and the name is the op's own."""
     return lambda given, out: (
         "ConvolutionBackward0" if given["input"].ndim == given["weight"].ndim else f"Conv{dims}DBackward0"
     )
@@ -85,17 +85,17 @@ def batch_last(input: Tensor) -> Tensor:
 
 
 def grouped(tensor: Tensor, groups: int) -> Tensor:
-    """(C, ...) -> (groups, C / groups, ...); one group has no dimension of its own."""
+    """(C, ...) -> (groups, C / groups, ...); a single group adds no dimension."""
     return tensor if groups == 1 else reshaped(tensor, (groups, tensor.shape[0] // groups, *tensor.shape[1:]))
 
 
 def joined(tensor: Tensor, groups: int) -> Tensor:
-    """(groups, c, ...) -> (groups * c, ...), of what is `grouped`."""
+    """(groups, c, ...) -> (groups * c, ...), the inverse of `grouped`."""
     return tensor if groups == 1 else reshaped(tensor, (groups * tensor.shape[1], *tensor.shape[2:]))
 
 
 def finished(made: Tensor, bias: Tensor | None, input: Tensor, dims: int) -> Tensor:
-    """(C, *sizes, N) -> (N, C, *sizes) with the bias, and without the batch dimension that the input lacked."""
+    """(C, *sizes, N) -> (N, C, *sizes) with the bias added, without N if the input has no N."""
     if bias is not None:
         made = made + reshaped(bias, (bias.numel, *(1,) * (dims + 1)))
     first = permuted(made, (-1, *range(-made.ndim, -1)))
@@ -125,7 +125,7 @@ def require_operands(input: Tensor, weight: Tensor, bias: Tensor | None) -> None
 
 
 def require_kernel(weight: Tensor, dims: int) -> None:
-    """Raise OpError unless the weight has a kernel of `dims` sizes behind its channels."""
+    """Raise OpError unless the weight has two channel dimensions and a kernel of `dims` dimensions."""
     if weight.ndim != dims + 2 or 0 in weight.shape[2:]:
         raise OpError(
             "shape_mismatch",
@@ -136,7 +136,7 @@ def require_kernel(weight: Tensor, dims: int) -> None:
 
 
 def require_groups(groups: int, channels: int, wanted: int, divided: int) -> None:
-    """Raise OpError unless the input has the channels that the weight takes, and groups divide those of `divided`."""
+    """Raise OpError unless the input has `wanted` channels, and `groups` divides `divided`."""
     if groups < 1 or divided % groups:
         raise OpError(
             "groups",

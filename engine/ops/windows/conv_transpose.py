@@ -1,4 +1,4 @@
-"""Transposed convolutions in one, two and three dimensions: what a convolution's gradient by its images is."""
+"""Transposed convolution ops in one, two and three dimensions: the gradient of a convolution with respect to images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Numbers = int | tuple[int, ...]
 
 
 def _grad_fn(dims: int) -> Callable[[Mapping[str, Any], Any], str]:
-    """Without a batch dimension PyTorch has three nodes, and the op its own name."""
+    """Without a batch dimension PyTorch has three nodes, and the name is the op's own."""
     return lambda given, out: (
         "ConvolutionBackward0" if given["input"].ndim == given["weight"].ndim else f"ConvTranspose{dims}DBackward0"
     )
@@ -91,7 +91,7 @@ def conv_transpose(
 
 
 def _cut(whole: Tensor, before: Sizes, behind: Sizes) -> Tensor:
-    """Return (C, *sizes, N) without `before` elements at both sides, but with `behind` more at the end."""
+    """Return (C, *sizes, N) without `before` elements at both ends, but with `behind` more at the end."""
     sizes = whole.shape[1:-1]
     kept = [size + more - 2 * less for size, less, more in zip(sizes, before, behind, strict=True)]
     if min(kept) < 1:

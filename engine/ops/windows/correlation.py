@@ -1,10 +1,9 @@
-"""Convolution as a primitive, and its two transposes: by its images and by its weights.
+"""The convolution primitive, and its transposes with respect to images and weights. Convolution ops call them.
 
-The three are one sum of products of images, weights and results, `sum(images[window] * weights * results)`, each of
-them its derivative by one of the factors. So the gradient rules of each are the other two, and derivatives of every
-order stay among them.
+Each of the three is the derivative of `sum(images[window] * weights * results)` with respect to one factor. The
+gradient rules of each primitive are therefore the other two, and derivatives of every order use only these three.
 
-Images and results have their batch last, which makes their kernels fast: see `engine.ops.windows.im2col`.
+Images and results are batch-last, which makes the kernels fast (see `engine.ops.windows.im2col`).
 """
 
 from __future__ import annotations
@@ -27,27 +26,27 @@ from engine.ops.windows.windows import Sizes, window_counts
 Array = np.ndarray[Any, Any]
 
 _SMALL_BATCH = 32
-"""Images up to which NumPy's copy, which goes through the last dimension, takes up to six times as long as one each."""
+"""Number of images up to which NumPy's copy along the last dimension is slower (up to 6x) than one copy per image."""
 
 
 # Traits
 
 
 def _roles(node: Node) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a node's images, weights and results: two of them it reads, and the third it gives."""
+    """Return a node's images, weights and results: two are inputs, and the third is the output."""
     given = dict(zip(node.primitive.tensors, node.inputs, strict=True))
     made = node.outputs[0]
     return given.get("images", made), given.get("weights", made), given.get("results", made)
 
 
 def _operations(node: Node) -> int:
-    """2 c, for each place of a window and each result: those of the sum that defines a convolution."""
+    """2 c for each window position and each result: the operations of the sum that defines a convolution."""
     _, weights, results = _roles(node)
     return 2 * results.numel * prod(weights.shape[-len(node.params["stride"]) - 1 :])
 
 
 def _effort(node: Node) -> int:
-    """The products, copies of columns, a call for each matrix of weights, and a call for each place and block."""
+    """Products, column copies, one call for each weight matrix, and one call for each window position and block."""
     images, weights, results = _roles(node)
     dims = len(node.params["stride"])
     batch, (channels, *kernel) = numel(weights.shape[: -dims - 2]), weights.shape[-dims - 1 :]
@@ -63,7 +62,7 @@ def _effort(node: Node) -> int:
 
 
 def _workspace(node: Node) -> int:
-    """Bound copies of the operands, sums on the way to weights, and columns with what they are multiplied to."""
+    """Upper bound on operand copies, partial sums of weights, and columns with their products."""
     dims = len(node.params["stride"])
     images, weights, results = _roles(node)
     batch, (channels, *kernel) = numel(weights.shape[: -dims - 2]), weights.shape[-dims - 1 :]
@@ -79,7 +78,7 @@ def _workspace(node: Node) -> int:
 
 
 def _relation(node: Node, position: int, result: int) -> Relation | None:
-    """Relate images and results window by window, and the weights to a channel of either: of images or of results."""
+    """Relate images and results window by window, and the weights to a channel of images or results."""
     given = node.primitive.tensors
     (made,) = {"images", "weights", "results"}.difference(given)
     roles = (given[position], made)
@@ -96,7 +95,7 @@ def _relation(node: Node, position: int, result: int) -> Relation | None:
 
 
 def _by_windows(node: Node, position: int, result: int) -> Relation | None:
-    """Relate each window of images to all channels of its results; None where the windows have too many elements."""
+    """Relate each window of images to all channels of its results; None if the windows have too many elements."""
     images, weights, results = _roles(node)
     dims = len(node.params["stride"])
     lead, kernel = weights.shape[: -dims - 2], weights.shape[-dims:]
@@ -121,7 +120,7 @@ _TRAITS: Declared = {
     "blas": True,
     "channels_first": True,
 }
-"""What the three declare alike."""
+"""Traits common to the three primitives."""
 
 # Types
 
@@ -157,7 +156,7 @@ def _merged(array: Array, lead: int) -> Array:
 
 
 def _contiguous(array: Array) -> Array:
-    """Return the array in the order of its dimensions; a small batch that was first is copied image by image."""
+    """Return the array, C-contiguous; a small batch that was the first axis is copied image by image."""
     if array.flags.c_contiguous or array.shape[-1] > _SMALL_BATCH or array.strides[-1] < max(array.strides):
         return np.ascontiguousarray(array)
     made = np.empty(array.shape, array.dtype)
@@ -171,7 +170,7 @@ def _slid(
 ) -> Array:
     """Return a kernel's result on arrays with leading dimensions.
 
-    Where the weights are the same along one of those, it belongs to the batch: one product takes all of it.
+    A leading dimension along which the weights are constant becomes part of the batch, and needs one product.
     """
     lead = weights.ndim - len(sizes) - 2
     alike = [axis for axis in range(lead) if weights.strides[axis] == 0 and weights.shape[axis] > 1]
@@ -266,6 +265,6 @@ def correlation(images: Tensor, weights: Tensor, stride: Sizes, dilation: Sizes)
 
 
 def correlation_images(results: Tensor, weights: Tensor, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Tensor:
-    """The transpose by images: (*, o, *counts, n), weights (*, o, c, *kernel) -> (*, c, *sizes, n)."""
+    """The transpose for images: (*, o, *counts, n), weights (*, o, c, *kernel) -> (*, c, *sizes, n)."""
     made: Tensor = _correlation_images(results, weights, sizes=sizes, stride=stride, dilation=dilation)
     return made

@@ -1,11 +1,11 @@
-"""Kernels of convolution and of its two transposes, on images whose batch is the last dimension.
+"""im2col kernels of convolution and its two transposes, on batch-last images. Used by `engine.ops.windows.correlation`.
 
-What a window covers becomes a column of a matrix, so that products of matrices do the arithmetic. With the batch last,
-the runs that are copied are long. Where a row of results is long enough, windows are cut along rows alone: the columns
-of a row of results then lie behind one another already, so that a kernel of 5 x 5 copies the images 5 times, not 25.
-Source: Cho and Brand 2017, "MEC: Memory-efficient Convolution for Deep Neural Network".
+Each window becomes a column of a matrix, and matrix products do the arithmetic. With the batch last, copies have long
+contiguous runs. If a row of results is long enough, windows are extracted along one axis only: the columns of a row of
+results are then contiguous, so a 5 x 5 kernel copies the images 5 times, not 25. Source: Cho and Brand 2017, "MEC:
+Memory-efficient Convolution for Deep Neural Network".
 
-Columns exist for as many images or rows at a time as stay in the cache, never for the whole batch.
+Columns are created for as many images or rows at a time as fit in the cache, never for the whole batch.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ Array = np.ndarray[Any, Any]
 Sizes = tuple[int, ...]
 
 BLOCK = 2**21
-"""Bytes of columns that are made at a time, of which a product reads a row's after the other.
+"""Bytes of columns that are created at a time; products read them row by row.
 
-Less would stay in a second-level cache, but rows that two blocks have in common are copied twice, and calls cost more.
+A smaller block fits the second-level cache, but rows shared by two blocks are copied twice, and calls cost more.
 """
 
 LONG = 2**8
-"""Elements of a row of results from which on it is worth a product of its own."""
+"""Minimum number of elements of a row of results for a separate product."""
 
 WORTH_CORES = 2**24
-"""Products of numbers from which on several cores are a gain: they take one of them 400 us in float32.
+"""Minimum number of multiplications to use several cores: 400 us on one core in float32.
 
-Waking a thread takes 70 us, and each of the calls that a part is made of may wait for the interpreter's lock.
+Waking a thread takes 70 us, and each NumPy call of a part may wait for the interpreter lock.
 """
 
 _EACH = (slice(None), slice(None))
-"""The index of every image and channel."""
+"""The index of all images and channels."""
 
 
 class Slide(NamedTuple):
-    """How a window slides: its sizes, the steps that it takes, and the distance of what it covers."""
+    """The geometry of a sliding window: kernel sizes, stride and dilation."""
 
     kernel: Sizes
     stride: Sizes
     dilation: Sizes
 
     def rows(self, results: slice) -> slice:
-        """Return the rows of images that rows of results are made of."""
+        """Return the rows of images that rows of results depend on."""
         reach = self.dilation[0] * (self.kernel[0] - 1) + 1
         return slice(results.start * self.stride[0], (results.stop - 1) * self.stride[0] + reach)
 
     def places(self, counts: Sizes) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
-        """Yield each place of a window along the last dimensions, with the index that takes it out of all windows."""
+        """Yield each window position along the last dimensions, with the index that selects it from all windows."""
         dims = len(counts)
         last = [sizes[len(sizes) - dims :] for sizes in self]
         for place in product(*map(range, last[0])):
@@ -63,9 +63,9 @@ class Slide(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Columns that are made at a time: of so many `images`, and so many rows of their results.
+    """The size of a block of columns: the number of `images`, the rows of results, and the `bytes`.
 
-    They take so many `bytes`. `by_row` says that each row of results is a product of its own.
+    `by_row`: each row of results is a separate product.
     """
 
     by_row: bool
@@ -88,7 +88,7 @@ def layout(batch: int, channels: int, counts: Sizes, n: int, itemsize: int, slid
 
 
 def most_bytes(batch: int, channels: int, counts: Sizes, n: int, itemsize: int, slide: Slide, work: int) -> int:
-    """Return a bound on the bytes of columns at a time, on all cores; all of the batch may be counted among `n` too."""
+    """Return an upper bound on the bytes of columns on all cores at a time, also if the whole batch is part of `n`."""
     if not work:
         return 0
     shares = CORES if work >= WORTH_CORES else 1
@@ -119,7 +119,7 @@ def correlated(images: Array, weights: Array, counts: Sizes, slide: Slide) -> Ar
 
 
 def spread(results: Array, weights: Array, sizes: Sizes, slide: Slide) -> Array:
-    """The transpose by images: (b, o, *counts, n), weights (b, o, c, *kernel) -> (b, c, *sizes, n)."""
+    """The transpose for images: (b, o, *counts, n), weights (b, o, c, *kernel) -> (b, c, *sizes, n)."""
     b, _, c = weights.shape[:3]
     images = np.zeros((b, c, *sizes, results.shape[-1]), results.dtype)
     work = results.size * c * prod(slide.kernel)
@@ -133,7 +133,7 @@ def spread(results: Array, weights: Array, sizes: Sizes, slide: Slide) -> Array:
 
 
 def weighed(images: Array, results: Array, slide: Slide) -> Array:
-    """The transpose by weights: (b, c, *sizes, n), results (b, o, *counts, n) -> (b, o, c, *kernel)."""
+    """The transpose for weights: (b, c, *sizes, n), results (b, o, *counts, n) -> (b, o, c, *kernel)."""
     b, c = images.shape[:2]
     work = results.size * c * prod(slide.kernel)
     weights = (np.empty if work else np.zeros)((b, results.shape[1], c, *slide.kernel), images.dtype)
@@ -166,7 +166,7 @@ def _weigh(weights: Array, images: Array, results: Array, slide: Slide) -> None:
 def _weights_by_row(like: Array, columns: Array, products: Array) -> Array:
     """Return the sum over rows of results, in the shape of the weights.
 
-    A product whose result is high and narrow takes BLAS half as long as its transpose.
+    In BLAS a product with a tall, narrow result takes half as long as its transpose.
     """
     b, o, c, high, *others = like.shape
     together = max(BLOCK // (like[0].size * like.itemsize), 1)
@@ -179,7 +179,7 @@ def _weights_by_row(like: Array, columns: Array, products: Array) -> Array:
 
 
 def _add_windows(images: Array, results: Array, weights: Array, slide: Slide) -> None:
-    """Add to the images what each element of the results gives to its window, block by block."""
+    """Add the contribution of each result element to its window of the images, block by block."""
     counts, n = results.shape[2:-1], images.shape[-1]
     how = layout(len(images), images.shape[1], counts, n, images.itemsize, slide)
     factors = _factors(weights, how).swapaxes(-1, -2)
@@ -189,7 +189,7 @@ def _add_windows(images: Array, results: Array, weights: Array, slide: Slide) ->
 
 
 def _add_columns(images: Array, results: Array, factors: Array, slide: Slide) -> None:
-    """Add the columns, (b, c, *kernel, *counts, n), place by place."""
+    """Add the columns, (b, c, *kernel, *counts, n), one window position at a time."""
     b, o, *counts, n = results.shape
     columns = _product(factors, results.reshape(b, o, prod(counts) * n))
     split = columns.reshape(*images.shape[:2], *slide.kernel, *counts, n)
@@ -198,7 +198,7 @@ def _add_columns(images: Array, results: Array, factors: Array, slide: Slide) ->
 
 
 def _add_lines(images: Array, results: Array, factors: Array, slide: Slide) -> None:
-    """Add the lines that windows cut along rows, (b, lines, c, *kernel behind its rows, *counts behind theirs, n)."""
+    """Add the lines of the by-row layout: (b, lines, c, *kernel[1:], *counts[1:], n)."""
     b, c, *_, n = images.shape
     counts = results.shape[3:-1]
     lines = _lines(factors, results.reshape(*results.shape[:3], prod(counts) * n).swapaxes(1, 2), slide)
@@ -208,7 +208,7 @@ def _add_lines(images: Array, results: Array, factors: Array, slide: Slide) -> N
 
 
 def _lines(factors: Array, products: Array, slide: Slide) -> Array:
-    """(b, high * depth, o), (b, rows, o, length) -> (b, lines, depth, length): each row gives to `high` lines."""
+    """(b, high * depth, o), (b, rows, o, length) -> (b, lines, depth, length): each row contributes to `high` lines."""
     b, rows, _, length = products.shape
     (high, *_), (step, *_), _ = slide
     depth = factors.shape[1] // high
@@ -220,7 +220,7 @@ def _lines(factors: Array, products: Array, slide: Slide) -> Array:
 
 
 def _product(a: Array, b: Array) -> Array:
-    """Return the product of matrices; where it is an outer one, BLAS would take several times as long."""
+    """Return the matrix product; an outer product does not use BLAS, which takes several times as long."""
     made: Array = np.multiply(a, b) if a.shape[-1] == 1 else np.matmul(a, b)
     return made
 
@@ -229,13 +229,13 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def _factors(weights: Array, how: Layout) -> Array:
-    """(b, o, c, *kernel) -> (b, o, products), in the order of columns: by rows, channels are behind a window's rows."""
+    """(b, o, c, *kernel) -> (b, o, products), in column order; in the by-row layout, window rows precede channels."""
     ordered = np.ascontiguousarray(weights.swapaxes(2, 3)) if how.by_row else weights
     return ordered.reshape(*weights.shape[:2], prod(weights.shape[2:]))
 
 
 def _products(results: Array, how: Layout) -> Array:
-    """Return results (b, o, *counts, n) as the products that columns give, (b, rows or 1, o, length): a view."""
+    """Return a view of results (b, o, *counts, n) in the shape of the products, (b, rows or 1, o, length)."""
     b, o, rows, *others = results.shape
     if how.by_row:
         return results.reshape(b, o, rows, prod(others)).swapaxes(1, 2)
@@ -243,7 +243,7 @@ def _products(results: Array, how: Layout) -> Array:
 
 
 def _columns(images: Array, counts: Sizes, slide: Slide, how: Layout) -> Array:
-    """(b, c, *sizes, n) -> (b, rows or 1, products, length): what each window covers as a column."""
+    """(b, c, *sizes, n) -> (b, rows or 1, products, length): each window as a column."""
     length = prod(counts[1:]) * images.shape[-1]
     depth = images.shape[1] * prod(slide.kernel)
     if not how.by_row:
@@ -255,7 +255,7 @@ def _columns(images: Array, counts: Sizes, slide: Slide, how: Layout) -> Array:
 
 
 def windows_of(images: Array, counts: Sizes, slide: Slide) -> Array:
-    """(*, *sizes, n) -> (*, *kernel, *counts, n), a view; it has as many of the last sizes as there are counts."""
+    """(*, *sizes, n) -> (*, *kernel, *counts, n), a view; windows slide over as many last sizes as there are counts."""
     lead = images.ndim - 1 - len(counts)
     kernel, stride, dilation = (numbers[len(numbers) - len(counts) :] for numbers in slide)
     before, (*steps, last) = images.strides[:lead], images.strides[lead:]
@@ -266,16 +266,16 @@ def windows_of(images: Array, counts: Sizes, slide: Slide) -> Array:
 
 
 def _blocks(batch: slice, rows: slice, how: Layout) -> Iterator[tuple[slice, slice]]:
-    """Yield the blocks of a share: parts of the batch, and of the rows of results."""
+    """Yield the blocks of a share: ranges of the batch and of the rows of results."""
     for first in range(batch.start, batch.stop, how.images):
         for top in range(rows.start, rows.stop, how.rows):
             yield slice(first, min(first + how.images, batch.stop)), slice(top, min(top + how.rows, rows.stop))
 
 
 def _shares(batch: int, others: int, work: int) -> list[tuple[slice, slice]]:
-    """Return what cores do beside each other: parts of the batch, or of the others where there are more of those.
+    """Return the shares that cores run in parallel: ranges of the batch, or of the other axis if that is longer.
 
-    They do not depend on how many cores are free, so that sums are the same under load.
+    They do not depend on the number of idle cores, so that sums are equal under load.
     """
     if work >= WORTH_CORES and batch >= CORES:
         return [(part, slice(0, others)) for part in _cuts(batch)]

@@ -1,6 +1,6 @@
-"""Pooling to the largest element of each sliding window.
+"""Max pooling ops: the largest element of each sliding window.
 
-Of equal ones the first in the window's row-major order has the gradient; NaN is the largest.
+Of equal elements, the first in row-major order of the window receives the gradient. NaN is the largest.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from engine.ops.windows.windows import Sizes, cuts, resized, window_counts
 
 
 def _offset_dtype(kernel: Sizes) -> DType:
-    """Return the smallest dtype that counts the places of a window."""
+    """Return the smallest dtype for positions in a window."""
     return uint8 if math.prod(kernel) <= 256 else int64
 
 
 @primitive(cost=per_window(1, results), effort=per_place(6, results), memory=arrays(4), batch_last=with_dims)
 def _window_max(input: Tensor, *, dims: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Type, Type]:
-    """The largest element of each window along `dims`, and its place in the window."""
+    """The largest element of each window along `dims`, and its position in the window."""
     counts = window_counts(tuple(input.shape[dim] for dim in dims), kernel, stride, dilation)
     shape = resized(input.shape, dims, counts)
     return Type(input.dtype, shape), Type(_offset_dtype(kernel), shape)
@@ -56,9 +56,9 @@ def _(
 
 
 def _first_place(candidates: Sequence[np.ndarray], largest: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return which candidate is the first that equals the largest, where NaN equals itself.
+    """Return the number of the first candidate that equals the largest; NaN equals itself.
 
-    The larger the score of an equal candidate the earlier it is: masked assignment would take ten times as long.
+    An earlier equal candidate has a larger score: masked assignment takes ten times as long.
     """
     best = np.zeros(largest.shape, dtype)
     for number, candidate in enumerate(candidates):
@@ -93,7 +93,7 @@ def _put(
 
 @linear(cost=per_window(1, results), effort=per_place(4, results), memory=arrays(2), batch_last=with_dims)
 def _window_take(input: Tensor, offset: Tensor, *, dims: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Type:
-    """One element of each window along `dims`, at its place in the window."""
+    """One element of each window along `dims`, at the given position in the window."""
     return Type(input.dtype, offset.shape)
 
 
@@ -127,7 +127,7 @@ def _(
 def _window_put(
     input: Tensor, offset: Tensor, *, sizes: Sizes, dims: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes
 ) -> Type:
-    """One element put into each window along `dims`, at its place in the window, and summed."""
+    """The transpose of `_window_take`: each element is added at its position in its window along `dims`."""
     return Type(input.dtype, resized(input.shape, dims, sizes))
 
 
@@ -176,7 +176,7 @@ def _(
 def _window_index(
     offset: Tensor, *, sizes: Sizes, kernel: Sizes, first: Sizes, stride: Sizes, per: Sizes, dilation: Sizes
 ) -> Type:
-    """Places in windows as places in the input that they are cut out of, counted row-major over its `sizes`.
+    """Convert positions in windows to row-major positions in the input of `sizes`.
 
     Along a dimension the n-th window starts at `first + n * stride // per`.
     """
@@ -198,7 +198,7 @@ def _(
 
 
 def window_max(input: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Tensor, Tensor]:
-    """The largest element of each window over the last dimensions, and its place in the window."""
+    """Return the largest element of each window over the last dimensions, and its position in the window."""
     dims = tuple(range(-len(kernel), 0))
     largest, offset = _window_max(input, dims=dims, kernel=kernel, stride=stride, dilation=dilation)
     return largest, offset
@@ -207,7 +207,7 @@ def window_max(input: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes) -> 
 def window_index(
     offset: Tensor, sizes: Sizes, kernel: Sizes, first: Sizes, stride: Sizes, per: Sizes, dilation: Sizes
 ) -> Tensor:
-    """Places in windows as places in the input of `sizes`; the n-th window starts at `first + n * stride // per`."""
+    """Return positions in the input of `sizes`; the n-th window starts at `first + n * stride // per`."""
     made: Tensor = _window_index(
         offset, sizes=sizes, kernel=kernel, first=first, stride=stride, per=per, dilation=dilation
     )
@@ -215,7 +215,7 @@ def window_index(
 
 
 def least(dtype: DType) -> float:
-    """Return what is smaller than every other number of the dtype, or as small."""
+    """Return the smallest number of the dtype."""
     return -math.inf if dtype.is_floating else int(np.iinfo(dtype.numpy).min)
 
 

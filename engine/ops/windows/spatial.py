@@ -1,4 +1,7 @@
-"""Ops in one, two and three spatial dimensions from one definition: `conv` registers `conv1d` to `conv3d`."""
+"""Register ops in one, two and three spatial dimensions from one definition: `conv` registers `conv1d` to `conv3d`.
+
+The convolution and pooling modules use it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _WORDS: dict[int, dict[str, str]] = {
     2: {"images": "(N, C, H, W) or (C, H, W)", "of_index": " in H x W", "kernel": "kh, kw"},
     3: {"images": "(N, C, D, H, W) or (C, D, H, W)", "of_index": " in D x H x W", "kernel": "kd, kh, kw"},
 }
-"""Words of docstrings by the number of dimensions."""
+"""Texts for docstrings, by the number of dimensions."""
 
 
 def spatial_op(
@@ -25,9 +28,9 @@ def spatial_op(
 ) -> Callable[[F], F]:
     """Register an op for each number of dimensions that has samples, named after it: `conv` becomes `conv2d`.
 
-    The function takes the number as `dims`, by keyword, which is no parameter of the ops. Its docstring is a format of
-    `{dims}`, `{images}` (their shapes), `{of_index}` (what an index counts) and `{kernel}` (its sizes). `grad_fn` gives
-    PyTorch's name of the backward node by the number of dimensions, as `engine.graph.op.op` takes it.
+    The function takes the number as keyword `dims`, which is not a parameter of the ops. Its docstring is a format
+    string with `{dims}`, `{images}` (their shapes), `{of_index}` (meaning of an index) and `{kernel}` (its sizes).
+    `grad_fn` returns PyTorch's name of the backward node for a number of dimensions, as in `engine.graph.op.op`.
     """
 
     def decorate(function: F) -> F:

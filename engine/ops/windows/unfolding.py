@@ -1,4 +1,4 @@
-"""Sliding blocks of images as columns, and columns summed back into images."""
+"""The ops `unfold` and `fold`: sliding blocks of images to columns, and columns summed to images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _batched(input: Tensor, rank: int, shape: str) -> Tensor:
 
 
 def _blocks(sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Sizes:
-    """Return how many blocks there are along each dimension. Raises OpError where there are none."""
+    """Return the number of blocks along each dimension. Raises OpError if there are none."""
     full = tuple(size + 2 * width for size, width in zip(sizes, padding, strict=True))
     counts = window_counts(full, kernel, stride, dilation)
     if 0 in counts:

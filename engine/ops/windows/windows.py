@@ -1,7 +1,7 @@
-"""Sliding windows over the last dimensions, which convolution, pooling and unfold are made of.
+"""Primitives for sliding windows over the last dimensions. Convolution, pooling and unfold use them.
 
-`_windows` is a view, however much the windows overlap; `_fold`, its transpose, sums windows back into place. How many
-windows fit, and what is padded so that they do, is worked out here too.
+`_windows` is a view, also if windows overlap. `_fold`, its transpose, sums windows at their positions. The module also
+computes window counts and checks window arguments.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Sizes = tuple[int, ...]
 
 
 def reach(kernel: int, dilation: int) -> int:
-    """Return how many elements a window spans."""
+    """Return the number of elements that a window spans."""
     return dilation * (kernel - 1) + 1
 
 
 def window_counts(sizes: Shape, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Sizes:
-    """Return how many windows fit along each dimension."""
+    """Return the number of windows along each dimension."""
     each = zip(sizes, kernel, stride, dilation, strict=True)
     return tuple(max((size - reach(k, d)) // s + 1, 0) for size, k, s, d in each)
 
@@ -39,26 +39,26 @@ Place = tuple[Any, ...]
 
 
 def places(counts: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Iterator[tuple[Place, Place]]:
-    """Yield each place in the window, row-major, with the index that takes it out of every window at once."""
+    """Yield each window position, row-major, with the index that selects it from all windows."""
     for place in product(*map(range, kernel)):
         each = zip(place, counts, stride, dilation, strict=True)
         yield (..., *place), (..., *(slice(k * d, k * d + (count - 1) * s + 1, s) for k, count, s, d in each))
 
 
 def along(dims: Sizes, each: Iterable[Any], others: Any) -> tuple[Any, ...]:
-    """Return what stands at negative `dims`, and `others` at those between them and behind."""
+    """Return `each` at negative `dims`, and `others` at the dimensions between and after them."""
     at = dict(zip(dims, each, strict=True))
     return tuple(at.get(dim, others) for dim in range(min(dims), 0))
 
 
 def resized(shape: Shape, dims: Sizes, sizes: Sizes) -> Shape:
-    """Return the shape with other sizes at negative `dims`."""
+    """Return the shape with `sizes` at negative `dims`."""
     changed = dict(zip(dims, sizes, strict=True))
     return tuple(changed.get(dim, size) for dim, size in enumerate(shape, -len(shape)))
 
 
 def cuts(dims: Sizes, counts: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> list[Place]:
-    """Return, for each place in the window along `dims`, row-major, the index that takes it out of every window."""
+    """Return, for each window position along `dims`, row-major, the index that selects it from all windows."""
     return [(..., *along(dims, where[1:], slice(None))) for _, where in places(counts, kernel, stride, dilation)]
 
 
@@ -98,7 +98,7 @@ def _additions(node: Node) -> int:
 
 
 def _effort(node: Node) -> int:
-    """A sum for each place in a window, each of as many elements in strides as there are windows."""
+    """One strided addition of one element per window, for each window position."""
     places = prod(node.inputs[0].shape[-len(node.params["sizes"]) :])
     return 2 * (10 * STRIDED * node.inputs[0].numel + CALL * places)
 
@@ -125,7 +125,7 @@ def _(grad: Tensor, out: Tensor, input: Tensor, *, sizes: Sizes, stride: Sizes, 
 
 
 def windows(input: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Tensor:
-    """Every window over the last dimensions, without copying: (*, *sizes) -> (*, *counts, *kernel)."""
+    """Return all windows over the last dimensions as a view: (*, *sizes) -> (*, *counts, *kernel)."""
     if set(kernel) == {1} == set(stride):
         return reshaped(input, (*input.shape, *kernel))
     made: Tensor = _windows(input, kernel=kernel, stride=stride, dilation=dilation)
@@ -133,7 +133,7 @@ def windows(input: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Ten
 
 
 def folded(input: Tensor, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Tensor:
-    """Windows summed back to where they come from: (*, *counts, *kernel) -> (*, *sizes)."""
+    """Return the sum of windows at their positions: (*, *counts, *kernel) -> (*, *sizes)."""
     if set(input.shape[-len(sizes) :]) == {1} == set(stride):
         return reshaped(input, input.shape[: -len(sizes)])
     made: Tensor = _fold(input, sizes=sizes, stride=stride, dilation=dilation)
@@ -144,7 +144,7 @@ def folded(input: Tensor, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Tenso
 
 
 def per_dimension(value: int | tuple[int, ...], dims: int, argument: str, least: int = 1) -> Sizes:
-    """Return one integer for each of `dims` spatial dimensions. Raises OpError for others, or below `least`."""
+    """Return one integer for each of `dims` spatial dimensions. Raises OpError for a wrong number, or below `least`."""
     given = (value,) if isinstance(value, int) else value
     if len(given) == 1:
         given *= dims
@@ -163,7 +163,7 @@ def per_dimension(value: int | tuple[int, ...], dims: int, argument: str, least:
 
 
 def with_batch(input: Tensor, dims: int) -> Shape:
-    """Return the shape (N, C, *sizes) of an input that may lack N. Raises OpError where it has another rank."""
+    """Return the shape (N, C, *sizes) of an input with or without N. Raises OpError for another rank."""
     if input.ndim not in (dims + 1, dims + 2):
         names = ", ".join(("L", "H, W", "D, H, W")[dims - 1 : dims])
         raise OpError(
