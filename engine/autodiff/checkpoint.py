@@ -28,7 +28,7 @@ def recomputed(function: Function, boundary: int, keep: Sequence[Tensor]) -> Fun
     return rewrite.function()
 
 
-def behind(function: Function, boundary: int, cuts: Sequence[Tensor]) -> list[Tensor]:
+def after_cuts(function: Function, boundary: int, cuts: Sequence[Tensor]) -> list[Tensor]:
     """Return the forward values that no cut depends on. The backward pass reads them first."""
     before = set(ancestors(cuts))
     forward = (node for node in function.nodes if node.index < boundary and node not in before)

@@ -1,8 +1,8 @@
 """Batching over unit vectors, for the passes of Jacobians. `engine.compile.derivation` calls it.
 
 The product of a matrix and a unit vector is a column, and the product with all unit vectors is the matrix itself: no
-product is computed, and no zero is multiplied by an infinite element, which gives NaN. Elementwise nodes before the
-product scale the columns by factors. If the matrix is row-major in memory, its columns are directions on the last axis.
+product is computed, and there is no NaN from a zero times an infinite element. Elementwise nodes before the product
+scale the columns by factors. If the matrix is row-major in memory, its columns are directions on the last axis.
 The directions stay on the last axis through elementwise nodes and products, which read memory in its order. For all
 other nodes the axis of directions moves to the front.
 """
@@ -76,7 +76,7 @@ class Directions:
         result = node.outputs[0]
         if any(tensor in self._factors for tensor in node.inputs):
             self._scale(node)
-        if node.primitive is PRODUCT and self._picked(node):
+        if node.primitive is PRODUCT and self._replace_product(node):
             return
         if any(tensor in self._last for tensor in node.inputs):
             made = self._with_axis_last(node)
@@ -96,7 +96,7 @@ class Directions:
         if apart and all(factors is not None and factors.numel == result.numel for factors in known.values()):
             self._factors[result] = primitive(*[known.get(tensor) or tensor for tensor in node.inputs], **node.params)
 
-    def _picked(self, node: Node) -> bool:
+    def _replace_product(self, node: Node) -> bool:
         """Replace a product with unit vectors by the columns or rows of the matrix. Return False for other nodes."""
         input, other = node.inputs
         if other in self._factors and other.numel == other.shape[-2] and not self._moves(input):
@@ -135,7 +135,7 @@ class Directions:
         """Return the result with the axis of directions last, or None if the node needs it first."""
         if node.primitive is PRODUCT:
             return self._product(node)
-        params = _behind(node, self._size)
+        params = _params_with_axis_last(node, self._size)
         if params is None or any(self._moves(tensor) and tensor not in self._last for tensor in node.inputs):
             return None
         made: Tensor = node.primitive(*map(self._aligned, node.inputs), **params)
@@ -161,7 +161,7 @@ class Directions:
         return reshaped(found, (*node.outputs[0].shape, self._size))
 
 
-def _behind(node: Node, size: int) -> Mapping[str, Any] | None:
+def _params_with_axis_last(node: Node, size: int) -> Mapping[str, Any] | None:
     """Return the parameters of a node for `size` directions on the last axis, or None if it needs them first."""
     primitive, params = node.primitive, node.params
     if primitive is PERMUTE:

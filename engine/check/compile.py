@@ -83,7 +83,7 @@ def _compiled(
         seeded = [(lookup.tensor(name), seed_of(derivation, name, given)) for name, given in roots.items()]
         function = _Function(derivation, seeded, {name: lookup.tensor(name) for name in targets})
         unit = function.unit()
-        function.ask(request, unit)
+        function.add_pass(request, unit)
         moved = tuple(function.moved(name, request.eps, unit, executor) for name in targets)
     gradients = derivation.compiled(("function", "gradients", "steps"), roots=tuple(roots))
     check = Check(gradients.executable(executor), moved, request, unit, wide=True)
@@ -128,7 +128,7 @@ class _Function:
         dtypes = {tensor.dtype for node in ancestors(self.terms()) for tensor in node.outputs}
         return max(float(np.finfo(dtype.numpy).eps) for dtype in dtypes if dtype.is_floating)
 
-    def ask(self, request: CheckRequest, unit: float) -> None:
+    def add_pass(self, request: CheckRequest, unit: float) -> None:
         """Add a pass for the value, the gradients, the steps and the tangent."""
         edges: list[Edge] | None = [] if request.detect_anomaly else None
         found = backward(self.seeded, list(self.targets.values()), edges)

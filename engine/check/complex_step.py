@@ -1,8 +1,8 @@
 """Derivatives by complex steps: the imaginary part of f(x + ih), divided by h, for a tiny step h.
 
-There is no subtraction: the derivative is exact to the last digits. All nodes from the moved leaf to the result must be
-analytic, and their kernels must accept complex arrays. `engine.check.compile` makes complex steps. `engine.check.run`
-runs them before differences.
+There is no subtraction: the derivative is accurate to the last digits. All nodes from the moved leaf to the result must
+be analytic, and their kernels must accept complex arrays. `engine.check.compile` makes complex steps, and
+`engine.check.run` runs them before differences.
 
 Source: Squire and Trapp 1998, "Using complex variables to estimate derivatives of real functions".
 """
@@ -83,8 +83,8 @@ def _check_time(deadline: float | None) -> None:
 def complex_step(plan: Plan, moved: Source, room: int) -> ComplexStep | None:
     """Return the complex step of the leaf `moved` in the function of a plan with one output.
 
-    Returns None if a node between the leaf and the output is not known to be analytic, or if the peak memory exceeds
-    `room` bytes.
+    Returns None if the plan has no steps, if a node between the leaf and the output is not known to be analytic, or if
+    the peak memory exceeds `room` bytes.
     """
     if not plan.units:
         return None

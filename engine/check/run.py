@@ -25,7 +25,7 @@ from engine.plan.plan import Plan, Source
 METHODS = ("central differences", "complex step")
 """The methods of the check."""
 
-FINER = (1.0, 2.0**-5, 2.0**-10)
+STEPS = (1.0, 2.0**-5, 2.0**-10)
 """Steps as fractions of the first step. The finer steps are used if the first step does not give agreement."""
 
 
@@ -179,10 +179,10 @@ class _Comparison:
     def _by_differences(self, numbers: Array) -> dict[str, Any]:
         gradient, steps = (self._elements(group)[..., numbers] for group in ("gradients", "steps"))
         at, magnitude = self._function("value"), self._function("magnitude")
-        probes = [self._probe(FINER[0], numbers, steps)]
+        probes = [self._probe(STEPS[0], numbers, steps)]
         verdict = judged(gradient, at, magnitude, probes, self._tolerance)
         if verdict.status.any():
-            probes += [self._probe(scale, numbers, steps) for scale in FINER[1:]]
+            probes += [self._probe(scale, numbers, steps) for scale in STEPS[1:]]
             verdict = judged(gradient, at, magnitude, probes, self._tolerance)
         report = verdict.report(numbers, self.moved.shape, self.check.gradients.lead)
         return {"method": METHODS[0], **report, "direction": None}

@@ -197,7 +197,7 @@ class Compiled:
         given = {**values, SEED: np.int64(seed)} if self.seeded else values
         results: dict[str, Any] = {group: {} for group in self.groups}
         for sweep, executable in zip(self.sweeps, self.executables, strict=True):
-            for place, array in self._swept(sweep, executable, given, deadline):
+            for place, array in self._run_pass(sweep, executable, given, deadline):
                 _put(results, place, np.asarray(array))
         for place in self.empty:
             _put(results, place, None)
@@ -205,7 +205,7 @@ class Compiled:
             _put(results, place, np.zeros(shape, dtype.numpy))
         return results
 
-    def _swept(
+    def _run_pass(
         self, sweep: Pass, executable: Executable, given: Mapping[Source, Any], deadline: float | None
     ) -> Iterable[tuple[Place, Any]]:
         if sweep.basis is None:

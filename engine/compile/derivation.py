@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from math import inf
 
-from engine.autodiff.checkpoint import behind, recomputed
+from engine.autodiff.checkpoint import after_cuts, recomputed
 from engine.autodiff.reverse import Edge
 from engine.autodiff.sparsity.mode import count_of
 from engine.autodiff.unit_vectors import Directions
@@ -36,7 +36,7 @@ from engine.program.program import Leaf, Program
 from engine.program.trace import trace
 
 
-class Dearer(Exception):
+class TooSlow(Exception):
     """The predicted time exceeds the time of the alternative."""
 
 
@@ -70,10 +70,10 @@ class Derivation:
         self.empty: list[Place] = []
         self._zeros: list[tuple[Place, Shape, DType]] = []
         self._sweeps: list[Pass] = []
-        self._left_s = most_s
+        self._remaining_s = most_s
         self._typed = len(self.traced.builder.nodes)
         self._boundary = 0
-        self._turn: int | None = None
+        self._tangents_start: int | None = None
         self._room = limits.bytes
         self._cuts = self.lookup.known(("checkpoint",), request.checkpoint)
         with building(self.traced.builder):
@@ -102,7 +102,7 @@ class Derivation:
         """
         return as_tensor(self.vmap.brought(member, name, given), self.lookup.tensor(name).dtype)
 
-    def stand_in(self, tensor: Tensor) -> Tensor:
+    def symbolic_direction(self, tensor: Tensor) -> Tensor:
         """Return a leaf of the tensor's type: a symbolic direction."""
         return leaf(("direction", str(len(self._sweeps))), tensor.dtype, tensor.shape, requires_grad=True)
 
@@ -166,12 +166,12 @@ class Derivation:
         self._add(Pass(planned, blocks=tuple(block for block, _ in blocks), basis=basis))
 
     def _add(self, sweep: Pass) -> None:
-        """Add a pass. Raises Dearer if the predicted time of all passes exceeds `most_s`."""
+        """Add a pass. Raises TooSlow if the predicted time of all passes exceeds `most_s`."""
         self._sweeps.append(sweep)
-        if self._left_s < inf:
-            self._left_s -= estimated((sweep,)).seconds
-            if self._left_s < 0:
-                raise Dearer
+        if self._remaining_s < inf:
+            self._remaining_s -= estimated((sweep,)).seconds
+            if self._remaining_s < 0:
+                raise TooSlow
 
     def _blocks(
         self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], chunk: int, units: bool
@@ -206,9 +206,9 @@ class Derivation:
                 raise
             return None
 
-    def tangents_follow(self) -> None:
+    def schedule_early(self) -> None:
         """Schedule the nodes built from here as early as their inputs allow."""
-        self._turn = len(self.traced.builder.nodes)
+        self._tangents_start = len(self.traced.builder.nodes)
 
     def _map_forward(self) -> None:
         """Add the forward pass over vmap's axis, before the nodes of derivatives."""
@@ -222,14 +222,14 @@ class Derivation:
         """
         function = Function.of(wanted)
         if not self._cuts:
-            if self._turn is not None:
-                function = interleaved(function, self._boundary, self._turn)
+            if self._tangents_start is not None:
+                function = interleaved(function, self._boundary, self._tangents_start)
             return plan(function, boundary=self._boundary)
         cuts = self.vmap.applied([self.lookup.tensor(name) for name in self._cuts])
         keep = [*cuts, *(tensor for tensor in wanted if tensor.node.index < self._boundary)]
         again, once = (
             plan(recomputed(function, self._boundary, kept), boundary=self._boundary)
-            for kept in (keep, [*keep, *behind(function, self._boundary, cuts)])
+            for kept in (keep, [*keep, *after_cuts(function, self._boundary, cuts)])
         )
         return once if once.peak_bytes <= again.peak_bytes else again
 

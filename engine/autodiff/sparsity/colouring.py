@@ -1,9 +1,10 @@
 """Colouring of a Jacobian's columns: no two columns of one colour have a nonzero in the same row.
 
 The sum of the columns of one colour then has at most one of their nonzeros in each row. One direction computes it.
-`engine.autodiff.sparsity.mode` calls `coloured`. Sources: Curtis, Powell and
-Reid 1974, "On the estimation of sparse Jacobian matrices"; Coleman and Moré 1983, "Estimation of sparse Jacobian
-matrices and graph coloring problems".
+`engine.autodiff.sparsity.mode` calls `coloured`.
+
+Sources: Curtis, Powell and Reid 1974, "On the estimation of sparse Jacobian matrices"; Coleman and Moré 1983,
+"Estimation of sparse Jacobian matrices and graph coloring problems".
 """
 
 from __future__ import annotations

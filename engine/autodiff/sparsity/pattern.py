@@ -42,12 +42,12 @@ def pattern(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Array | None
         if columns <= rows:
             return walk.pushed(outputs, inputs)
         return walk.pulled(outputs, inputs)
-    except _TooMuch:
+    except _BudgetExceeded:
         return None
 
 
-class _TooMuch(Exception):
-    """The pattern needs more than WORDS words."""
+class _BudgetExceeded(Exception):
+    """The search needs more than WORDS words."""
 
 
 class _Walk:
@@ -141,7 +141,7 @@ class _Walk:
     def _spend(self, words: int) -> None:
         self.left -= words
         if self.left < 0:
-            raise _TooMuch
+            raise _BudgetExceeded
 
 
 def _moved(order: Sequence[Node], inputs: Sequence[Tensor]) -> list[Node]:

@@ -34,7 +34,7 @@ def add_columns(
     derivation: Derivation, outputs: list[Tensor], wrt: Tensor, places: Sequence[Place], plan: Mode
 ) -> None:
     """Add the pass that computes the derivatives of outputs by one input: one column for each input direction."""
-    direction = derivation.stand_in(wrt)
+    direction = derivation.symbolic_direction(wrt)
     found = jvp(outputs, {wrt: direction})
     blocks = []
     for place, output, tangent in zip(places, outputs, found, strict=True):
@@ -47,7 +47,7 @@ def add_columns(
 
 def add_rows(derivation: Derivation, output: Tensor, inputs: list[Tensor], places: Sequence[Place], plan: Mode) -> None:
     """Add the pass that computes the derivatives of one output by inputs: one row for each output direction."""
-    direction = derivation.stand_in(output)
+    direction = derivation.symbolic_direction(output)
     found = backward([(output, direction)], inputs)
     blocks = []
     for place, wrt, cotangent in zip(places, inputs, found, strict=True):

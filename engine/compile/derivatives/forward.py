@@ -1,4 +1,4 @@
-"""Values, without derivatives."""
+"""Requests of values, without derivatives. `engine` exports the record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradients of roots with respect to tensors, by one pass of reverse mode."""
+"""Gradients of roots with respect to tensors, by one pass of reverse mode. `engine` exports the record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All second derivatives of a scalar: the Jacobian of its gradients, in forward mode."""
+"""All second derivatives of a scalar: the Jacobian of its gradients, in forward mode. `engine` exports the record."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class HessianRequest(Request):
             inputs = list(map(lookup.tensor, targets))
             gradients = add_gradients(derivation, name, targets)
             plan = passes(gradients, inputs, "forward")
-            derivation.tangents_follow()
+            derivation.schedule_early()
             for target, wrt in zip(targets, inputs, strict=True):
                 add_columns(derivation, gradients, wrt, [("hessian", row, target) for row in targets], plan)
         return derivation.compiled(("outputs", "gradients", "hessian"), roots=(name,))

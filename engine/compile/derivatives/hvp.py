@@ -1,4 +1,4 @@
-"""Hessian-vector products of a scalar: the tangents of its gradients."""
+"""Hessian-vector products of a scalar: the tangents of its gradients. `engine` exports the record."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ProductRequest(Request):
             vectors = {
                 lookup.tensor(target): derivation.brought("vectors", target, given[target]) for target in targets
             }
-            derivation.tangents_follow()
+            derivation.schedule_early()
             products: dict[Place, Tensor] = {}
             for target, product in zip(targets, jvp(gradients, vectors), strict=True):
                 products["hvp", target] = zeros(lookup.tensor(target)) if product is None else product

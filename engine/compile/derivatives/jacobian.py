@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from engine.autodiff.sparsity.mode import passes
 from engine.compile.compiled import Compiled
-from engine.compile.derivation import Dearer, Derivation
+from engine.compile.derivation import Derivation, TooSlow
 from engine.compile.derivatives.blocks import add_columns, add_rows, check_blocks
 from engine.compile.estimate import STEP_S, estimate
 from engine.compile.request import Names, Request, Start
@@ -43,7 +43,7 @@ class JacobianRequest(Request):
             assert self.mode != "auto"
             plan = passes(outputs, inputs, self.mode)
             if self.mode == "forward":
-                derivation.tangents_follow()
+                derivation.schedule_early()
                 for target, wrt in zip(targets, inputs, strict=True):
                     places = [("jacobian", name, target) for name in names]
                     add_columns(derivation, outputs, wrt, places, plan)
@@ -56,23 +56,23 @@ class JacobianRequest(Request):
         """Return the compiled Jacobian: in the named mode, or in the cheaper of the modes within the limits.
 
         The cheaper mode has the lower predicted time. The number of directions decides only if the times differ by less
-        than a step. Directions do not predict the time: under vmap a direction of an input shared by all samples costs
-        less than a direction of an input of each sample, and only the nodes that depend on an input run. The mode with
-        fewer passes is compiled first. The compilation of the other mode stops when its predicted time is longer: one
-        pass for each of a thousand outputs takes as long to plan as to run.
+        than a step. It does not predict the time: under vmap a direction of an input shared by all samples costs less
+        than a direction of an input of each sample, and a pass of one input runs only the nodes that depend on it. The
+        mode with fewer passes is compiled first. The compilation of the other mode stops when its predicted time is
+        longer: one pass for each of a thousand outputs takes as long to plan as to run.
         """
         first = start()
         if self.mode != "auto":
             return first, self.derive(first)
         fault: GraphError | None = None
         best: Made | None = None
-        for begun, mode in zip((first, None), _by_sweeps(first, self), strict=True):
+        for begun, mode in zip((first, None), _by_passes(first, self), strict=True):
             derivation = begun or start(_most_s(best))
             try:
                 made = derivation, replace(self, mode=mode).derive(derivation)
             except GraphError as error:
                 fault = fault or error
-            except Dearer:
+            except TooSlow:
                 derivation.release()
             else:
                 best = made if best is None else _better(best, made)
@@ -92,7 +92,7 @@ def _fits(made: Made) -> bool:
     return made[1].peak_bytes <= made[0].limits.bytes
 
 
-def _by_sweeps(derivation: Derivation, request: JacobianRequest) -> tuple[Mode, Mode]:
+def _by_passes(derivation: Derivation, request: JacobianRequest) -> tuple[Mode, Mode]:
     """Return the modes, fewer passes first. Reverse mode has a pass for each output, forward mode for each input."""
     traced = derivation.traced
     outputs = traced.unconsumed() if request.outputs is None else request.outputs

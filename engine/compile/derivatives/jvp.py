@@ -1,4 +1,4 @@
-"""Jacobian-vector products, by one pass of forward mode."""
+"""Jacobian-vector products, by one pass of forward mode. `engine` exports the record."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TangentRequest(Request):
             directions = {lookup.tensor(name): derivation.brought("tangents", name, given[name]) for name in moved}
             outputs = list(map(lookup.tensor, names))
             results: dict[Place, Tensor] = {("outputs", name): lookup.tensor(name) for name in names}
-            derivation.tangents_follow()
+            derivation.schedule_early()
             for name, tangent in zip(names, jvp(outputs, directions), strict=True):
                 results["tangents", name] = zeros(lookup.tensor(name)) if tangent is None else tangent
             derivation.values(results)

@@ -1,4 +1,7 @@
-"""Vector-Jacobian products, by one pass of reverse mode, as `torch.func.vjp` and `jax.vjp`."""
+"""Vector-Jacobian products, by one pass of reverse mode, as `torch.func.vjp` and `jax.vjp`.
+
+`engine` exports the record.
+"""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def most(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
 def test_derivatives_are_those_of_products(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made, request = REQUESTS[name]
     read = compile_request(made, request, Limits()).run(given(VALUES))
-    monkeypatch.setattr(Directions, "_picked", lambda *_: False)
+    monkeypatch.setattr(Directions, "_replace_product", lambda *_: False)
     multiplied = compile_request(made, request, Limits()).run(given(VALUES))
     for one, other in zip(flat(read), flat(multiplied), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
