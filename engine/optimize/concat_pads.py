@@ -14,7 +14,7 @@ from engine.graph.graph import Node, Tensor
 from engine.graph.promotion import CONSTANT
 from engine.graph.rewrite import Rewrite
 from engine.ops.elementwise.arithmetic import ADD
-from engine.ops.indexing.slicing import BESIDE, PAD
+from engine.ops.indexing.slicing import CONCAT_PADS, PAD
 
 
 class Place(NamedTuple):
@@ -44,14 +44,14 @@ def side_by_side(function: Function) -> Function:
     for node in function.nodes:
         pieces = _pieces(node, places, inner) if node in sums and node not in inner else []
         if pieces:
-            (joined,) = rewrite.add(BESIDE, *_beside(pieces, rewrite), at=node)
+            (joined,) = rewrite.add(CONCAT_PADS, *_joined_pieces(pieces, rewrite), at=node)
             rewrite.replace(node.outputs[0], joined)
         else:
             rewrite.keep(node)
     return rewrite.function()
 
 
-def _beside(pieces: Sequence[Piece], rewrite: Rewrite) -> tuple[list[Tensor], dict[str, Any]]:
+def _joined_pieces(pieces: Sequence[Piece], rewrite: Rewrite) -> tuple[list[Tensor], dict[str, Any]]:
     """Return the inputs and parameters of the node that concatenates the pieces."""
     place = pieces[0].place
     starts = tuple([piece.place.start for piece in pieces])

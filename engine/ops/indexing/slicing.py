@@ -122,7 +122,7 @@ def padded(input: Tensor, widths: Widths, value: Number = 0) -> Tensor:
 
 
 @linear(cost=moves, effort=per_operand, memory=in_place)
-def _beside(*pieces: Tensor, axis: int, size: int, starts: tuple[int, ...]) -> Type:
+def _concat_pads(*pieces: Tensor, axis: int, size: int, starts: tuple[int, ...]) -> Type:
     """Pieces placed in order at `starts` along a negative `axis` of the given size, and zeros elsewhere.
 
     Bitwise equal to the sum of the padded pieces, which it replaces in plans. It needs no derivative.
@@ -134,20 +134,20 @@ def _with_axis(shape: Shape, axis: int, size: int) -> Shape:
     return (*shape[: axis + len(shape)], size, *shape[axis + len(shape) + 1 :])
 
 
-@_beside.kernel
+@_concat_pads.kernel
 def _(*pieces: np.ndarray, axis: int, size: int, starts: tuple[int, ...]) -> np.ndarray:
-    behind = (slice(None),) * (-1 - axis)
+    trailing = (slice(None),) * (-1 - axis)
     result = np.empty(_with_axis(pieces[0].shape, axis, size), pieces[0].dtype)
     filled = 0
     for start, piece in zip(starts, pieces, strict=True):
-        result[last((slice(filled, start), *behind))] = 0
+        result[last((slice(filled, start), *trailing))] = 0
         filled = start + piece.shape[axis]
-        np.add(piece, 0, out=result[last((slice(start, filled), *behind))])  # -0 becomes 0, as in a sum
-    result[last((slice(filled, size), *behind))] = 0
+        np.add(piece, 0, out=result[last((slice(start, filled), *trailing))])  # -0 becomes 0, as in a sum
+    result[last((slice(filled, size), *trailing))] = 0
     return result
 
 
-PAD, BESIDE = _pad, _beside
+PAD, CONCAT_PADS = _pad, _concat_pads
 
 
 def cropped(input: Tensor, cuts: Cuts) -> Tensor:

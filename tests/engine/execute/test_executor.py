@@ -113,7 +113,7 @@ def test_another_executor_gives_the_same_results(name: str) -> None:
     assert found.keys() == expected.keys()
     for place, array in found.items():
         np.testing.assert_allclose(array, expected[place], rtol=1e-9, atol=1e-12)
-    assert "_beside" not in executor.primitives
+    assert "_concat_pads" not in executor.primitives
     assert "_correlation" in executor.primitives
 
 

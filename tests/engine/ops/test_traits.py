@@ -128,7 +128,7 @@ UNMET = {
     "max_pooling._window_take": "a third derivative",
     "promotion._leaf": "inputs",
     "seed._forked": "draws of a batch",
-    "slicing._beside": "plans alone",
+    "slicing._concat_pads": "plans alone",
 }
 """Primitives that samples and two derivatives do not come to, and where they are met."""
 

@@ -68,7 +68,7 @@ def test_pieces_that_do_not_meet_are_written_at_once(
     made, values = planned(JOINED[name], lead)
     monkeypatch.setattr("engine.execute.numpy.lowering.REWRITES", ())
     plain, _ = planned(JOINED[name], lead)
-    assert names(made).count("_beside") == 1
+    assert names(made).count("_concat_pads") == 1
     assert not {"_pad", "_add"} & set(names(made))
     (found,), (expected,) = Runner(made).run(values), Runner(plain).run(values)
     assert found.tobytes() == expected.tobytes()
@@ -77,7 +77,7 @@ def test_pieces_that_do_not_meet_are_written_at_once(
 @pytest.mark.parametrize("name", APART)
 def test_other_sums_stay(name: str) -> None:
     made, _ = planned(APART[name])
-    assert "_beside" not in names(made)
+    assert "_concat_pads" not in names(made)
     assert "_pad" in names(made)
 
 
@@ -88,7 +88,7 @@ def test_what_is_read_elsewhere_stays_beside_the_sum() -> None:
         total = first + second
         wanted = [total, OPS["exp"](total), OPS["exp"](second)]
     made = plan(Function.of(wanted))
-    assert sorted(names(made)) == ["_beside", "_pad", "exp", "exp"]
+    assert sorted(names(made)) == ["_concat_pads", "_pad", "exp", "exp"]
     values = {("tensors", "x"): np.array([1.0, 2.0]), ("tensors", "y"): np.array([3.0, 4.0])}
     joined, grown, other = Runner(made).run(values)
     np.testing.assert_array_equal(joined, [1, 2, 3, 4])
