@@ -1,1 +1,1 @@
-"""Registered graphs: their normal form, their id, and the store."""
+"""Registered graphs: normal form, id and store."""

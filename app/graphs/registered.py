@@ -1,13 +1,13 @@
-"""Registered graphs: their normal form, the id that is its hash, and what is kept ready of them.
+"""Registered graphs: normal form, id, and a cache of graphs ready to be called.
 
-Two graphs that say the same have one normal form, however they were written: members in any order or left out where the
-default is meant, numbers as 1 or 1.0, values nested, flat or as bytes. Ops stay in the order in which they were given,
-because they run, and gradients add up, in that order. A number among an op's arguments stays an integer or a fraction,
-as it was written: ops distinguish them.
+Equivalent requests have one normal form. The order of members, omitted defaults, numbers as 1 or 1.0, and values as
+nested lists, flat lists or bytes make no difference. Ops keep their order, because they run and accumulate gradients in
+that order. A number in an op's arguments stays an integer or a float: ops distinguish them.
 
-The normal form is JSON in ASCII with sorted members and no spaces, in which each tensor's values are named by the
-SHA-256 of their little-endian bytes; the id is the SHA-256 of that text. Changing it would change every id, so a test
-holds some. `app.graphs.registration` writes it, `app.evaluation.evaluator` and the routes read it.
+The normal form is JSON in ASCII with sorted members and no spaces. It contains the SHA-256 of the little-endian bytes
+of each tensor's values. The id is the SHA-256 of the normal form. A change of the normal form changes every id, so a
+test has example ids. `app.graphs.registration` writes the normal form, `app.evaluation.evaluator` and the routes read
+it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ _WORDS = {value: word for word, value in WORDS.items() if not math.isnan(value)}
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A registered graph, ready to be called: its structure, and the values, read-only, of tensors that have some.
+    """A registered graph, ready to be called.
 
-    `sources` has the same values by section and name, as a request's own are.
+    `graph` is the structure. `arrays` has the read-only values of the tensors that have values, by name. `sources` has
+    the same values by section and name, like the values of a request.
     """
 
     id: str
@@ -56,17 +57,17 @@ class Registered:
 
     @property
     def needs(self) -> list[str]:
-        """The tensors that every call must give values for."""
+        """The names of the tensors without values. Every call must give their values."""
         return [name for name in self.graph.tensors if name not in self.arrays]
 
     @property
     def weight(self) -> int:
-        """Bytes that keeping it ready takes, about."""
+        """The approximate bytes of memory that the graph takes."""
         calls = 500 * (len(self.graph.ops) + len(self.graph.tensors))
         return sum(array.nbytes for array in self.arrays.values()) + calls
 
     def shown(self) -> dict[str, Any]:
-        """Return what a client is shown of it, members of a reply: the graph in its normal form, with the values."""
+        """Return the members of a reply that shows the graph: its normal form, with the values."""
         tensors = {name: self._tensor(name, form) for name, form in self.graph.tensors.items()}
         graph = {"dtype": self.graph.dtype.name, "tensors": tensors, "ops": list(map(_op, self.graph.ops))}
         return {"id": self.id, "created": self.created, "needs": self.needs, "graph": graph}
@@ -79,7 +80,7 @@ class Registered:
 
 
 def normalised(graph: GraphForm, arrays: Mapping[str, Array]) -> StoredGraph:
-    """Return the graph as it is kept: its normal form, and the values of those of its tensors that have some."""
+    """Return the graph for the store: its normal form, and the values of the tensors that have values."""
     values = {name: _bytes(arrays[name]) for name in sorted(arrays)}
     tensors: dict[str, Any] = {}
     for name, form in graph.tensors.items():
@@ -104,7 +105,7 @@ def _type(form: TensorForm, default: DType) -> dict[str, Any]:
 
 
 def _bytes(array: Array) -> bytes:
-    """Return the values' little-endian bytes, row-major. All that is not a number is one NaN, as it is in JSON."""
+    """Return the values' bytes, little-endian and row-major. All NaNs get the same bits, as in JSON."""
     if array.dtype.kind == "f" and np.isnan(array).any():
         array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -139,11 +140,11 @@ def _argument(argument: Argument) -> Any:
 
 
 class _Damaged(Exception):
-    """What is kept under an id is not what the id is the hash of."""
+    """The content of a stored graph does not match its id."""
 
 
 def restored(kept: StoredGraph) -> Registered:
-    """Return a graph that was kept, held against its id. Raises _Damaged."""
+    """Return a stored graph, ready to be called. Verifies the hashes. Raises _Damaged."""
     if _id(kept.text) != kept.id:
         raise _Damaged
     structure = json.loads(kept.text)
@@ -157,7 +158,7 @@ def restored(kept: StoredGraph) -> Registered:
 
 
 def _arrays(tensors: Mapping[str, Any], graph: GraphForm, data: bytes) -> Iterator[tuple[str, Array]]:
-    """Yield the tensors that have values, in the order in which these stand one after the other."""
+    """Yield name and array of the tensors that have values, in the order of the stored bytes. Raises _Damaged."""
     rest = memoryview(data)
     for name in sorted(tensors):
         form = graph.tensors[name]
@@ -173,7 +174,7 @@ def _arrays(tensors: Mapping[str, Any], graph: GraphForm, data: bytes) -> Iterat
 
 
 class RegisteredGraphs:
-    """The graphs of a store, those used last kept ready. Several threads may use it."""
+    """The graphs of a store, with a cache of the last used ones. Thread-safe."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
@@ -181,11 +182,11 @@ class RegisteredGraphs:
         self._ready: Cache[str, Registered] = Cache(settings.max_graphs, settings.cached_graph_bytes)
 
     def is_ready(self, graph_id: str) -> bool:
-        """Whether the graph is at hand, so that `get` returns at once."""
+        """Return whether the graph is in the cache, so that `get` returns at once."""
         return self._ready.get(graph_id) is not None
 
     def get(self, graph_id: str) -> Registered:
-        """Return a graph. One that is ready is not looked up again. Raises NotFound, StoreUnavailable."""
+        """Return a graph from the cache or the store. Raises NotFound, StoreUnavailable."""
         found = self._ready.get(graph_id)
         if found is None:
             kept = self._store.get(graph_id)
@@ -202,6 +203,6 @@ class RegisteredGraphs:
 
 
 def unknown(graph_id: str) -> NotFound:
-    """Return the problem of an id that no registered graph has."""
+    """Return the error for an id without a registered graph."""
     detail = f"No graph is registered as {graph_id[:100]!r}: it never was, or was deleted."
     return NotFound(detail, hint="POST the graph to /v1/graphs; the reply has its id.")

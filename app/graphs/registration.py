@@ -1,6 +1,6 @@
-"""From the body of POST /v1/graphs to a graph that can be kept: read, typed as far as sizes are known, normalised.
+"""Registration of graphs: reads the body of POST /v1/graphs, types the graph as far as sizes are known, normalises it.
 
-The routes call it. Its faults are those of any request that holds a graph, with the same pointers.
+The routes call it. Its faults and their pointers are the same as in any request with a graph.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SECTIONS = {"tensors": SECTIONS["tensors"]}
 
 
 def read(body: bytes, codec: Codec, settings: Settings, deadline: float | None) -> tuple[StoredGraph, list[str]]:
-    """Return the graph of a request's body as it is to be kept, and the tensors that have no values. Raises Problem."""
+    """Return the graph for the store, and the sorted names of the tensors without values. Raises ProblemError."""
     document = codec.read(body, _SECTIONS, frozenset())
     try:
         graph = _graph(document, settings)
@@ -65,7 +65,7 @@ def read(body: bytes, codec: Codec, settings: Settings, deadline: float | None) 
 
 
 def _faults(document: Document, settings: Settings) -> list[Fault]:
-    """Return what is wrong with the request's structure and its values."""
+    """Return the faults of the request's structure and values."""
     faults: list[Fault] = []
     try:
         _graph(document, settings)
@@ -93,7 +93,7 @@ _WRITTEN = frozenset(
         "unknown_tensor",
     }
 )
-"""Faults of what is written, whatever is computed."""
+"""Codes of faults in the text of a graph. They do not depend on dtypes or sizes."""
 
 _TYPED = frozenset(
     {
@@ -109,19 +109,18 @@ _TYPED = frozenset(
         "unknown_dtype",
     }
 )
-"""Faults of dtypes and arguments. Sizes have a say in them only by way of ops like `squeeze`, which drop dimensions."""
+"""Codes of faults of dtypes and arguments. Sizes affect them only through ops that drop dimensions, like `squeeze`."""
 
 _TRIALS = 4
-"""The most sizes that are tried for those that are not known."""
+"""Maximum number of sizes that are tried for open dimensions."""
 
 
 def graph_faults(graph: GraphForm, arrays: Mapping[str, Array], limits: Limits, deadline: float | None) -> list[Fault]:
-    """Return what is wrong with a graph whatever sizes its open dimensions have. Raises DeadlineExceeded.
+    """Return the faults that a graph has for every size of its open dimensions. Raises DeadlineExceeded.
 
-    Where no dimension is open, that is all that typing finds. Else the graph is typed with a few sizes in place of the
-    open ones. What is found then holds for any size if it has nothing to do with open tensors, if it is about what is
-    written, or if it is about dtypes and arguments and every size that was tried has it. A shape that does not fit
-    depends on the size, so calls find it, not the registration.
+    Without open dimensions these are all faults of typing. Else the graph is typed with a few trial sizes. A fault
+    holds for every size in three cases: its code is in `_WRITTEN`; every trial has it, and its code is in `_TYPED`;
+    every trial has it, and no open tensor affects it. Shape mismatches depend on the size, so calls report them.
     """
     trials = [_typed(graph, arrays, size, limits, deadline) for size in _sizes(graph, arrays)]
     if len(trials) == 1:
@@ -139,7 +138,7 @@ def graph_faults(graph: GraphForm, arrays: Mapping[str, Array], limits: Limits, 
 
 
 def _sizes(graph: GraphForm, arrays: Mapping[str, Array]) -> list[int]:
-    """Return the sizes to try: small ones, and those that stand in the graph, which fit where others do not."""
+    """Return the trial sizes: small ones, and sizes from the graph, which fit where other sizes do not."""
     if all(form.pattern is None for form in graph.tensors.values()):
         return [1]
     written = {size for array in arrays.values() for size in array.shape}
@@ -150,7 +149,7 @@ def _sizes(graph: GraphForm, arrays: Mapping[str, Array]) -> list[int]:
 def _typed(
     graph: GraphForm, arrays: Mapping[str, Array], size: int, limits: Limits, deadline: float | None
 ) -> list[Fault]:
-    """Return the faults that typing finds where every open dimension has a size."""
+    """Return the faults of typing with `size` for every open dimension."""
     leaves = {
         name: Leaf(
             _dtype(form, arrays.get(name), graph.dtype), _shape(form, arrays.get(name), size), form.requires_grad
@@ -175,7 +174,7 @@ def _shape(form: TensorForm, array: Array | None, size: int) -> Shape:
 
 
 def _undecided(graph: GraphForm) -> set[Path]:
-    """Return the places of the open tensors and of the ops that need one of them, directly or not."""
+    """Return the paths of the open tensors, and of the ops that depend on one of them, directly or indirectly."""
     users: dict[str, list[int]] = {}
     for index, call in enumerate(graph.ops):
         for _, ref in references(call):

@@ -64,7 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
         size = promised(self.headers)
         if not size or self.pipeline or self.transport.is_closing():
             return
-        lease = self.services.segments.lend(size)
+        lease = self.services.segments.acquire(size)
         if lease is None:
             return
         cycle = self.cycle

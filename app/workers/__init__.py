@@ -1,1 +1,1 @@
-"""Where a call is computed: the event loop or a worker process."""
+"""Dispatch of calls to the event loop or to worker processes."""

@@ -1,7 +1,7 @@
-"""Where a call is computed: on the event loop if it is over sooner than a worker could be asked, else in a worker.
+"""Dispatch of calls. The routes and the fast path call it.
 
-What is not known is not guessed from the loop: a large body goes to a worker unread, a structure that was never seen
-and has many ops goes there to be planned. Once a plan is known, so is what it costs.
+A call runs on the event loop if its predicted time is shorter than a request to a worker, else in a worker. A large
+body goes to a worker unread. A new structure with many ops is planned in a worker. A plan includes its predicted cost.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from app.workers.pool import Lost, Workers
 from app.workers.shared_memory import Lease
 
 CONTAINER_S = 50e-9
-"""Seconds at least that a list or an object of a request takes to be read; 0.6 to 1.5 us where nothing is known of it.
+"""Minimum seconds to read a list or an object of a request. An unknown one takes 0.6 to 1.5 us.
 
-80,000 empty lists in 240 KB of JSON took the event loop 105 ms, 240,000 in as much MessagePack 350 ms.
+80,000 empty lists in 240 KB of JSON take the event loop 105 ms, 240,000 in 240 KB of MessagePack 350 ms.
 """
 
 DECODE_S = 80e-9
-"""Seconds that a byte of JSON takes to be read as Python objects, or to be looked at for faults.
+"""Seconds to read a byte of JSON as Python objects, or to check it for faults.
 
-Lists of three numbers with a `"NaN"` each take 65 ns a byte.
+Lists of three numbers that each contain a `"NaN"` take 65 ns a byte.
 """
 
 PLAN_S = 150e-6
-"""Seconds that an op takes to be planned, with its derivatives: the unit of predicted planning work."""
+"""Seconds to plan an op with its derivatives: the unit of predicted planning work."""
 
 _BRIEF_S = 0.02
-"""Work that ends within this time is not worth watching the connection for."""
+"""Seconds of work before the connection is watched for a disconnect."""
 
 _GRACE_S = 0.1
-"""How much longer a worker has than the deadline that it was told, to say itself that it passed."""
+"""Seconds after its deadline in which a worker can still report the timeout itself."""
 
 _PATIENCE = 10
-"""How many times longer than a request that is computed on the loop its plan may take to make, the one time."""
+"""Maximum planning time on the event loop, as a multiple of the maximum time of a call there."""
 
 
-class _Elsewhere(Exception):
+class _TooLong(Exception):
     """The call takes too long for the event loop."""
 
     def __init__(self, key: Key, deadline: float) -> None:
@@ -56,51 +56,51 @@ class _Elsewhere(Exception):
         self.key, self.deadline = key, deadline
 
 
-_UNKNOWN_S = 1e6
-"""Seconds assumed for planning whose time no worker has measured."""
+_UNMEASURED_S = 1e6
+"""Planning time assumed, in seconds, if no worker has measured it."""
 
 
-class _Scale(Observer):
-    """Holds what a call takes against what the event loop can spare. Raises _Elsewhere."""
+class _InlineBudget(Observer):
+    """Observer that compares a call's predicted time with the limit of the event loop. Raises _TooLong."""
 
-    def __init__(self, most_s: float, deadline: float, light: Cache[Key, float], read_s: float) -> None:
-        self._most_s, self._deadline, self._light, self._read_s = most_s, deadline, light, read_s
+    def __init__(self, most_s: float, deadline: float, planning_s: Cache[Key, float], read_s: float) -> None:
+        self._most_s, self._deadline, self._planning_s, self._read_s = most_s, deadline, planning_s, read_s
 
     def planning(self, key: Key, work: float) -> None:
-        """Plan a structure that was never seen here if that is short, or worth it because running it is known to be."""
-        most = self._most_s if self._light.get(key) is None else self._most_s * _PATIENCE
+        """Allow the planning of a new structure if it is short, with a higher limit if its run is known to be short."""
+        most = self._most_s if self._planning_s.get(key) is None else self._most_s * _PATIENCE
         if PLAN_S * work > most:
-            raise _Elsewhere(key, self._deadline)
+            raise _TooLong(key, self._deadline)
 
     def searching(self, key: Key) -> None:
-        """Make a plan that no worker has made only if a worker's took little time, and its run too."""
-        planned_s = self._light.get(key)
-        if (_UNKNOWN_S if planned_s is None else planned_s) > self._most_s * _PATIENCE:
-            raise _Elsewhere(key, self._deadline)
+        """Allow a search for a plan only if a worker's planning and run of the same structure were short."""
+        planned_s = self._planning_s.get(key)
+        if (_UNMEASURED_S if planned_s is None else planned_s) > self._most_s * _PATIENCE:
+            raise _TooLong(key, self._deadline)
 
     def due(self, deadline: float | None) -> None:
-        """Take down the request's own deadline."""
+        """Store the request's own deadline."""
         if deadline is not None:
             self._deadline = deadline
 
     def decoding(self, key: Key, size: int) -> None:
-        """Read few numbers one by one."""
+        """Allow reading number by number if the list is short."""
         if DECODE_S * size > self._most_s:
-            raise _Elsewhere(key, self._deadline)
+            raise _TooLong(key, self._deadline)
 
     def refusing(self, key: Key, size: int, work: float) -> None:
-        """Look for the faults of short requests."""
+        """Allow the search for faults if the request is short."""
         if DECODE_S * size + PLAN_S * work > self._most_s:
-            raise _Elsewhere(key, self._deadline)
+            raise _TooLong(key, self._deadline)
 
     def running(self, key: Key, seconds: float) -> None:
-        """Run what is short."""
+        """Allow a run if it is short."""
         if self._read_s + seconds > self._most_s:
-            raise _Elsewhere(key, self._deadline)
+            raise _TooLong(key, self._deadline)
 
 
 def _read_s(call: Call, body: Sequence[bytes | memoryview]) -> float:
-    """Return how long the event loop takes to read a body; that of a large one is not looked at."""
+    """Return the seconds that the event loop takes to read a body. Containers of a large body are not counted."""
     size_s = call.reads.read_s * sum(map(len, body))
     if size_s > _LARGE_S:
         return size_s
@@ -119,28 +119,28 @@ class Dispatcher:
         self._inline_s = settings.inline_ms / 1000
         self._timeout_s = settings.timeout_ms / 1000
         self._retry_after_s = settings.retry_after_s
-        self._light: Cache[Key, float] = Cache(settings.cached_plans, settings.cached_plans)
-        """Seconds that a worker took to plan the requests whose run is short; infinity where it had the plan."""
+        self._planning_s: Cache[Key, float] = Cache(settings.cached_plans, settings.cached_plans)
+        """Seconds that a worker took to plan each structure with a short run; infinity if the plan was cached."""
 
     def at_once(self, call: Call) -> Answer | None:
-        """Return the reply to a call that the event loop has time for; None where others have to be asked.
+        """Return the reply to a call that is short enough for the event loop, else None.
 
-        Raises what the evaluation raises.
+        Raises the evaluation's errors.
         """
         read_s = _read_s(call, [call.body])
         if read_s > self._inline_s or not (call.graph is None or self._graphs.is_ready(call.graph)):
             return None
         try:
-            return self._here(call, read_s, time.monotonic() + self._timeout_s)
-        except _Elsewhere:
+            return self._inline(call, read_s, time.monotonic() + self._timeout_s)
+        except _TooLong:
             return None
 
     async def answer(
-        self, call: Call, body: Sequence[bytes], gone: Callable[[], Awaitable[None]], loan: Lease | None = None
+        self, call: Call, body: Sequence[bytes], gone: Callable[[], Awaitable[None]], lease: Lease | None = None
     ) -> Answer:
-        """Return the reply to a call whose body is in pieces, or in a segment. `gone` returns when the client leaves.
+        """Return the reply to a call. The body is in pieces or in shared memory.
 
-        Raises TimedOut, ClientGone, and what the evaluation raises.
+        `gone` returns when the client disconnects. Raises TimedOut, ClientGone, and the evaluation's errors.
         """
         deadline = time.monotonic() + self._timeout_s
         read_s = _read_s(call, body)
@@ -148,19 +148,19 @@ class Dispatcher:
         if read_s <= self._inline_s and await self._is_ready(call.graph, deadline):
             try:
                 whole = Call(call.operation, b"".join(body), call.reads, call.writes, call.graph)
-                return self._here(whole, read_s, deadline)
-            except _Elsewhere as found:
+                return self._inline(whole, read_s, deadline)
+            except _TooLong as found:
                 key, deadline = found.key, found.deadline
-        return await self._sent(_Sent(call, body, loan, key, deadline, gone))
+        return await self._ask_worker(_WorkerCall(call, body, lease, key, deadline, gone))
 
-    def _here(self, call: Call, read_s: float, deadline: float) -> Answer:
-        """Return what is computed on the event loop. Raises _Elsewhere, and what the evaluation raises."""
-        return self._evaluator.answer(call, deadline, _Scale(self._inline_s, deadline, self._light, read_s))
+    def _inline(self, call: Call, read_s: float, deadline: float) -> Answer:
+        """Return the answer, computed on the event loop. Raises _TooLong, and the evaluation's errors."""
+        return self._evaluator.answer(call, deadline, _InlineBudget(self._inline_s, deadline, self._planning_s, read_s))
 
     async def _is_ready(self, graph_id: str | None, deadline: float) -> bool:
-        """Whether what is called is at hand; a registered graph is fetched aside.
+        """Return whether the call's registered graph is in memory. A thread reads it from the store if it is not.
 
-        Raises NotFound, StoreUnavailable, TimedOut.
+        True for a call without a registered graph. Raises NotFound, StoreUnavailable, TimedOut.
         """
         if graph_id is None or self._graphs.is_ready(graph_id):
             return True
@@ -171,18 +171,18 @@ class Dispatcher:
             raise TimedOut("The registered graph was not read in time.") from None
         return self._graphs.is_ready(graph_id)
 
-    async def _sent(self, sent: _Sent) -> Answer:
-        """Return what a worker answers. Raises Problem."""
+    async def _ask_worker(self, sent: _WorkerCall) -> Answer:
+        """Send the call to a worker, and return the answer. Raises ProblemError."""
         asked = time.perf_counter()
         try:
             async with (
                 asyncio.timeout_at(sent.deadline + _GRACE_S) as limit,
-                _unless(sent.gone),
-                self.workers.lent(sent.key) as worker,
+                _cancelled_when(sent.gone),
+                self.workers.acquire(sent.key) as worker,
             ):
                 header = sent.header(others=self.workers.busy - 1)
                 reply, written = await worker.exchange(
-                    header, sent.body, sent.loan, lambda told: limit.reschedule(told["deadline"] + _GRACE_S)
+                    header, sent.body, sent.lease, lambda message: limit.reschedule(message["deadline"] + _GRACE_S)
                 )
                 worker.spent = reply.get("spent", False)
                 worker.last = sent.key
@@ -191,13 +191,13 @@ class Dispatcher:
         except Lost:
             detail = "The process that computed this ended before it was done; others are not touched by that."
             raise Busy(detail, self._retry_after_s) from None
-        elsewhere_s = time.perf_counter() - asked
-        return self._read(reply, written, sent.key, elsewhere_s)._replace(deadline=_deadline(limit))
+        worker_s = time.perf_counter() - asked
+        return self._decoded(reply, written, sent.key, worker_s)._replace(deadline=_deadline(limit))
 
-    def _read(self, reply: Header, written: bytearray | memoryview, key: Key | None, elsewhere_s: float) -> Answer:
-        """Return the answer of a worker, asked `elsewhere_s` ago.
+    def _decoded(self, reply: Header, written: bytearray | memoryview, key: Key | None, worker_s: float) -> Answer:
+        """Return the answer from a worker's reply, which took `worker_s` seconds.
 
-        Raises Problem, and WorkerFailed where the service failed.
+        Raises ProblemError, and WorkerFailed for a defect of the service.
         """
         if "problem" in reply:
             raise ProblemError.unpacked(reply["problem"])
@@ -205,34 +205,34 @@ class Dispatcher:
             raise WorkerFailed(reply["failed"])
         timings = Timings(*reply["timings"])
         if key is not None and reply["seconds"] <= self._inline_s:
-            self._light.put(key, inf if timings.kept else timings.plan, weight=1)
-        return Answer(memoryview(written), timings, elsewhere_s - sum(timings[:-1]))
+            self._planning_s.put(key, inf if timings.kept else timings.plan, weight=1)
+        return Answer(memoryview(written), timings, worker_s - sum(timings[:-1]))
 
 
 def _deadline(limit: asyncio.Timeout) -> float:
-    """Return the deadline that a worker was given last."""
+    """Return the worker's current deadline."""
     latest = limit.when()
     assert latest is not None
     return latest - _GRACE_S
 
 
 class WorkerFailed(Exception):
-    """A defect of the service that showed in a worker; what it says is the traceback there."""
+    """A defect of the service in a worker process. The message is the traceback of the worker."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
-    """A call as it goes to a worker."""
+class _WorkerCall:
+    """A call for a worker."""
 
     call: Call
     body: Sequence[bytes]
-    loan: Lease | None
+    lease: Lease | None
     key: Key | None
     deadline: float
     gone: Callable[[], Awaitable[None]]
 
     def header(self, others: int) -> Header:
-        """Return what the worker needs to know besides the body, `others` being how many more workers compute."""
+        """Return the header of the IPC message. `others` is the number of other workers that compute now."""
         return {
             "operation": self.call.operation,
             "graph": self.call.graph,
@@ -244,8 +244,8 @@ class _Sent:
 
 
 @asynccontextmanager
-async def _unless(gone: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Cancel what is inside when the client leaves, and raise ClientGone. Brief work is not watched."""
+async def _cancelled_when(gone: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Cancel the block when the client disconnects, and raise ClientGone. The watch starts after `_BRIEF_S`."""
     inside = asyncio.current_task()
     assert inside is not None
     left = False

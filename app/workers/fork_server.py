@@ -1,9 +1,9 @@
-"""The process that workers are forked from: it has read all of the code once, so that a new worker is there in
-milliseconds, and computes nothing itself.
+"""The fork server: the process from which workers are forked.
 
-`app.workers.pool` starts it, and sends it a socket for each worker that it wants and the number of each that is to be
-ended. It answers with 0 when it is ready, and then with how workers ended. When the server is gone, however it went,
-the nursery ends its workers and itself.
+It imports all code once, so a new worker starts in milliseconds. It computes nothing itself. `app.workers.pool` starts
+it, sends it a socket for each new worker, and the number of each worker to end. The fork server replies 0 when it is
+ready, then the exit status of each worker that ends. When the server process ends, for any reason, the fork server
+ends its workers and exits.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from app.settings import Settings
 from app.workers.worker import work
 
 MESSAGE = struct.Struct("<Qi")
-"""A worker's number, and: with a socket, nothing; from the server, nothing; to the server, the status it ended with."""
+"""A worker's number and its exit status. The status is 0 in messages from the server."""
 
 
 class ForkServer:
-    """The workers that live, by number and process id."""
+    """Starts and ends workers. `_living` has the process id of each running worker, by number."""
 
     def __init__(self, control: socket.socket, settings: Settings) -> None:
         self._control, self._settings = control, settings
         self._living: dict[int, int] = {}
 
     def serve(self) -> None:
-        """Do what the server says, until it is gone; then end the workers."""
+        """Handle commands until the server process ends, then end the workers."""
         signal.signal(signal.SIGCHLD, self._reap)
-        with suppress(OSError):  # a server that is gone already
+        with suppress(OSError):  # the server has already ended
             self._control.sendall(MESSAGE.pack(0, 0))
-        self._obey()
+        self._handle_commands()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in list(self._living):
             self._end(number)
         for process in self._living.values():
             os.waitpid(process, 0)
 
-    def _obey(self) -> None:
-        """Make and end workers, until the server is gone."""
+    def _handle_commands(self) -> None:
+        """Start and end workers until the server closes the socket."""
         while True:
             try:
                 data, sockets, _, _ = socket.recv_fds(self._control, MESSAGE.size, 1)
@@ -61,21 +61,21 @@ class ForkServer:
                 return
             number, _ = MESSAGE.unpack(data)
             if sockets:
-                self._bear(number, sockets[0])
+                self._spawn(number, sockets[0])
             else:
                 self._end(number)
 
-    def _bear(self, number: int, descriptor: int) -> None:
+    def _spawn(self, number: int, descriptor: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         process = os.fork()
         if not process:
-            self._live(descriptor)
+            self._run_worker(descriptor)
         self._living[number] = process
         os.close(descriptor)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
-    def _live(self, descriptor: int) -> NoReturn:
-        """Be a worker. Whatever happens, this copy of the nursery's own code is not gone back to."""
+    def _run_worker(self, descriptor: int) -> NoReturn:
+        """Run a worker in the forked process. Never returns to the fork server's code."""
         status = 1
         try:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -86,7 +86,7 @@ class ForkServer:
             with socket.socket(fileno=descriptor) as connection:
                 work(connection, self._settings)
             status = 0
-        except Exception:  # noqa: BLE001  # nobody is left to raise it to
+        except Exception:  # noqa: BLE001  # the process has no caller
             traceback.print_exc()
         finally:
             os._exit(status)
@@ -97,7 +97,7 @@ class ForkServer:
             os.kill(process, signal.SIGKILL)
 
     def _reap(self, _signal: int, _frame: FrameType | None) -> None:
-        """Tell the server of each worker that ended."""
+        """Report each ended worker to the server."""
         for number, process in list(self._living.items()):
             found, status = os.waitpid(process, os.WNOHANG)
             if found:
@@ -107,29 +107,29 @@ class ForkServer:
 
 
 _DEATH_SIGNAL = 1
-"""PR_SET_PDEATHSIG, as Linux numbers it."""
+"""The value of PR_SET_PDEATHSIG on Linux."""
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, where it can (Linux)."""
+    """Set the parent death signal (Linux): the kernel ends this process when its parent ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _die_before_server() -> None:
-    """Have the kernel end this process before the server where memory runs out, if it can."""
+    """Let the kernel end this process before the server if memory runs out (Linux)."""
     if sys.platform == "linux":
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 def main() -> None:
-    """Run as a process of its own.
+    """Run the fork server as a separate process.
 
-    Its arguments are the control socket's number and the temporary folder that goes with the server, if there is one.
-    The settings come by standard input: arguments are visible to other users, and the store's URL may have a password.
+    Arguments: the descriptor of the control socket, and the server's temporary folder if it has one. The settings come
+    from standard input: arguments are visible to other users, and the store's URL may contain a password.
     """
-    for stop in (signal.SIGINT, signal.SIGTERM):  # the server is told, and ends us when all is done
+    for stop in (signal.SIGINT, signal.SIGTERM):  # the server gets them too, and ends this process
         signal.signal(stop, signal.SIG_IGN)
     descriptor, *folders = sys.argv[1:]
     settings = Settings(**orjson.loads(sys.stdin.buffer.read()))

@@ -1,7 +1,7 @@
-"""The server's side of its worker processes: who is free, who waits, and what happens to one that must not go on.
+"""The pool of worker processes, in the server process.
 
-`app.workers.dispatch` lends a worker for each call that is not computed on the event loop. One that is given up on,
-because the deadline passed or the client left, or that ends by itself, is replaced at once; nothing else notices.
+`app.workers.dispatch` acquires a worker for each call that does not run on the event loop. A worker is replaced at once
+if the deadline of its call passes, if the client disconnects, or if its process ends. Other calls are not affected.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from app.workers.shared_memory import Lease
 _log = structlog.get_logger("gradd.workers")
 
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); from app.workers.fork_server import main; main()"
-"""What the nursery's interpreter runs: it finds what this one finds, whatever folder it starts in."""
+"""Code that the fork server's interpreter runs. It uses this process's import path, in any working folder."""
 
 
 _END_S = 5
-"""Seconds that the nursery has to end its workers and itself."""
+"""Maximum seconds for the fork server to end its workers and exit."""
 
 _PAUSE_S = 1
-"""Seconds before a nursery that did not come to be is started again."""
+"""Seconds before a restart of a fork server that failed to start."""
 
 
 class Lost(Exception):
@@ -42,7 +42,10 @@ class Lost(Exception):
 
 
 class Worker:
-    """One worker process, by the socket that leads to it. `last` is what it computed last."""
+    """One worker process and its socket.
+
+    `last` is the key of its last call. `spent` is whether it reached its memory limit.
+    """
 
     def __init__(self, number: int, connection: socket.socket) -> None:
         self.number, self.connection = number, connection
@@ -51,36 +54,36 @@ class Worker:
         self._known: set[int] = set()
 
     async def exchange(
-        self, header: Header, body: Sequence[bytes], loan: Lease | None, told: Callable[[Header], None]
+        self, header: Header, body: Sequence[bytes], lease: Lease | None, on_deadline: Callable[[Header], None]
     ) -> tuple[Header, bytearray | memoryview]:
-        """Return the answer to a call, whose body is in pieces or in a segment that is lent to it.
+        """Return the answer to a call. The body is in pieces or in the shared memory of `lease`.
 
-        What the worker tells before goes to `told`. Raises Lost. A segment is not lent again once the worker was given
-        up: it may still write to it until it is no more.
+        `on_deadline` gets the worker's message with its deadline. Raises Lost. After an error the shared memory is not
+        used again: the worker may write to it until its process ends.
         """
         try:
-            if loan is None:
+            if lease is None:
                 await send_async(self.connection, header, body)
             else:
-                segment, descriptors = loan.told(self._known)
+                segment, descriptors = lease.describe(self._known)
                 await send_async(self.connection, {**header, "segment": segment}, (), descriptors)
             while True:
                 reply, written = await receive_async(self.connection)
                 if "deadline" not in reply:
-                    return reply, loan.reply(*reply["stands"]) if loan and "stands" in reply else written
-                told(reply)
+                    return reply, lease.reply(*reply["reply_range"]) if lease and "reply_range" in reply else written
+                on_deadline(reply)
         except BaseException as error:
-            if loan is not None:
-                loan.spoil()
+            if lease is not None:
+                lease.spoil()
             if isinstance(error, Closed | OSError):
                 raise Lost from None
             raise
 
 
 class Workers:
-    """A number of workers. All methods are called on the event loop.
+    """A fixed number of workers. All methods are called on the event loop.
 
-    The folder `temporary` is removed when this process ends, even if it is killed.
+    The fork server removes the folder `temporary` when this process ends, even if it is killed.
     """
 
     def __init__(self, settings: Settings, temporary: Path | None = None) -> None:
@@ -88,51 +91,51 @@ class Workers:
         self._idle: list[Worker] = []
         self._waiting: deque[asyncio.Future[Worker]] = deque()
         self._count = 0
-        self._nursery: subprocess.Popen[bytes] | None = None
+        self._fork_server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._ready = False
         self.closed = False
 
     @property
     def busy(self) -> int:
-        """How many workers compute now."""
+        """The number of workers that compute now."""
         return self._settings.concurrency - len(self._idle)
 
     def start(self) -> None:
-        """Start the nursery and the workers. It does not wait for them: what they are sent is there when they are."""
-        self._start_nursery()
+        """Start the fork server and the workers. Does not wait for them: their sockets accept messages at once."""
+        self._start_fork_server()
         for _ in range(self._settings.concurrency):
-            self._idle.append(self._born())
+            self._idle.append(self._spawned())
 
     def close(self) -> None:
-        """End all workers, and the nursery."""
+        """End all workers and the fork server."""
         self.closed = True
         for worker in self._idle:
             worker.connection.close()
         self._idle.clear()
-        self._end_nursery()
+        self._end_fork_server()
 
     @asynccontextmanager
-    async def lent(self, likely: Hashable) -> AsyncIterator[Worker]:
-        """Lend a worker, best one that computed something `likely` last. If the block is left by an error, it is ended.
+    async def acquire(self, likely: Hashable) -> AsyncIterator[Worker]:
+        """Acquire a worker for the block, preferably one with `likely` as the key of its last call.
 
-        A worker that said that it is spent is replaced too.
+        A worker is replaced if the block raises, or if the worker reached its memory limit.
         """
-        worker = await self._taken(likely)
+        worker = await self._acquired(likely)
         try:
             yield worker
         except BaseException:
             self._end(worker)
-            worker = self._born()
+            worker = self._spawned()
             raise
         else:
             if worker.spent:
                 self._end(worker)
-                worker = self._born()
+                worker = self._spawned()
         finally:
             self._free(worker)
 
-    async def _taken(self, likely: Hashable) -> Worker:
+    async def _acquired(self, likely: Hashable) -> Worker:
         if not self._idle:
             waiter: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
@@ -146,7 +149,7 @@ class Workers:
         return self._idle.pop(next(known, -1))
 
     def _free(self, worker: Worker) -> None:
-        """Hand the worker to who waits longest, or keep it; the one used last is taken first."""
+        """Give the worker to the call that waits longest, or keep it idle. The last idle one is used first."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -157,60 +160,60 @@ class Workers:
         else:
             self._idle.append(worker)
 
-    def _born(self) -> Worker:
-        """Return a new worker, whose process comes to be while its socket can be written to already."""
+    def _spawned(self) -> Worker:
+        """Return a new worker. Its socket accepts messages before its process has started."""
         self._count += 1
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
-            self._order(self._count, [theirs.fileno()])
+            self._command(self._count, [theirs.fileno()])
         return Worker(self._count, ours)
 
     def _end(self, worker: Worker) -> None:
         worker.connection.close()
-        self._order(worker.number, [])
+        self._command(worker.number, [])
 
-    def _order(self, number: int, sockets: list[int]) -> None:
-        """Tell the nursery to make a worker of a socket, or to end one."""
+    def _command(self, number: int, sockets: list[int]) -> None:
+        """Send a command to the fork server: start a worker with a socket, or end a worker."""
         if self._control is None or self.closed:
             return
-        with suppress(OSError):  # a nursery that is gone took its workers along; `_hear` meets the end and starts anew
+        with suppress(OSError):  # the fork server ended, and its workers with it; `_on_message` restarts it
             socket.send_fds(self._control, [MESSAGE.pack(number, 0)], sockets)
 
-    def _start_nursery(self) -> None:
+    def _start_fork_server(self) -> None:
         self._control, theirs = socket.socketpair()
         path = orjson.dumps(sys.path).decode()
         folders = [] if self._temporary is None else [str(self._temporary)]
         with theirs:
-            self._nursery = subprocess.Popen(  # noqa: S603  # this interpreter, and nothing that a client wrote
+            self._fork_server = subprocess.Popen(  # noqa: S603  # this interpreter, no client input
                 [sys.executable, "-c", _START, path, str(theirs.fileno()), *folders],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.PIPE,
             )
-        assert self._nursery.stdin is not None
-        with suppress(BrokenPipeError), self._nursery.stdin as settings:
+        assert self._fork_server.stdin is not None
+        with suppress(BrokenPipeError), self._fork_server.stdin as settings:
             settings.write(self._settings.model_dump_json().encode())
         self._ready = False
         self._control.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._control, self._hear, self._control)
+        asyncio.get_running_loop().add_reader(self._control, self._on_message, self._control)
 
-    def _end_nursery(self) -> None:
-        """End it, and with it what it has made: that is its last work, once it has read its code."""
-        if self._control is None or self._nursery is None:
+    def _end_fork_server(self) -> None:
+        """End the fork server. Once it is ready, it ends its workers before it exits."""
+        if self._control is None or self._fork_server is None:
             return
         asyncio.get_running_loop().remove_reader(self._control)
         self._control.close()
         if not self._ready:
-            self._nursery.kill()
+            self._fork_server.kill()
         try:
-            self._nursery.wait(_END_S)
+            self._fork_server.wait(_END_S)
         except subprocess.TimeoutExpired:
-            self._nursery.kill()
-            self._nursery.wait()
-        self._control = self._nursery = None
+            self._fork_server.kill()
+            self._fork_server.wait()
+        self._control = self._fork_server = None
 
-    def _hear(self, control: socket.socket) -> None:
-        """Hear that the nursery is ready, how a worker ended, or that the nursery is gone itself."""
+    def _on_message(self, control: socket.socket) -> None:
+        """Handle a message of the fork server: it is ready, a worker ended, or (end of file) the fork server ended."""
         try:
             data = control.recv(MESSAGE.size)
         except BlockingIOError:
@@ -218,7 +221,7 @@ class Workers:
         except OSError:
             data = b""
         if not data:
-            self._start_again()
+            self._restart()
             return
         number, status = MESSAGE.unpack(data)
         self._ready = True
@@ -226,19 +229,19 @@ class Workers:
             _log.warning("worker ended", worker=number, status=status)
         self._replace(lambda worker: worker.number == number)
 
-    def _start_again(self) -> None:
-        _log.error("the workers' nursery ended")
-        self._end_nursery()
+    def _restart(self) -> None:
+        _log.error("the workers' fork server ended")
+        self._end_fork_server()
         asyncio.get_running_loop().call_later(0 if self._ready else _PAUSE_S, self._resume)
 
     def _resume(self) -> None:
         if not self.closed:
-            self._start_nursery()
+            self._start_fork_server()
             self._replace(lambda _: True)
 
     def _replace(self, lost: Callable[[Worker], bool]) -> None:
-        """Replace workers that ended while nobody used them."""
+        """Replace idle workers that ended."""
         for index, worker in enumerate(self._idle):
             if lost(worker):
                 worker.connection.close()
-                self._idle[index] = self._born()
+                self._idle[index] = self._spawned()

@@ -1,10 +1,10 @@
-"""Memory that the server and its workers see alike: large bodies are received into it, and replies are written there.
+"""Shared memory of the server and its workers, for large bodies and their replies.
 
-The server lends a segment for each large call, `app.http.protocol` receives the body at its begin, a worker writes the
-reply behind that, and it is sent from where it stands. Pages that were written to once stay with a segment, so that the
-next call needs no new ones. A segment belongs to one call, until the last view of it is gone.
+Each large call acquires a segment of shared memory. `app.http.protocol` receives the body at its start, a worker writes
+the reply after the body, and the server sends the reply from there. A segment keeps its pages, so the next call
+allocates none. A segment belongs to one call until its last view is deleted.
 
-Where the system has no such memory (it has on Linux), nothing is lent, and all bytes go through sockets.
+Without `memfd_create` (it exists on Linux) there is no shared memory, and all bytes go through sockets.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from typing import Any
 import numpy as np
 
 LARGE = 2**18
-"""Bytes of a body from which on it is received into a segment."""
+"""Minimum bytes of a body that is received into shared memory."""
 
 KEPT = 2**28
-"""Bytes of segments, at most, that stay when no call has them."""
+"""Maximum bytes of free segments that are kept."""
 
 _REPLY = 2**29
-"""Bytes of a segment for a reply, at most. Only those that are written to take memory."""
+"""Maximum bytes of a reply in a segment. Only pages that are written to take memory."""
 
 Piece = bytes | memoryview
 
 
 class Segment:
-    """One piece of memory. `used` are the bytes of it, from its begin, that were written to. Raises OSError."""
+    """One block of shared memory. `used` is the number of bytes written, from its start. Raises OSError."""
 
     def __init__(self, number: int, size: int) -> None:
         self.number = number
@@ -47,13 +47,13 @@ class Segment:
         self.used = 0
 
     def close(self) -> None:
-        """Give the memory back, whoever still has it mapped."""
+        """Free the memory, also for processes that still map it."""
         os.ftruncate(self.descriptor, 0)
         os.close(self.descriptor)
 
 
 class Lease:
-    """A segment while it is one call's. A body of `size` bytes stands at its begin."""
+    """The use of a segment by one call. The body, of `size` bytes, is at its start."""
 
     def __init__(
         self, segment: Segment, size: int, living: AbstractSet[int], back: Callable[[Segment, list[None]], None]
@@ -62,17 +62,16 @@ class Lease:
         self._segment, self._living = segment, living
         self._spoiled: list[None] = []
         owner = np.frombuffer(segment.mapping, np.uint8)
-        # The array lives as long as a view of it does, those that a transport sends from among them.
+        # The array lives as long as any view of it. A transport that sends holds views too.
         weakref.finalize(owner, back, segment, self._spoiled).atexit = False
         self._whole = owner.data
         self.body = self._whole[:size]
 
-    def told(self, known: set[int]) -> tuple[dict[str, Any], list[int]]:
-        """Return the description of the segment for a worker that has mapped the `known` segments, and the descriptors
-        that it needs.
+    def describe(self, known: set[int]) -> tuple[dict[str, Any], list[int]]:
+        """Return the segment's description for a worker, and the descriptors that the worker needs.
 
-        The description names the known segments that no longer exist. `known` becomes the segments that the worker
-        has mapped afterwards.
+        `known` has the numbers of the segments that the worker maps, and is updated. The description names the
+        segments of `known` that no longer exist.
         """
         segment = self._segment
         closed = known - self._living
@@ -82,16 +81,16 @@ class Lease:
         return {"number": segment.number, "size": self.size, "closed": list(closed)}, descriptors
 
     def reply(self, begin: int, end: int) -> memoryview:
-        """Return the reply that a worker wrote to this part of the segment."""
+        """Return the reply that a worker wrote to bytes `begin` to `end` of the segment."""
         self._segment.used = max(self._segment.used, end)
         return self._whole[begin:end]
 
     def spoil(self) -> None:
-        """Say that somebody may write to the segment who should not: it is not lent again."""
+        """Exclude the segment from reuse, because a worker may still write to it."""
         self._spoiled.append(None)
 
     def end(self) -> None:
-        """Let go of the body. The segment is free once no reply is to be sent from it."""
+        """Release the body. The segment is free once no reply is sent from it."""
         self.body.release()
         self._whole.release()
 
@@ -107,31 +106,31 @@ class Segments:
         self._free: list[Segment] = []
         self._none = not hasattr(os, "memfd_create")
 
-    def lend(self, size: int) -> Lease | None:
-        """Return a segment for a body of this size, the one used last if there is any; None where there can be none."""
+    def acquire(self, size: int) -> Lease | None:
+        """Acquire the last used segment, or a new one, for a body of `size` bytes. None if neither exists."""
         if size > self._largest or self._none:
             return None
-        segment = self._free.pop() if self._free else self._made()
+        segment = self._free.pop() if self._free else self._created()
         if segment is None:
             return None
         segment.used = max(segment.used, size)
-        return Lease(segment, size, self._living, self._back)
+        return Lease(segment, size, self._living, self._release)
 
     def close(self) -> None:
-        """Give up those that nobody has. The others follow when they come back."""
+        """Free the unused segments now, and the others when their leases end."""
         self._none = True
         while self._free:
             self._end(self._free.pop())
 
-    def _made(self) -> Segment | None:
+    def _created(self) -> Segment | None:
         with suppress(OSError, ValueError):
             segment = Segment(next(self._numbers), self._size)
             self._living.add(segment.number)
             return segment
         return None
 
-    def _back(self, segment: Segment, spoiled: list[None]) -> None:
-        """Take a segment back. Any thread may drop its last view."""
+    def _release(self, segment: Segment, spoiled: list[None]) -> None:
+        """Keep or free a segment after its lease. Runs in the thread that deletes the last view."""
         kept = segment.used + sum(free.used for free in self._free)
         if spoiled or self._none or kept > KEPT:
             self._end(segment)
@@ -144,19 +143,19 @@ class Segments:
 
 
 class SharedMapping:
-    """A segment as the worker has it: the body at its begin, and behind that room for the reply.
+    """A segment mapped by a worker: the body at its start, and space for the reply after it.
 
-    `stands` is the begin and the end of the reply in the segment, None where it is not there.
+    `reply_range` is the start and the end of the reply in the segment, None if the reply is elsewhere.
     """
 
     def __init__(self, whole: memoryview, size: int) -> None:
         self._whole = whole
         self.body = whole[:size]
         self._begin = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        self.stands: tuple[int, int] | None = None
+        self.reply_range: tuple[int, int] | None = None
 
     def put(self, pieces: Iterable[Piece]) -> bytes | memoryview:
-        """Put pieces behind each other, and return the whole. What finds no room here is joined elsewhere."""
+        """Write the pieces one after the other; return the reply. A reply that does not fit is joined in new memory."""
         end = self._begin
         coming = iter(pieces)
         for piece in coming:
@@ -164,22 +163,22 @@ class SharedMapping:
                 return b"".join((self._whole[self._begin : end], bytes(piece), *map(bytes, coming)))
             self._whole[end : end + len(piece)] = piece
             end += len(piece)
-        self.stands = self._begin, end
+        self.reply_range = self._begin, end
         return self._whole[self._begin : end]
 
 
 class Mappings:
-    """The segments that a worker has been lent, by number, and their descriptors."""
+    """The segments that a worker maps, by number, with their descriptors."""
 
     def __init__(self) -> None:
         self._mapped: dict[int, tuple[mmap.mmap, int]] = {}
 
-    def sheet(self, told: dict[str, Any], descriptors: Iterable[int]) -> SharedMapping:
-        """Return what a loan tells of, whose descriptor comes along where it was not known yet."""
-        number = told["number"]
-        for closed in told["closed"]:
+    def mapping(self, description: dict[str, Any], descriptors: Iterable[int]) -> SharedMapping:
+        """Return the mapping for a lease's description. `descriptors` has the descriptor of a new segment."""
+        number = description["number"]
+        for closed in description["closed"]:
             if closed in self._mapped:
                 os.close(self._mapped.pop(closed)[1])
         for descriptor in descriptors:
             self._mapped[number] = mmap.mmap(descriptor, 0), descriptor
-        return SharedMapping(memoryview(self._mapped[number][0]), told["size"])
+        return SharedMapping(memoryview(self._mapped[number][0]), description["size"])

@@ -1,8 +1,7 @@
-"""Threads for work that waits rather than computes: on the store of registered graphs. Calls are computed elsewhere, as
-`app.workers.dispatch` says.
+"""Threads for work that waits on the store of registered graphs. `app.workers.dispatch` computes calls elsewhere.
 
-The routes of registered graphs call `run`. Who waits for it can stop waiting, because the deadline passed or the client
-left; a slot is free again when its work ends.
+The routes of registered graphs call `run`. A caller stops waiting when the deadline passes or the client disconnects.
+The slot is free again when its work ends.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from app.errors import ClientGone, TimedOut
 T = TypeVar("T")
 
 _BRIEF_S = 0.02
-"""Work that ends within this time is not worth watching the connection for."""
+"""Seconds of work before the connection is watched for a disconnect."""
 
 
 async def _never() -> None:
@@ -31,9 +30,9 @@ class ThreadPool:
         self._executor = ThreadPoolExecutor(slots, thread_name_prefix="store")
 
     async def run(self, work: Callable[[], T], *, timeout_s: float, gone: Callable[[], Awaitable[None]] = _never) -> T:
-        """Return what `work` returns, once a slot is free. `gone` returns when the client leaves, if that is watched.
+        """Run `work` once a slot is free, and return its result. `gone` returns when the client disconnects.
 
-        Raises TimedOut, ClientGone, and what `work` raises.
+        Raises TimedOut, ClientGone, and the errors of `work`.
         """
         future = asyncio.get_running_loop().run_in_executor(self._executor, work)
         try:
@@ -47,12 +46,12 @@ class ThreadPool:
         raise TimedOut("The request did not end in time; nothing of it is kept.")
 
     def close(self) -> None:
-        """Take no more work, and drop what waits for a slot."""
+        """Accept no more work, and cancel the work that waits for a slot."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 async def _wait(future: asyncio.Future[T], timeout_s: float, gone: Callable[[], Awaitable[None]]) -> None:
-    """Wait until the future is done or the time is over. Raises ClientGone."""
+    """Wait until the future is done or `timeout_s` has passed. Raises ClientGone."""
     watch = asyncio.ensure_future(gone())
     either: list[asyncio.Future[Any]] = [future, watch]
     try:

@@ -1,10 +1,9 @@
-"""A worker process: it answers one call after the other, and may be killed at any moment. `app.workers.fork_server`
-makes it.
+"""A worker process: answers one call after the other. `app.workers.fork_server` forks it, and may kill it at any time.
 
-A call's frame names the codecs, and how many other workers compute at that moment: they have cores too. Its body is the
-client's, unread, or stands in a segment of memory, and then the reply is written there too. While it computes, a worker
-tells when the client wants the call to be over, so that the server can hold it to that; then it sends the answer, the
-problem, or, if the service itself failed, the traceback.
+A call's IPC message names the codecs and the number of other workers that compute now, which share the cores. The body
+is the client's, unread, in the message or in shared memory; in the second case the reply is written there too. A worker
+first sends the deadline that the client set, so that the server can enforce it. It then sends the answer, the problem,
+or the traceback of a defect of the service.
 """
 
 from __future__ import annotations
@@ -34,60 +33,60 @@ def work(connection: socket.socket, settings: Settings) -> None:
     while True:
         try:
             header, body, descriptors = receive(connection)
-            sheet = mappings.sheet(header["segment"], descriptors) if "segment" in header else None
-            reply, written = _answered(evaluator, _call(header, body, sheet), header, _Teller(connection))
-            if sheet is not None and sheet.stands:
-                reply, written = {**reply, "stands": sheet.stands}, b""
+            mapping = mappings.mapping(header["segment"], descriptors) if "segment" in header else None
+            reply, written = _answer(evaluator, _call(header, body, mapping), header, _Reporter(connection))
+            if mapping is not None and mapping.reply_range:
+                reply, written = {**reply, "reply_range": mapping.reply_range}, b""
             del body
             send(connection, reply, written)
         except (Closed, OSError):
             return
 
 
-def _call(header: Header, body: bytearray, sheet: SharedMapping | None) -> Call:
+def _call(header: Header, body: bytearray, mapping: SharedMapping | None) -> Call:
     return Call(
         header["operation"],
-        memoryview(body) if sheet is None else sheet.body,
+        memoryview(body) if mapping is None else mapping.body,
         CODECS[header["reads"]],
         CODECS[header["writes"]],
         header["graph"],
-        b"".join if sheet is None else sheet.put,
+        b"".join if mapping is None else mapping.put,
     )
 
 
 def _bound_memory(most: int) -> None:
-    """Let allocations beyond `most` bytes fail, where the system counts what a process writes to (Linux)."""
+    """Limit the memory of this process to `most` bytes (Linux). Allocations beyond it fail."""
     if sys.platform == "linux":
         import resource  # noqa: PLC0415  # exists on Unix alone
 
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-class _Teller(Observer):
-    """Tells the server what a call turned out to be, before it is computed."""
+class _Reporter(Observer):
+    """Observer that sends a call's deadline to the server, and stores its predicted time."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self.seconds = 0.0
 
     def due(self, deadline: float | None) -> None:
-        """Tell the deadline."""
+        """Send the deadline."""
         send(self._connection, {"deadline": deadline})
 
     def running(self, key: Key, seconds: float) -> None:  # noqa: ARG002
-        """Keep the prediction for the answer."""
+        """Store the predicted seconds for the answer."""
         self.seconds = seconds
 
 
-def _answered(evaluator: Evaluator, call: Call, header: Header, teller: _Teller) -> tuple[Header, bytes | memoryview]:
-    """Return the frame of the answer. A worker that met the bound on its memory says that it is spent."""
+def _answer(evaluator: Evaluator, call: Call, header: Header, reporter: _Reporter) -> tuple[Header, bytes | memoryview]:
+    """Return header and body of the answer. `spent` in the header says that the worker reached its memory limit."""
     try:
         with ExitStack() as others:
             for _ in range(header["others"]):
                 others.enter_context(computing())
-            answer = evaluator.answer(call, header["deadline"], teller)
+            answer = evaluator.answer(call, header["deadline"], reporter)
     except ProblemError as problem:
         return {"problem": problem.packed(), "spent": isinstance(problem, Busy)}, b""
-    except Exception:  # noqa: BLE001  # it is raised again in the server, whose log has it
+    except Exception:  # noqa: BLE001  # the server raises it again and logs it
         return {"failed": traceback.format_exc()}, b""
-    return {"timings": tuple(answer.timings), "seconds": teller.seconds}, answer.body
+    return {"timings": tuple(answer.timings), "seconds": reporter.seconds}, answer.body

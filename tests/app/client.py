@@ -66,7 +66,7 @@ class Client:
     def lent(self, path: str, body: Any, *, leaving: bool = False) -> tuple[int, bytes]:
         """Post a request whose body was received into a segment, as large ones are; return the status and the reply."""
         text = json.dumps(body).encode()
-        loan = self.services.segments.lend(len(text))
+        loan = self.services.segments.acquire(len(text))
         assert loan is not None
         loan.body[:] = text
         messages = [{"type": "http.request", "body": loan.body, "loan": loan}]

@@ -1,6 +1,6 @@
 """Faults planted in workers: a request whose `seed` is one of these does it instead of being computed.
 
-A test that uses `workers_with_faults` has its application's nursery import this module before it makes workers.
+A test that uses `workers_with_faults` has its application's fork server import this module before it makes workers.
 """
 
 import ctypes

@@ -44,19 +44,19 @@ def test_an_idle_worker_that_ends_is_replaced_unnoticed(faulty: Faulty) -> None:
         client.post("/v1/gradients", sum_of_exp())
         workers = client.services.placement.workers
         before = workers._idle[0]
-        workers._order(before.number, [])
+        workers._command(before.number, [])
         client.until(lambda: workers._idle[0] is not before)
         assert client.post("/v1/gradients", sum_of_exp()).status_code == 200
 
 
-def test_workers_come_back_when_their_nursery_is_gone(faulty: Faulty) -> None:
+def test_workers_come_back_when_their_fork_server_is_gone(faulty: Faulty) -> None:
     with faulty() as client:
         client.post("/v1/gradients", sum_of_exp())
         workers = client.services.placement.workers
-        before = workers._nursery
+        before = workers._fork_server
         assert before is not None
         before.kill()
-        client.until(lambda: workers._nursery not in {before, None})
+        client.until(lambda: workers._fork_server not in {before, None})
         assert client.post("/v1/gradients", sum_of_exp()).status_code == 200
 
 

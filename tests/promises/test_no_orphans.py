@@ -50,7 +50,7 @@ def test_no_process_and_no_file_is_left(how: signal.Signals, tmp_path: Path, mon
     with serving(concurrency=2) as (process, words):
         assert httpx.post(words[1], content=HEAVY, trust_env=False, timeout=SECONDS).status_code == 200
         below = descendants(process.pid)
-        assert len(below) == 3  # the nursery and two workers
+        assert len(below) == 3  # the fork server and two workers
         register(words)
         assert len(list(tmp_path.glob("gradd-*/graphs.sqlite*"))) > 1
         with send_heavy(words) as connection:

@@ -27,7 +27,7 @@ import zstandard
 from app.evaluation.evaluator import Call, Evaluator
 from app.main import create_app
 from app.settings import Settings
-from app.workers.worker import _answered, _Teller
+from app.workers.worker import _answer, _Reporter
 from tests.app.bodies import echo, op, request
 from tests.app.client import Client, client_of
 from tests.app.http.test_server import serving
@@ -134,7 +134,7 @@ def test_a_defect_leaves_no_body(client: Client, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("app.http.exchange._log", SimpleNamespace(exception=lambda *_, **__: traceback.format_exc()))
     monkeypatch.setattr(Evaluator, "answer", failing)
-    monkeypatch.setattr("app.workers.dispatch.Dispatcher._sent", failing)
+    monkeypatch.setattr("app.workers.dispatch.Dispatcher._ask_worker", failing)
 
     def fail(body: bytes) -> None:
         found, _ = client.call("/v1/forward", [{"type": "http.request", "body": body}])
@@ -185,10 +185,10 @@ def test_a_worker_keeps_no_body(name: str) -> None:
     evaluator = Evaluator(Settings())
     connection, other = socket.socketpair()
     with connection, other:
-        teller = _Teller(connection)
+        teller = _Reporter(connection)
 
         def refuse(body: bytes) -> None:
-            reply, _ = _answered(evaluator, Call("forward", body), {"deadline": None, "others": 0}, teller)
+            reply, _ = _answer(evaluator, Call("forward", body), {"deadline": None, "others": 0}, teller)
             assert "problem" in reply
 
         assert left_behind(body, refuse) == (0, 0)

@@ -23,10 +23,10 @@ _KINDS = "a path, sqlite:///path or postgresql+psycopg://user:password@host/data
 
 
 class Database:
-    """The database at a location, which several threads and processes may use.
+    """The database at a location. Several threads and processes may use it.
 
-    `location` is the path of a SQLite file or a URL. Without one the database is a SQLite file in a folder of its own,
-    which is removed with the process.
+    `location` is the path of a SQLite file, or a URL. If it is None, the database is a SQLite file in a temporary
+    folder, which is removed when the process ends.
     """
 
     def __init__(self, location: str | None) -> None:
@@ -36,12 +36,12 @@ class Database:
 
     @property
     def folder(self) -> TemporaryFolder | None:
-        """The folder of a database without a location."""
+        """The temporary folder of a database without a location, else None."""
         return self._folder
 
     @property
     def name(self) -> str:
-        """The location as messages show it: without a password."""
+        """The location for messages: without the password."""
         if "://" not in self.location:
             return self.location
         url = _url(self.location)
@@ -49,13 +49,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Give a connection for reading, which waits for no writer. Raises SQLAlchemyError, OSError, UnusableStore."""
+        """Yield a connection for reading, which waits for no writer. Raises SQLAlchemyError, OSError, UnusableStore."""
         with self.open().engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Give a connection in a transaction, while no other one writes.
+        """Yield a connection in a transaction that excludes other writers.
 
         Raises SQLAlchemyError, OSError, UnusableStore.
         """
@@ -65,10 +65,10 @@ class Database:
             yield connection
 
     def open(self) -> Opened:
-        """Return this process's connections; the first call makes them. Raises SQLAlchemyError, OSError, UnusableStore.
+        """Return this process's connections. Raises SQLAlchemyError, OSError, UnusableStore.
 
-        A forked process makes its own. It keeps those of its parent untouched: closing a SQLite file that was opened
-        before a fork can damage it. Source: https://sqlite.org/howtocorrupt.html, section 2.6.
+        The first call opens them. A forked process opens its own and does not touch its parent's: to close a SQLite
+        file that was opened before a fork can damage it. Source: https://sqlite.org/howtocorrupt.html, section 2.6.
         """
         process = os.getpid()
         found = self._opened.get(process)
@@ -80,7 +80,7 @@ class Database:
         return found
 
     def close(self) -> None:
-        """Close this process's connections, and remove a folder of its own."""
+        """Close this process's connections, and remove the temporary folder."""
         opened = self._opened.pop(os.getpid(), None)
         if opened is not None:
             opened.engine.dispose()
@@ -111,19 +111,19 @@ class Database:
 
 
 def _url(location: str) -> URL | None:
-    """Return what a location says as a URL, or None where it is none."""
+    """Return the location as a URL, or None if it is not a URL."""
     try:
         return make_url(location)
-    except (ArgumentError, ValueError):  # ValueError: a port that is no number
+    except (ArgumentError, ValueError):  # ValueError: the port is not a number
         return None
 
 
 def _is_file(database: str | None) -> TypeGuard[str]:
-    """Whether the database of a SQLite URL is a file, which other processes can open, and not memory."""
+    """Return whether the database of a SQLite URL is a file, which other processes can open, and not in memory."""
     return database not in {None, "", ":memory:"}
 
 
 def reason(error: Exception) -> str:
-    """Return the message of a failure in one line: the driver's, without the statement and its parameters."""
+    """Return an error's message in one line: the driver's message, without the statement and its parameters."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     return " ".join(str(cause).split())

@@ -1,8 +1,8 @@
-"""A PostgreSQL database as the database of registered graphs, for servers on several machines.
+"""PostgreSQL as the database of registered graphs, for servers on several machines.
 
-Whatever the database does, a call of it ends: the server bounds locks and statements, and the client bounds the wait
-for each answer, since a server that is stopped or cut off bounds nothing. `app.graphs.store.database` imports this
-module when a URL asks for it, because the driver is optional.
+Every database call has a time limit: the server limits locks and statements, and the client limits the wait for each
+answer, because a stopped or disconnected server enforces no limit. `app.graphs.store.database` imports this module only
+for a PostgreSQL URL, because the driver is optional.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from app.graphs.store.tables import BUSY_S, METADATA, Opened, UnusableStore, che
 T = TypeVar("T")
 
 _CONNECT_S = 3
-"""Seconds that a connection may take to open."""
+"""Maximum seconds to open a connection."""
 
 _STATEMENT_S = 10
-"""Seconds that a statement may take: ten times what a graph of 64 MiB takes on a network of 1 Gbit/s."""
+"""Maximum seconds of a statement: ten times the time for a graph of 64 MiB on a network of 1 Gbit/s."""
 
 _SILENCE_S = 12.0
-"""Seconds that the client waits for an answer. Longer than the server's bound, whose message says more."""
+"""Maximum seconds that the client waits for an answer. The server's limit is shorter: its message has more details."""
 
 _LOCK = "SELECT pg_advisory_xact_lock(1735549284)"
-"""Writers wait for each other: a quota is exact only if nothing is added between counting and inserting. Readers take
-no lock. The number is "grad" in ASCII, and means nothing to PostgreSQL."""
+"""The lock of writers: a quota is exact only if no other writer inserts between the count and the insert. Readers take
+no lock. The number is "grad" in ASCII, and has no meaning for PostgreSQL."""
 
 _MARK = "SELECT to_regclass('graphs') IS NOT NULL, obj_description(to_regclass('graphs'), 'pg_class')"
 
 
 class _Bounded(psycopg.Connection[Any]):
-    """A connection that fails when the server is silent for too long."""
+    """A connection that fails if the server sends no answer for `_SILENCE_S` seconds."""
 
     def wait(self, gen: Generator[Any, Any, T], *arguments: Any, **options: Any) -> T:
-        """Wait for what `gen` communicates with the server. Raises OperationalError."""
+        """Wait until the communication `gen` with the server is complete. Raises OperationalError."""
         return super().wait(self._bounded(gen), *arguments, **options)
 
     def _bounded(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-        """Pass on what `gen` waits for and what has become ready, which is nothing when an interval has passed."""
+        """Wrap `gen` with a time limit. A falsy `ready` means that an interval passed without an event."""
         latest = time.monotonic() + _SILENCE_S
         try:
             waits = next(gen)
@@ -58,12 +58,12 @@ class _Bounded(psycopg.Connection[Any]):
 
 
 def opened(url: URL) -> Opened:
-    """Connect to the database; create its table if there is none. Raises SQLAlchemyError, UnusableStore."""
+    """Connect to the database, and create the table if it does not exist. Raises SQLAlchemyError, UnusableStore."""
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         connect_args={"connect_timeout": _CONNECT_S, "client_encoding": "utf8"},
-        isolation_level="READ COMMITTED",  # statements after the lock see what was committed while it was waited for
-        pool_pre_ping=True,  # connections to a server that was started again are replaced
+        isolation_level="READ COMMITTED",  # statements after the lock see earlier commits of other writers
+        pool_pre_ping=True,  # replaces connections after a restart of the server
         pool_timeout=_STATEMENT_S,
         hide_parameters=True,
     )
@@ -81,7 +81,7 @@ def _connected(_dialect: object, _record: object, arguments: list[Any], options:
     bounds = {
         "lock_timeout": BUSY_S,
         "statement_timeout": _STATEMENT_S,
-        "idle_in_transaction_session_timeout": _STATEMENT_S,  # a client that is cut off keeps no lock
+        "idle_in_transaction_session_timeout": _STATEMENT_S,  # a disconnected client keeps no lock
     }
     try:
         for name, seconds in bounds.items():
@@ -94,7 +94,7 @@ def _connected(_dialect: object, _record: object, arguments: list[Any], options:
 
 
 def _prepare(engine: Engine, name: str) -> None:
-    """Create the table where there is none, and refuse one that is not this release's. Raises UnusableStore."""
+    """Create the table if it does not exist, and refuse the table of another release. Raises UnusableStore."""
     with engine.connect() as connection:
         exists, mark = _found(connection)
     if not exists:
@@ -110,6 +110,6 @@ def _prepare(engine: Engine, name: str) -> None:
 
 
 def _found(connection: Connection) -> tuple[bool, str | None]:
-    """Return whether there is a table of graphs, and its comment."""
+    """Return whether the table of graphs exists, and its comment."""
     exists, mark = connection.exec_driver_sql(_MARK).one()
     return exists, mark

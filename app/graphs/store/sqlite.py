@@ -1,6 +1,6 @@
-"""A SQLite file as the database of registered graphs. Several processes may have it open at the same time.
+"""SQLite as the database of registered graphs. `app.graphs.store.database` calls it.
 
-The file has a write-ahead log, so reading waits for no writer.
+Several processes may open the file at the same time. It has a write-ahead log, so readers do not wait for writers.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from sqlalchemy.exc import OperationalError
 from app.graphs.store.tables import BUSY_S, METADATA, VERSION, Opened, UnusableStore, check_version
 
 APPLICATION = 0x67726164
-"""Marks a SQLite file as this service's: "grad" in ASCII. Source: SQLite, PRAGMA application_id."""
+"""Identifies a SQLite file of this service: "grad" in ASCII. Source: SQLite, PRAGMA application_id."""
 
 _LOCK = "BEGIN IMMEDIATE"
 
 
 def opened(path: str) -> Opened:
-    """Open the file; create its table if the file is new. Raises SQLAlchemyError, UnusableStore."""
+    """Open the file, and create the table of a new file. Raises SQLAlchemyError, UnusableStore."""
     engine = create_engine(
         URL.create("sqlite+pysqlite", database=path),
-        # Without an isolation level the driver begins no transactions: `_LOCK` does.
+        # Without an isolation level the driver begins no transaction; `_LOCK` begins it.
         connect_args={"timeout": BUSY_S, "isolation_level": None},
         hide_parameters=True,
     )
@@ -37,12 +37,12 @@ def opened(path: str) -> Opened:
 
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
-    """Write to the disk at checkpoints, not at every commit: a power cut may undo the last commits, but no more."""
+    """Sync the disk at checkpoints, not at every commit. A power failure may undo the last commits, nothing else."""
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _prepare(engine: Engine, path: str) -> None:
-    """Create the table of a new file, and refuse files that are not this release's. Raises UnusableStore."""
+    """Create the table of a new file, and refuse other programs' and releases' files. Raises UnusableStore."""
     if not _marks(engine)[0]:
         with engine.begin() as connection:
             connection.exec_driver_sql(_LOCK)
@@ -58,7 +58,7 @@ def _prepare(engine: Engine, path: str) -> None:
 
 
 def _marks(engine: Engine) -> tuple[int, int]:
-    """Return the numbers in the file's header that name its program and the version of its tables; 0 in a new file."""
+    """Return the program's id and the tables' version from the file's header. Both are 0 in a new file."""
     with engine.connect() as connection:
         application, version = (
             int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
@@ -68,7 +68,7 @@ def _marks(engine: Engine) -> tuple[int, int]:
 
 
 def _write_ahead(engine: Engine) -> None:
-    """Give the file a write-ahead log. SQLite does not wait for other processes that do the same, so this does."""
+    """Enable the write-ahead log. SQLite does not wait for other processes that enable it, so this function does."""
     latest = time.monotonic() + BUSY_S
     with engine.connect() as connection:
         while connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() != "wal":

@@ -1,7 +1,8 @@
-"""The store of registered graphs, which several processes and servers may share.
+"""The store of registered graphs. Several processes and servers may share it.
 
-`app.graphs.registered` reads and writes it, the routes ask which graphs exist. The store knows ids, bytes and quotas,
-not what the bytes mean. Every failure of the database becomes `StoreUnavailable`, and a line in the log.
+`app.graphs.registered` reads it, and the routes of registered graphs read and write it. The store handles ids, bytes
+and quotas, and does not interpret the bytes. Every failure of the database raises `StoreUnavailable` and writes a line
+to the log.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from app.settings import Settings
 _log = structlog.get_logger("gradd.store")
 
 _BELIEVED_S = 1.0
-"""Seconds for which a graph that was found is believed to exist. A process forgets at once what it deletes itself."""
+"""Seconds for which the existence of a graph is cached. A process's own deletions take effect at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredGraph:
-    """A graph as it is kept: its text, and the values of its tensors one after the other."""
+    """A graph in the store: the text of its normal form, and the concatenated values of its tensors."""
 
     id: str
     text: bytes
@@ -41,13 +42,13 @@ class StoredGraph:
 
     @property
     def bytes(self) -> int:
-        """The bytes that it counts for."""
+        """The bytes that count towards the quota."""
         return len(self.text) + len(self.data)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreUsage:
-    """The number of graphs in the store, and their bytes."""
+    """The number of graphs in the store, and their total bytes."""
 
     graphs: int
     bytes: int
@@ -56,7 +57,7 @@ class StoreUsage:
 class Store:
     """The registered graphs. Several threads, processes and servers may use one store.
 
-    Without a location in the settings the graphs are gone with this object or its process.
+    Without a location in the settings, the graphs are deleted with this object or its process.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -74,18 +75,18 @@ class Store:
 
     @property
     def name(self) -> str:
-        """The location as messages show it: without a password."""
+        """The location for messages: without the password."""
         return self._database.name
 
     @property
     def temporary(self) -> Path | None:
-        """The folder of a store that goes with its process, None for one that stays."""
+        """The folder of a temporary store, None for a permanent one."""
         folder = self._database.folder
         return None if folder is None else folder.path
 
     def check(self) -> None:
-        """Open the store that the settings name, if they do, before anything depends on it. Raises UnusableStore."""
-        if self.temporary is not None:  # made when the first graph is registered
+        """Open the store of the settings to verify that it works. Raises UnusableStore."""
+        if self.temporary is not None:  # created when the first graph is registered
             return
         try:
             self._database.open()
@@ -93,19 +94,19 @@ class Store:
             raise UnusableStore(f"The store {self.name} cannot be opened: {reason(error)}.") from None
 
     def close(self) -> None:
-        """Close the connections, and remove a store that goes with its process."""
+        """Close the connections, and remove a temporary store."""
         self._finalizer()
 
     def is_known(self, graph_id: str) -> bool:
-        """Whether the graph was found less than a second ago. The database is not asked, so this never waits."""
+        """Return whether the graph was found less than a second ago. Does not query the database, so it never waits."""
         return time.monotonic() < self._found_until.get(graph_id, 0.0)
 
     def __contains__(self, graph_id: str) -> bool:
-        """Whether the graph is registered. Raises StoreUnavailable."""
+        """Return whether the graph is registered. Raises StoreUnavailable."""
         return self.is_known(graph_id) or self._is_found(graph_id)
 
     def _is_found(self, graph_id: str) -> bool:
-        """Ask the database. The answer is as old as the question, so it is not believed if a deletion came between."""
+        """Query the database. The result is not cached if a graph was deleted during the query."""
         deletions, until = self._deletions, time.monotonic() + _BELIEVED_S
         if not _is_askable(graph_id):
             return False
@@ -128,9 +129,9 @@ class Store:
         return None if row is None else StoredGraph(*row)
 
     def put(self, graph: StoredGraph) -> tuple[str, bool]:
-        """Keep a graph; return when it was registered first, and whether that is now.
+        """Store a graph. Return the time of its first registration, and whether this call is the first.
 
-        If several put the same graph at once, one is first. Raises OverQuota, StoreUnavailable.
+        Of concurrent calls with the same graph, exactly one is first. Raises OverQuota, StoreUnavailable.
         """
         with self._available(), self._database.writing() as connection:
             known = connection.execute(select(GRAPHS.c.created).where(GRAPHS.c.id == graph.id)).scalar()
@@ -143,7 +144,7 @@ class Store:
             return created, True
 
     def delete(self, graph_id: str) -> bool:
-        """Delete a graph; return whether there was one. Raises StoreUnavailable."""
+        """Delete a graph. Return whether it existed. Raises StoreUnavailable."""
         if not _is_askable(graph_id):
             return False
         with self._available(), self._database.writing() as connection:
@@ -154,7 +155,7 @@ class Store:
         return found
 
     def usage(self) -> StoreUsage:
-        """Return how much is kept. Raises StoreUnavailable."""
+        """Return the number of graphs and their bytes. Raises StoreUnavailable."""
         with self._available(), self._database.reading() as connection:
             return _usage(connection)
 
@@ -173,7 +174,7 @@ class Store:
 
     @contextmanager
     def _available(self) -> Iterator[None]:
-        """Turn failures of the database into a problem. Raises StoreUnavailable."""
+        """Convert errors of the database to StoreUnavailable, and log them."""
         try:
             yield
         except (SQLAlchemyError, OSError, UnusableStore) as error:
@@ -183,7 +184,7 @@ class Store:
 
 
 def _is_askable(graph_id: str) -> bool:
-    """Whether a database can be asked for the id: PostgreSQL refuses some characters that a path may have."""
+    """Return whether the id is valid in a query. PostgreSQL refuses some characters that a path may contain."""
     return graph_id.isascii() and graph_id.isprintable()
 
 

@@ -1,4 +1,4 @@
-"""The table of registered graphs, and the mark by which a database is known to be the service's.
+"""The table of registered graphs, and the version mark that identifies a database of the service.
 
 `app.graphs.store.sqlite` and `app.graphs.store.postgresql` create the table in a new database and refuse databases of
 other formats.
@@ -25,22 +25,21 @@ GRAPHS = Table(
     Column("data", LargeBinary, nullable=False),
     comment=f"gradd {VERSION}",
 )
-"""One row per graph: `bytes` is the size of `text` and `data` together. PostgreSQL keeps the comment, which is the mark
-there."""
+"""One row per graph. `bytes` is the total size of `text` and `data`. In PostgreSQL the comment is the version mark."""
 
 BUSY_S = 2.0
-"""Seconds that a write waits for the write of another process."""
+"""Maximum seconds that a write waits for the write of another process."""
 
 
 class UnusableStore(Exception):
-    """The database cannot be the store: it is another program's, a later release's, damaged, or cannot be opened."""
+    """The database is not usable as the store: of another program or a later release, damaged, or it does not open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """The connections of one process to a database that has the tables of this release.
 
-    `lock` is the statement at the beginning of a transaction that writes: it waits until no other transaction does.
+    `lock` is the first statement of a writing transaction. It waits until no other transaction writes.
     """
 
     engine: Engine
@@ -48,7 +47,7 @@ class Opened:
 
 
 def check_version(store: str, found: int) -> None:
-    """Hold the version of a database's tables against this release's. Raises UnusableStore."""
+    """Check that the version of a database's tables is this release's. Raises UnusableStore."""
     if found != VERSION:
         raise UnusableStore(
             f"The store {store} has the format {found}, and this release reads {VERSION}; use the release that made "

@@ -1,7 +1,8 @@
-"""A folder for temporary files that does not outlive its process, even one that is killed.
+"""A folder for temporary files that is removed after its process ends, even if the process is killed.
 
-The process holds a lock on the folder, which the kernel releases when the process ends. The fork server waits for that
-and removes the folder. If the fork server is killed too, the next process that makes such a folder removes it.
+The process locks the folder, and the kernel releases the lock when the process ends. The fork server waits for the lock
+and removes the folder. If the fork server is killed too, the next process that makes a temporary folder removes it.
+`app.graphs.store.database` and `app.workers.fork_server` call it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ _NAME = re.compile(r"gradd-temporary-[0-9a-f]{32}")
 
 
 class TemporaryFolder:
-    """A folder whose path is known from the beginning and which is made when it is needed."""
+    """A temporary folder. Its path is fixed from the start; `make` creates it."""
 
     def __init__(self) -> None:
         try:
             parent = tempfile.gettempdir()
-        except FileNotFoundError:  # nothing can be written anywhere: `make` says so
+        except FileNotFoundError:  # no folder is writable: `make` raises
             parent = "."
         self.path = Path(parent) / f"gradd-temporary-{secrets.token_hex(16)}"
         self._process = os.getpid()
@@ -34,9 +35,9 @@ class TemporaryFolder:
         self._removed = False
 
     def make(self) -> None:
-        """Make the folder and lock it, unless that is done; remove folders that killed processes left. Raises OSError.
+        """Create and lock the folder if it does not exist. Remove the folders of killed processes. Raises OSError.
 
-        In a process that was forked from the folder's own nothing is done.
+        Does nothing in a forked process.
         """
         if os.getpid() != self._process:
             return
@@ -50,7 +51,7 @@ class TemporaryFolder:
                 self._held = _locked(self.path)
 
     def remove(self) -> None:
-        """Remove the folder with its files, for good. In a process that was forked from the folder's own do nothing."""
+        """Remove the folder with its files permanently. Does nothing in a forked process."""
         if os.getpid() != self._process:
             return
         with self._making:
@@ -62,7 +63,7 @@ class TemporaryFolder:
 
 
 def remove_after_owner(path: Path) -> None:
-    """Wait until the folder's process has ended, and remove the folder. Where there is no folder do nothing."""
+    """Wait until the folder's process has ended, and remove the folder if it exists."""
     _remove(_locked(path), path)
 
 
@@ -70,7 +71,7 @@ def _sweep(parent: Path) -> None:
     """Remove the folders whose processes have ended."""
     for path in parent.iterdir():
         if _NAME.fullmatch(path.name):
-            with suppress(OSError):  # another user's, or still in use
+            with suppress(OSError):  # it belongs to another user or is in use
                 _remove(_locked(path, fcntl.LOCK_NB), path)
 
 
@@ -81,9 +82,9 @@ def _remove(lock: int | None, path: Path) -> None:
 
 
 def _locked(path: Path, flags: int = 0) -> int | None:
-    """Return a descriptor that locks the folder, or None where it has been removed. Raises OSError.
+    """Return a descriptor that locks the folder, or None if the folder was removed. Raises OSError.
 
-    Whoever had the lock before may have removed the folder, and another may stand in its place.
+    The previous owner of the lock may have removed the folder, and a new folder may have its path.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -28,24 +28,24 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this sy
 
 
 def lent(segments: Segments, size: int = 10) -> Lease:
-    loan = segments.lend(size)
-    assert loan is not None
-    return loan
+    lease = segments.acquire(size)
+    assert lease is not None
+    return lease
 
 
-def number_of(loan: Lease) -> Any:
-    return loan.told(set())[0]["number"]
+def number_of(lease: Lease) -> Any:
+    return lease.describe(set())[0]["number"]
 
 
 def test_a_segment_is_one_calls_until_the_last_view_is_gone() -> None:
     segments = Segments(1000)
-    loan = lent(segments)
-    first = number_of(loan)
-    reply = loan.reply(10, 20)
-    loan.end()
+    lease = lent(segments)
+    first = number_of(lease)
+    reply = lease.reply(10, 20)
+    lease.end()
     assert number_of(lent(segments)) != first
     part = memoryview(reply)[2:]
-    del reply, loan
+    del reply, lease
     assert number_of(lent(segments)) != first
     del part
     assert number_of(lent(segments)) == first
@@ -53,13 +53,13 @@ def test_a_segment_is_one_calls_until_the_last_view_is_gone() -> None:
 
 def test_a_segment_that_somebody_may_write_to_is_not_lent_again() -> None:
     segments = Segments(1000)
-    loan = lent(segments)
-    first = number_of(loan)
-    loan.spoil()
-    del loan
+    lease = lent(segments)
+    first = number_of(lease)
+    lease.spoil()
+    del lease
     again = lent(segments)
     assert number_of(again) != first
-    assert again.told({first})[0]["closed"] == [first]
+    assert again.describe({first})[0]["closed"] == [first]
 
 
 def test_little_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,39 +70,39 @@ def test_little_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(segment.used for segment in segments._free) <= 100
     segments.close()
     assert not segments._free
-    assert segments.lend(1) is None
+    assert segments.acquire(1) is None
 
 
 def test_a_body_larger_than_the_largest_gets_none() -> None:
-    assert Segments(1000).lend(1001) is None
+    assert Segments(1000).acquire(1001) is None
 
 
 def test_a_system_without_such_memory_lends_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create")
-    assert Segments(1000).lend(10) is None
+    assert Segments(1000).acquire(10) is None
 
 
 def test_a_refusal_of_the_system_lends_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "ftruncate", lambda *_: os.close(-1))
-    assert Segments(1000).lend(10) is None
+    assert Segments(1000).acquire(10) is None
 
 
 def test_a_worker_sees_the_body_and_the_server_the_reply() -> None:
-    loan = lent(Segments(1000), 3)
-    loan.body[:] = b"abc"
-    told, descriptors = loan.told(set())
-    sheet = Mappings().sheet(told, [os.dup(number) for number in descriptors])
-    assert bytes(sheet.body) == b"abc"
-    assert bytes(sheet.put([b"de", memoryview(b"f")])) == b"def"
-    assert sheet.stands is not None
-    assert bytes(loan.reply(*sheet.stands)) == b"def"
-    assert bytes(loan.body) == b"abc"
+    lease = lent(Segments(1000), 3)
+    lease.body[:] = b"abc"
+    description, descriptors = lease.describe(set())
+    mapping = Mappings().mapping(description, [os.dup(number) for number in descriptors])
+    assert bytes(mapping.body) == b"abc"
+    assert bytes(mapping.put([b"de", memoryview(b"f")])) == b"def"
+    assert mapping.reply_range is not None
+    assert bytes(lease.reply(*mapping.reply_range)) == b"def"
+    assert bytes(lease.body) == b"abc"
 
 
 def test_a_reply_that_finds_no_room_is_joined_elsewhere() -> None:
-    sheet = SharedMapping(memoryview(bytearray(4096 + 5)), 10)
-    assert sheet.put([b"123", b"456", b"789"]) == b"123456789"
-    assert sheet.stands is None
+    mapping = SharedMapping(memoryview(bytearray(4096 + 5)), 10)
+    assert mapping.put([b"123", b"456", b"789"]) == b"123456789"
+    assert mapping.reply_range is None
 
 
 @pytest.fixture(scope="module")
