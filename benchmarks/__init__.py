@@ -1,1 +1,1 @@
-"""How fast gradd is, beside what a user would take instead: `make bench`. Not installed with the package."""
+"""Benchmarks of gradd against comparable libraries and services: `make bench`. Not installed with the package."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: binds this process to its cores before NumPy is loaded, then does what it is asked."""
+"""`python -m benchmarks`: binds this process to its cores before NumPy is loaded, then runs the command line."""
 
 from benchmarks.threads import bind
 

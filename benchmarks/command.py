@@ -1,4 +1,4 @@
-"""What the command line does: measure everything, write RESULTS.md and the README's table; or print a part."""
+"""The command line: measures all rows and writes RESULTS.md and the README's table, or prints selected rows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 @dataclass(frozen=True)
 class Measurement:
-    """What `--only` names: its rows, and the sections of the page that they stand in."""
+    """A measurement that `--only` can select: its rows, and the section of the page for each row."""
 
     name: str
     work: str
@@ -61,7 +61,7 @@ MEASUREMENTS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what the arguments ask for."""
+    """Run the measurements that the arguments select."""
     given = _parser().parse_args(arguments)
     if given.list:
         print("\n".join(f"{name:16} {known.work}" for name, known in MEASUREMENTS.items()))

@@ -1,10 +1,11 @@
-"""One contestant of a workload in a process of its own: `python -m benchmarks.contestant WORKLOAD CONTESTANT`.
+"""One contestant of a workload in its own process: `python -m benchmarks.contestant WORKLOAD CONTESTANT`.
 
-So no library changes another's heap or threads. The process does the work at its small size first, so that code,
-thread pools and compilers are in memory. What it holds then is the baseline. It does the work at full size twice, has
-the kernel forget the peak so far, and does it once more: the peak of that run above the baseline is its peak memory, so
-buffers that a library keeps between runs count. It prints that, and then answers each line of standard input: a number
-of calls with the seconds that they took, a path once it holds the results.
+Separate processes keep each library's malloc and threads independent. The process first runs the work at its small
+size, so that code, thread pools and compilers are in memory. Its memory then is the baseline. It runs the work at full
+size twice, resets the kernel's peak counter, and runs it once more. The peak memory is the peak of the third run above
+the baseline, so buffers that a library keeps between runs count. The process prints the peak memory and then answers
+each line of standard input: for a number of calls, the seconds that they take; for a path, a line after it has saved
+the results there. `benchmarks.engine_rows` and `benchmarks.cost_rows` start the processes.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ ROOT = Path(__file__).parent.parent
 
 
 class Failed(Exception):
-    """A contestant's process ended before it was told to."""
+    """A contestant's process ended unexpectedly."""
 
 
 class Contestant:
-    """A contestant's process as others see it; closing it ends it."""
+    """The parent's handle of a contestant's process. `close` ends the process."""
 
     def __init__(self, workload: str, name: str) -> None:
         self.name = name
@@ -42,11 +43,11 @@ class Contestant:
         self.peak_bytes = int(self._line())
 
     def seconds(self, calls: int) -> float:
-        """Return the seconds that so many calls take. Raises Failed."""
+        """Return the seconds that `calls` calls take. Raises Failed."""
         return float(self._asked(str(calls)))
 
     def results(self) -> list[Any]:
-        """Return the results of a call as arrays. Raises Failed."""
+        """Return the results of one call as arrays. Raises Failed."""
         import numpy as np  # noqa: PLC0415  # threads are bound before NumPy is loaded
 
         with tempfile.NamedTemporaryFile(suffix=".npz") as file:
@@ -78,13 +79,13 @@ class Contestant:
 
 
 def _status(name: str) -> int:
-    """Return a line of the process's status in bytes; proc(5): VmRSS, VmHWM in kB."""
+    """Return a line of the process's status, in bytes. proc(5): VmRSS, VmHWM in kB."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def _prepared(workload: str, name: str) -> tuple[Run, int]:
-    """Return the work at full size, and its peak memory."""
+    """Return the work at full size and its peak memory in bytes."""
     from benchmarks.workloads import WORKLOADS  # noqa: PLC0415
 
     known = WORKLOADS[workload]
@@ -93,7 +94,7 @@ def _prepared(workload: str, name: str) -> tuple[Run, int]:
         small()
     case = known.case(**known.full)
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # memory that is free already would hide as much of the peak
+    ctypes.CDLL(None).malloc_trim(0)  # memory that malloc keeps free would hide part of the peak
     baseline = _status("VmRSS")
     run = case.contestants[name]()
     for _ in range(2):

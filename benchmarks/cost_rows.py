@@ -1,6 +1,6 @@
-"""The rows of the cost model: what a run of each workload is predicted to take on one core, beside what it takes.
+"""Rows of the cost model: the predicted and the measured time of each workload on one core.
 
-The service decides by the prediction where a request is computed.
+The service chooses by the prediction where it computes a request.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from engine.compile.estimate import estimate
 COST = "cost_model"
 COST_WORK = "predicted and measured time: the larger by the smaller"
 PREDICTED = tuple(workload for workload in CATALOGUE if workload.case(**workload.small).gradd is None)
-"""Workloads whose calls run the same plan."""
+"""Workloads that run the same plan in every call."""
 
 
 def cost_rows(effort: Effort) -> tuple[Row, ...]:
-    """Return a row for each workload, and one of the factors between prediction and measurement."""
+    """Return a row for each workload, and a row of the ratios of measurement and prediction."""
     rows = [_row(workload, effort) for workload in PREDICTED]
     factors = [_factor(row) for row in rows if not row.fault]
     return (*rows, Row(COST, COST_WORK, "factor", {"gradd": factors}, (Target(3),)))

@@ -1,4 +1,4 @@
-"""How long to measure: as long as the figures need, or only until it is known that everything runs."""
+"""Duration of measurements: full, or only a short check that everything runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Effort:
-    """Rounds, and the seconds of a contestant's turn: whole ones for wrk."""
+    """The number of rounds, and the seconds of a contestant's turn. wrk needs whole seconds."""
 
     rounds: int
     seconds: float

@@ -1,4 +1,4 @@
-"""The rows of the engine: time and peak memory of each workload. Results are compared before anything is timed."""
+"""Rows of the engine: time and peak memory of each workload. Results are compared before the first timing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.workload import Workload
 
 
 def engine_rows(workload: Workload, effort: Effort) -> tuple[Row, Row]:
-    """Return the rows of a workload's time and of its peak memory."""
+    """Return the row of a workload's time and the row of its peak memory."""
     names = list(workload.case(**workload.small).contestants)
     fault, times, peaks = "", {}, {}
     try:

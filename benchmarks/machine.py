@@ -1,4 +1,4 @@
-"""Where figures were measured: the processor, its cores, the memory, and the versions of what was compared."""
+"""Description of the machine of a measurement: processor, cores, memory, and versions of the compared software."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGES = ("gradd", "numpy", "scipy", "torch", "jax", "autograd", "fastapi", "u
 
 
 def machine() -> str:
-    """Return the machine in a line."""
+    """Return the description of the machine, one line."""
     words = dict(line.split(":", 1) for line in _lines("/proc/cpuinfo") if ":" in line)
     names = {key.strip(): value.strip() for key, value in words.items()}
     memory = next(int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
@@ -22,12 +22,12 @@ def machine() -> str:
 
 
 def load() -> str:
-    """Return what else the machine does, as the processes that wanted a core in the last minute."""
+    """Return the machine's load: the average number of processes that wanted a core in the last minute."""
     return f"load average {os.getloadavg()[0]:.1f}"
 
 
 def versions() -> str:
-    """Return the versions in a line."""
+    """Return the versions, one line."""
     return ", ".join([f"Python {platform.python_version()}", *filter(None, map(_version, PACKAGES))])
 
 

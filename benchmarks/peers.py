@@ -1,7 +1,7 @@
-"""The libraries that gradd is measured against, each as a contestant made of a loss function.
+"""Peer libraries of gradd: each function makes a contestant of a loss function.
 
-A loss takes its tensors in the order of `values`; the contestant returns the loss and its gradients by `wrt`. Nothing
-of another library is imported before its contestant is prepared: a process that measures the memory of one loads that.
+A loss takes its tensors in the order of `values`. The contestant returns the loss and its gradients by `wrt`. A library
+is imported only when its contestant is prepared, so a process that measures memory loads only one library.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.workload import Array, Prepare, Run
 
 @cache
 def torch() -> Any:
-    """Return PyTorch, with the threads that all contestants have."""
+    """Return PyTorch, with the same number of threads as all contestants."""
     import torch as module  # noqa: PLC0415
 
     module.set_num_threads(THREADS)
@@ -25,7 +25,7 @@ def torch() -> Any:
 
 @cache
 def jax() -> Any:
-    """Return JAX on the processor, with double precision where a workload asks for it."""
+    """Return JAX on the CPU, with double precision if a workload needs it."""
     import jax as module  # noqa: PLC0415
 
     module.config.update("jax_platforms", "cpu")
@@ -34,7 +34,7 @@ def jax() -> Any:
 
 
 def by_torch(loss: Callable[..., Any], values: Mapping[str, Array], wrt: Sequence[str]) -> Prepare:
-    """Return torch eager: `loss(torch, *tensors)`, then backward."""
+    """Return a contestant with eager PyTorch: `loss(torch, *tensors)`, then backward."""
 
     def prepare() -> Run:
         module = torch()
@@ -51,7 +51,7 @@ def by_torch(loss: Callable[..., Any], values: Mapping[str, Array], wrt: Sequenc
 
 
 def by_jax(loss: Callable[..., Any], values: Mapping[str, Array], wrt: Sequence[str]) -> Prepare:
-    """Return `jax.jit` of `jax.value_and_grad` of `loss(jax, *arrays)`, waited for."""
+    """Return a contestant with `jax.jit` of `jax.value_and_grad` of `loss(jax, *arrays)`; it waits for the result."""
 
     def prepare() -> Run:
         module = jax()
@@ -69,7 +69,7 @@ def by_jax(loss: Callable[..., Any], values: Mapping[str, Array], wrt: Sequence[
 
 
 def by_autograd(loss: Callable[..., Any], values: Mapping[str, Array], wrt: Sequence[str]) -> Prepare:
-    """Return HIPS autograd: `loss(autograd.numpy, *arrays)` with its gradients."""
+    """Return a contestant with HIPS autograd: `loss(autograd.numpy, *arrays)` and its gradients."""
 
     def prepare() -> Run:
         import autograd  # noqa: PLC0415

@@ -1,8 +1,8 @@
-"""Predicted against measured time of every primitive at three sizes: run `python -m benchmarks.primitive_cost`.
+"""Predicted and measured time of every primitive at three sizes: run `python -m benchmarks.primitive_cost`.
 
-Nodes come from the samples of all ops and of their derivatives, batched, and from `GROWING`. Each node runs alone. The
-prediction is that of `engine.compile.estimate`; a factor above 1 means that the node took longer than predicted, which
-is the side on which a request could hold the event loop.
+Nodes come from batched samples of all ops, from their derivatives, and from `GROWING`. Each node runs alone. The
+prediction is that of `engine.compile.estimate`. A factor above 1 means that the node took longer than predicted; a
+request with such a node can block the event loop.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from engine.graph.types import DTYPES, DType, Shape, float32, float64
 from engine.optimize.cost import step_cost
 
 FACTOR = 6.0
-"""How many times as long as predicted a node may take."""
+"""The maximum ratio of measured and predicted time of a node."""
 
 LEAST_S = 2e-4
-"""Seconds below which a node cannot hold anything up, and is not judged."""
+"""Nodes that take fewer seconds are not judged: they are too short to block the event loop."""
 
 BATCHES = (200, 2_000, 20_000)
-"""Samples that run at once."""
+"""Batch sizes: the number of samples that run at once."""
 
 MOST = 2**24
-"""Elements of a node above which it is left out."""
+"""Nodes with more elements are left out."""
 
 
 def predicted(node: Node) -> float:
-    """Return the seconds that a node is predicted to take on one core."""
+    """Return the predicted seconds of a node on one core."""
     cost = step_cost([node], node.inputs, node.outputs)
     rate = FLOP_S if not node.primitive.blas else DOUBLE_S if node.outputs[0].dtype is float64 else SINGLE_S
     return (
@@ -56,9 +56,9 @@ def predicted(node: Node) -> float:
 
 
 def measured(node: Node, arrays: Sequence[Any], rounds: int = 5) -> tuple[float, Any]:
-    """Return the median seconds of processor time that a node takes on arrays, and its result.
+    """Return the median CPU seconds of a node on arrays, and its result.
 
-    Processor time does not depend on how busy the machine is.
+    CPU time is independent of the machine's load.
     """
     kernel, extra, params = lowered(node)
     found = []
@@ -72,7 +72,7 @@ def measured(node: Node, arrays: Sequence[Any], rounds: int = 5) -> tuple[float,
 
 
 def factors(wanted: Sequence[Tensor], values: Mapping[Any, Any]) -> Iterator[tuple[Node, float, float]]:
-    """Yield each node behind the wanted tensors with its predicted and its measured seconds."""
+    """Yield each node on which the wanted tensors depend, with its predicted and its measured seconds."""
     memory: dict[Tensor, Any] = {}
     function = Function.of(wanted)
     if max([tensor.numel for node in function.nodes for tensor in node.outputs], default=0) > MOST:
@@ -87,7 +87,7 @@ def factors(wanted: Sequence[Tensor], values: Mapping[Any, Any]) -> Iterator[tup
 
 
 def derivatives(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the gradients of the sum of the outputs, and the gradients of the sum of these."""
+    """Return the gradients of the sum of the outputs, and the gradients of the sum of these gradients."""
     found: list[Tensor] = []
     for _ in range(2):
         outputs = [tensor for tensor in outputs if tensor.requires_grad]
@@ -98,14 +98,14 @@ def derivatives(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Ten
 
 
 def samples(many: int) -> Iterator[tuple[str, Iterator[tuple[Node, float, float]]]]:
-    """Yield each sample of each op with the nodes of `many` of it."""
+    """Yield each sample of each op with the nodes of a batch of `many` copies of the sample."""
     for name, op in sorted(REGISTRY.items()):
         for number, sample in enumerate(op.samples):
             yield f"{name}-{number}", factors(*batched_sample(name, sample, many))
 
 
 def batched_sample(name: str, sample: Sample, many: int) -> tuple[list[Tensor], dict[Any, Any]]:
-    """Return the results and derivatives of a batch of a sample, and the values of its leaves."""
+    """Return the results and derivatives of a batch of `many` copies of a sample, and the values of its leaves."""
     rng = np.random.default_rng(0)
     values: dict[Any, Any] = {("seed", ""): np.int64(7)}
     mapped: dict[Tensor, Tensor] = {}
@@ -133,7 +133,7 @@ def batched_sample(name: str, sample: Sample, many: int) -> tuple[list[Tensor], 
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """A call of an op whose work grows with a scale: `tensors` gives their shapes, `others` the other arguments."""
+    """A call of an op with work that grows with a scale. `tensors` gives the shapes, `others` the other arguments."""
 
     op: str
     tensors: Callable[[int], Sequence[Shape]]
@@ -175,11 +175,11 @@ GROWING = (
     Grown("rand", lambda _: [], lambda scale: (1000 * scale,)),
     Grown("randn", lambda _: [], lambda scale: (1000 * scale,)),
 )
-"""Calls whose work grows with a parameter, or with the size of one dimension."""
+"""Calls with work that grows with a parameter or with the size of one dimension."""
 
 
 def grown_call(grown: Grown, scale: int) -> tuple[list[Tensor], dict[Any, Any]]:
-    """Return the results of a call and their derivatives, and the values of its leaves."""
+    """Return the results of a call, their derivatives, and the values of its leaves."""
     rng = np.random.default_rng(0)
     values: dict[Any, Any] = {("seed", ""): np.int64(7)}
     with building(Builder(Limits())):
@@ -198,7 +198,7 @@ def grown_call(grown: Grown, scale: int) -> tuple[list[Tensor], dict[Any, Any]]:
 
 
 def main() -> int:
-    """Print each primitive's largest factor and its node; return 1 if one is over `FACTOR`."""
+    """Print each primitive's largest factor and its node. Return 1 if a factor is over `FACTOR`, else 0."""
     worst: dict[str, tuple[float, str]] = {}
 
     def take(label: str, pairs: Iterator[tuple[Node, float, float]]) -> None:

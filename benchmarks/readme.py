@@ -1,6 +1,6 @@
-"""The README's table: every peer that RESULTS.md has a figure of, and how many times gradd is faster or slower.
+"""The README's table: each peer with a figure in RESULTS.md, and the ratio of its speed to gradd's.
 
-A full run of the benchmarks writes both pages; a test holds the table to RESULTS.md.
+A full run of the benchmarks writes both pages. A test checks that the table agrees with RESULTS.md.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ _UNITS = {" µs": 1e-6, " ms": 1e-3, " s": 1.0}
 
 
 def table(results: str, sections: Sequence[str]) -> str:
-    """Return the table of the work in these sections of RESULTS.md that was measured with a peer."""
+    """Return the table of all work in these sections of RESULTS.md that has a figure of a peer."""
     parts = [part for part in results.split("\n## ")[1:] if part.splitlines()[0] in sections]
     return "\n".join([*HEAD, *[line for part in parts for line in _lines(part)], ""])
 
 
 def updated(readme: str, results: str, sections: Sequence[str]) -> str:
-    """Return the README with its table as the results have it."""
+    """Return the README with its table updated from the results."""
     return _TABLE.sub(lambda _: table(results, sections), readme)
 
 
 def _lines(part: str) -> Iterator[str]:
-    """Yield a line for each row of the part's first table, which has the medians: gradd's, then a column a peer."""
+    """Yield a line for each row of the part's first table: the medians of gradd, then one column for each peer."""
     rows = [row.strip("| ").split(" | ") for row in part.splitlines() if row.startswith("|")]
     peers = rows[0][2:]
     for row in rows[2:]:
@@ -40,7 +40,7 @@ def _lines(part: str) -> Iterator[str]:
 
 
 def _ratio(own: str, other: str) -> float:
-    """Return how many times as fast gradd is as a peer, from two times or two rates."""
+    """Return the ratio of gradd's speed to a peer's, from two times or two rates."""
     if own.endswith("/s"):
         return _number(own.removesuffix("/s")) / _number(other.removesuffix("/s"))
     return _seconds(other) / _seconds(own)

@@ -1,8 +1,8 @@
-"""What was measured, and what it says: rows of figures, targets, and the Markdown page that has both.
+"""Results of measurements: rows of figures, targets, and the Markdown page with both.
 
-A row is one kind of work by several contestants, with as many samples as there were rounds. Sample n of every
-contestant is of round n, taken within the same few seconds, so ratios are of pairs of samples and noise that lasts
-longer than a round cancels. The median of these ratios is held against the target.
+A row is one kind of work by several contestants, with one sample for each round. Sample n of every contestant is from
+round n, taken within the same few seconds. Ratios are computed within a round, so noise that lasts longer than a round
+cancels. The median of these ratios is compared with the target.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ TITLES = {
     "tesseract": "Tesseract Core",
     "predicted": "predicted",
 }
-"""Contestants as the page names them, in the order of its columns."""
+"""Titles of the contestants on the page, in the order of its columns."""
 
 TIMES = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 NOISE = 2**20
-"""Bytes below which a process's peak says nothing: what allocators keep differs by as much from run to run."""
+"""A process's peak below this number of bytes is not judged: allocators differ by as much from run to run."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on gradd's figure divided by that of a peer, or of the best of several; of none: on the figure itself."""
+    """A bound on the ratio of gradd's figure to that of the best of `peers`; without peers, on gradd's figure."""
 
     bound: float
     peers: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Target:
 
 @dataclass(frozen=True)
 class TargetVerdict:
-    """The median and the quartiles of what a target bounds, and whether it is met; None where nothing can be said."""
+    """The median and quartiles of a target's figure, and whether it is met; None if it is too small to judge."""
 
     target: Target
     median: float
@@ -57,7 +57,7 @@ class TargetVerdict:
 
     @property
     def words(self) -> str:
-        """What the table says."""
+        """The text in the table."""
         return {True: "yes", False: "**no**", None: "too little to tell"}[self.met]
 
 
@@ -65,7 +65,7 @@ class TargetVerdict:
 class Row:
     """One kind of work: samples in seconds, bytes, calls a second or factors, by contestant; or a `fault` instead.
 
-    `note` says what bounds a figure that misses its target.
+    `note` explains a figure that misses its target.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Row:
         return statistics.median(self.samples[contestant])
 
     def verdicts(self) -> list[TargetVerdict]:
-        """Return what the samples say of each target."""
+        """Return the verdict of each target."""
         return [self._verdict(target) for target in self.targets if not self.fault]
 
     def _verdict(self, target: Target) -> TargetVerdict:
@@ -124,7 +124,7 @@ def _digits(value: float) -> str:
 
 
 def figures(rows: Sequence[Row]) -> list[str]:
-    """Return the table of figures: a row for each kind of work, a column for each contestant."""
+    """Return the table of figures: one row for each kind of work, one column for each contestant."""
     present = {name for row in rows for name in row.samples}
     columns = [name for name in TITLES if name in present]
     lines = [_line("work", *[TITLES[name] for name in columns]), _line(*["---"] * (len(columns) + 1))]
@@ -135,7 +135,7 @@ def figures(rows: Sequence[Row]) -> list[str]:
 
 
 def verdicts(rows: Iterable[Row]) -> list[str]:
-    """Return the table of targets: the measured ratio, its quartiles, the bound, whether it is met."""
+    """Return the table of targets: the measured ratio, its quartiles, the bound, and whether the target is met."""
     lines = [_line("work", "measured", "quartiles", "target", "met"), _line(*["---"] * 5)]
     for row in rows:
         if row.fault:
@@ -170,13 +170,13 @@ def _line(*cells: str) -> str:
 
 
 def notes(rows: Iterable[Row]) -> list[str]:
-    """Return what bounds the figures that miss their targets, as a list."""
+    """Return the notes of all figures that miss their targets, as a list."""
     missing = [row for row in rows if row.note and any(verdict.met is False for verdict in row.verdicts())]
     return ["", *[f"- {row.work}: {row.note}" for row in missing]] if missing else []
 
 
 def page(sections: Mapping[str, Sequence[Row]], opening: Sequence[str]) -> str:
-    """Return the page: what was measured where and how, then the two tables of each section."""
+    """Return the page: the opening, then the two tables of each section."""
     lines = ["# Measurements", "", *opening]
     for title, rows in sections.items():
         if rows:

@@ -1,7 +1,7 @@
-"""Time contestants against one another: by turns, for many rounds.
+"""Timing of contestants in alternating turns, for many rounds.
 
-A contestant's turn is as many calls as fill a slot, and its sample their mean. Turns begin with another contestant each
-round. Before the first round every contestant has run until its slot was full twice, which warms caches and compilers.
+In a turn a contestant makes as many calls as fill a slot; its sample is their mean. Each round starts with a different
+contestant. Before the first round every contestant fills its slot twice, which warms caches and compilers.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 Seconds = Callable[[int], float]
-"""Makes so many calls and returns the seconds that they took."""
+"""Makes a number of calls and returns their total seconds."""
 
 
 def compare(results: Mapping[str, Sequence[Any]], rtol: float) -> list[str]:
-    """Return where contestants' results differ from the first one's: shapes, dtypes, or elements by more than `rtol`
-    of the largest.
+    """Return the differences from the first contestant's results: shapes, dtypes, or elements by more than `rtol` of
+    the largest element.
     """
     reference, *others = results
     return [
@@ -35,7 +35,7 @@ def _same(one: Any, other: Any, rtol: float) -> bool:
 
 
 def interleaved(contestants: Mapping[str, Seconds], *, rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Return the samples of each contestant, in seconds for one call; `seconds` is the length of a slot."""
+    """Return the samples of each contestant, in seconds per call. `seconds` is the length of a slot."""
     names = list(contestants)
     calls = {name: _calls_in(contestants[name], seconds) for name in names}
     samples: dict[str, list[float]] = {name: [] for name in names}
@@ -47,7 +47,7 @@ def interleaved(contestants: Mapping[str, Seconds], *, rounds: int, seconds: flo
 
 
 def _calls_in(made: Seconds, seconds: float) -> int:
-    """Return how many calls fill a slot, found out by filling it twice."""
+    """Return the number of calls that fill a slot, measured by filling the slot twice."""
     calls = 1
     while made(calls) < seconds and calls < 2**20:
         calls *= 2

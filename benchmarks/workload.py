@@ -1,7 +1,7 @@
-"""What a workload of the engine is: a program and a request for gradd, and the same work by other libraries.
+"""A workload of the engine: a program and a request for gradd, and the same work by other libraries.
 
-Every file of `benchmarks/workloads/` has one workload: a function that makes its `Case` at a size. `CATALOGUE` in that
-package lists them, with sizes for tests and targets.
+Each module of `benchmarks/workloads/` defines workloads by functions that make a `Case` at a size. `CATALOGUE` in that
+package lists the workloads, with sizes for tests and targets.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from engine.program.program import Argument, Leaf, OpCall, Program, Ref
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[], Sequence[Any]]
-"""Does the work once and returns its results, ready to be read."""
+"""Does the work once and returns its results as values that can be read."""
 Prepare = Callable[[], Run]
-"""Imports what a contestant needs, hands it the values, compiles nothing that the first run would not."""
+"""Imports a contestant's library and passes it the values. Compiles no more than the first run would."""
 Place = tuple[str, ...]
 
 LIMITS = Limits(bytes=2**36)
@@ -34,8 +34,8 @@ LIMITS = Limits(bytes=2**36)
 class Case:
     """The work at one size, by every contestant.
 
-    `answers` are the places of gradd's results in the order in which all contestants return them, such as
-    ("outputs", "loss") and ("gradients", "w"). `gradd` stands for a contestant other than "the request, compiled once".
+    `answers` are the locations of gradd's results in the order of all contestants' results, such as ("outputs", "loss")
+    and ("gradients", "w"). `gradd` replaces the default contestant, which compiles the request once.
     """
 
     program: Program
@@ -47,16 +47,16 @@ class Case:
 
     @property
     def contestants(self) -> dict[str, Prepare]:
-        """Return who does the work, by name, gradd first."""
+        """Return the contestants by name, gradd first."""
         return {"gradd": self.gradd or by_gradd(self.program, self.request, self.values, self.answers), **self.peers}
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A case at its full size and at one for tests, and what its figures are held against.
+    """A case at its full size and at its test size, and the targets of its figures.
 
-    `rtol` bounds how far results may differ, relative to the largest element of each. `note` says what bounds a time
-    that misses its target, `memory_note` a peak.
+    `rtol` bounds the difference of results, relative to the largest element of each. `note` explains a time that misses
+    its target, `memory_note` a peak that misses its target.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Workload:
 
 
 def by_gradd(program: Program, request: Request, values: Mapping[str, Array], answers: Sequence[Place]) -> Prepare:
-    """Return gradd as a contestant: compiled once, then run."""
+    """Return gradd as a contestant: the request is compiled once, then run."""
 
     def prepare() -> Run:
         compiled = compile_request(program, request, LIMITS)
@@ -83,7 +83,7 @@ def by_gradd(program: Program, request: Request, values: Mapping[str, Array], an
 
 
 def picked(results: Mapping[str, Any], answers: Sequence[Place]) -> list[Any]:
-    """Return the results at `answers`."""
+    """Return the results at the locations `answers`."""
     found = []
     for place in answers:
         value: Any = results
@@ -94,7 +94,7 @@ def picked(results: Mapping[str, Any], answers: Sequence[Place]) -> list[Any]:
 
 
 def call(op: str, *inputs: Any, output: str, **attributes: Any) -> OpCall:
-    """Return a call of an op: strings among the inputs are names, lists are lists of them."""
+    """Return a call of an op. Strings among the inputs are names; lists are lists of names."""
     return OpCall(op, tuple(map(_argument, inputs)), attributes, output)
 
 
@@ -110,17 +110,17 @@ def _argument(value: Any) -> Argument:
 def program(
     values: Mapping[str, Array], wrt: Sequence[str], calls: Sequence[OpCall], dtype: str = "float64"
 ) -> Program:
-    """Return the program of `calls` on tensors of the types of `values`; those in `wrt` require grad."""
+    """Return the program of `calls` on tensors with the types of `values`. The tensors in `wrt` require grad."""
     leaves = {name: Leaf(DTYPES[value.dtype.name], value.shape, name in wrt) for name, value in values.items()}
     return Program(leaves, tuple(calls), DTYPES[dtype])
 
 
 def value_and_gradients(wrt: Sequence[str]) -> tuple[Place, ...]:
-    """Return the answers of most workloads: the loss, then its gradients."""
+    """Return the locations of most workloads' results: the loss, then its gradients."""
     return (("outputs", "loss"), *(("gradients", name) for name in wrt))
 
 
 def normal(seed: int, dtype: str = "float64") -> Callable[..., Array]:
-    """Return a function that draws standard normal numbers of a shape, times `scale`."""
+    """Return a function that draws standard normal numbers of a given shape, times `scale`."""
     rng = np.random.default_rng(seed)
     return lambda *shape, scale=1.0: np.asarray(rng.standard_normal(shape) * scale, dtype)

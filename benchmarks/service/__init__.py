@@ -1,1 +1,1 @@
-"""gradd's service beside others: servers as processes, clients on the loopback."""
+"""Benchmarks of gradd's service and its peers: servers in separate processes, clients on the loopback interface."""

@@ -1,4 +1,4 @@
-"""How servers are asked: one request after the other on a kept connection, or wrk on several connections at once."""
+"""Clients of the benchmarks: sequential requests on one kept-alive connection, or wrk on several connections."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ DEFAULT_HEADERS = {
     "Connection": "keep-alive",
     "User-Agent": "python-httpx/0.28.1",
 }
-"""What httpx sends by itself; with brotli and zstandard installed, `br` and `zstd` too."""
+"""The default of httpx; with brotli and zstandard installed, `br` and `zstd` too."""
 
 
 class Unanswered(Exception):
-    """A server did not answer as it should."""
+    """A server did not answer correctly."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A body for a path, with its media type and other headers."""
+    """A request: a path and a body, with the body's media type and other headers."""
 
     path: str
     body: bytes
@@ -43,16 +43,16 @@ class Question:
 
     @property
     def sent(self) -> dict[str, str]:
-        """The headers of the request: those that clients send by default, its media type and its own."""
+        """The headers of the request: the clients' default headers, the media type and the request's own headers."""
         return {**DEFAULT_HEADERS, "Content-Type": self.media_type, **self.headers}
 
 
 @contextlib.contextmanager
 def asking(port: int, question: Question) -> Iterator[Callable[[], bytes | memoryview]]:
-    """Give a function that asks once and returns the reply's body, until it asks again.
+    """Give a function that sends the request and returns the reply's body, valid until the next call.
 
-    It raises Unanswered for another status than 2xx. Bodies are read into memory that is there: new pages for 100 MB
-    would take this process 40 ms of each call, whoever is asked.
+    It raises Unanswered for a status other than 2xx. Bodies are read into memory that is already allocated: for 100 MB,
+    new pages would take this process 40 ms of each call, for every server.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     kept = bytearray()
@@ -80,7 +80,7 @@ _DECODED: Mapping[str, Callable[[bytes | memoryview], bytes | memoryview]] = {
     "gzip": lambda body: zlib.decompress(body, zlib.MAX_WBITS | 16),
     "zstd": lambda body: zstandard.ZstdDecompressor().decompress(body),
 }
-"""The body, by its content coding: to inflate it is a part of the client's time."""
+"""Decompression functions by content coding. Decompression is part of the client's time."""
 
 
 def _body(reply: http.client.HTTPResponse, kept: bytearray) -> bytes | memoryview:
@@ -98,7 +98,7 @@ def _body(reply: http.client.HTTPResponse, kept: bytearray) -> bytes | memoryvie
 
 
 def rate(port: int, question: Question, seconds: int) -> float:
-    """Return the requests a second that wrk sees on several connections. Raises Unanswered if one was not answered."""
+    """Return wrk's requests per second on several connections. Raises Unanswered if a request was not answered."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise Unanswered(NO_WRK)

@@ -1,7 +1,7 @@
-"""The questions that servers are asked: one entry of `EXCHANGES` each, with what gradd and its peers get to read.
+"""Scenarios of the service's benchmarks: one entry of `EXCHANGES` each, with the requests to gradd and to its peers.
 
-A question to gradd and those to its peers ask for the same gradient at the same point; each comes with how the gradient
-is read from its reply, so that the replies are compared before anything is timed.
+All requests of a scenario ask for the same gradient at the same point. Each has a function that reads the gradient from
+its reply, so replies are compared before the first timing. `benchmarks.service.rows` measures the scenarios.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Read = Callable[[bytes], Array]
 
 @dataclass(frozen=True)
 class Asked:
-    """What one contestant is asked: of which server, and how the gradient is read, if the reply has one."""
+    """A contestant's request: its server, its content, and the reader of the gradient, if the reply has a gradient."""
 
     server: str
     question: Question
@@ -37,9 +37,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A question to gradd and the same to its peers. `asked` makes them for a port at which gradd listens already.
+    """A request to gradd and the equivalent requests to its peers.
 
-    `note` says what bounds a figure that misses its target.
+    `asked` makes the requests, given the port of a running gradd server. `note` explains a figure that misses its
+    target.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Scenario:
 
 
 def _from_json(name: str) -> Read:
-    """Read a gradient from gradd's JSON, or from that of the server with PyTorch, which nests numbers alone."""
+    """Return a reader of a gradient in gradd's JSON, or in the nested numbers of the PyTorch server's JSON."""
 
     def read(reply: bytes) -> Array:
         tensor = json.loads(reply)["gradients"][name]
@@ -76,7 +77,7 @@ def inline(port: int) -> dict[str, Asked]:  # noqa: ARG001  # nothing is asked b
 
 
 def registered(port: int) -> dict[str, Asked]:
-    """The tutorial, registered before: values alone are sent, gradients alone come back."""
+    """The tutorial as a registered graph: the request has only values, the reply only gradients."""
     with asking(port, _posted({"graph": TUTORIAL["graph"]}, "/v1/graphs")) as register:
         known = json.loads(bytes(register()))["id"]
     tensors = {
@@ -91,7 +92,7 @@ def registered(port: int) -> dict[str, Asked]:
 
 
 def fast_path(port: int) -> dict[str, Asked]:  # noqa: ARG001
-    """The tutorial on the fast path, and on the general path, which a coded body takes, be it coded as it is."""
+    """The tutorial on the fast path, and on the general path by the content coding `identity`."""
     question = _posted(TUTORIAL)
     general = replace(question, headers={"Content-Encoding": "identity"})
     return {
@@ -110,14 +111,14 @@ def _sum_of_tanh(x: Mapping[str, Any], **members: Any) -> dict[str, Any]:
 
 
 def large_json(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
-    """A vector's sum of tanh: numbers in JSON there and back."""
+    """The sum of tanh of a vector: numbers in JSON in the request and the reply."""
     question = _posted(_sum_of_tanh({"data": _point(size)}))
     read = _from_json("x")
     return {"gradd": Asked("gradd", question, read), "torch_server": Asked("torch_server", question, read)}
 
 
 def large_json_zstd(port: int, size: int) -> dict[str, Asked]:
-    """The same, asked by httpx with brotli and zstandard installed, and by a client that accepts no coding."""
+    """The same from httpx with brotli and zstandard installed, and from a client that accepts no content coding."""
     asked = large_json(port, size)["gradd"]
     by_default, plain = ({"Accept-Encoding": coding} for coding in ("gzip, deflate, br, zstd", "identity"))
     return {
@@ -127,7 +128,7 @@ def large_json_zstd(port: int, size: int) -> dict[str, Asked]:
 
 
 def large_msgpack(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
-    """The same in MessagePack: raw bytes there and back."""
+    """The same in MessagePack: raw bytes in the request and the reply."""
     tensor = {"data": _point(size).tobytes(), "dtype": "float64", "shape": [size]}
     body = msgpack.packb(_sum_of_tanh(tensor))
     question = Question(GRADIENTS, body, MSGPACK, {"Accept": MSGPACK})
@@ -139,7 +140,7 @@ def large_msgpack(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
 
 
 def base64(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
-    """The same in base64, as Tesseract Core writes it, whose gradients are products with a cotangent."""
+    """The same in base64, in the form of Tesseract Core, which returns products of gradients with a cotangent."""
     text = binascii.b2a_base64(_point(size).tobytes(), newline=False).decode()
     tensor = {"data": text, "dtype": "float64", "shape": [size]}
     array = {
@@ -173,7 +174,7 @@ STACK = (
     "of a call that takes the server 100 µs, reading, running and writing take 50 µs, bounds, counters and log 20 µs; "
     "the event loop and the kernel take the others; all of the other route takes 95 µs"
 )
-"""What bounds small calls, measured in one process without sockets, and with them."""
+"""Breakdown of the time of small calls, measured in one process with and without sockets."""
 
 EXCHANGES = (
     Scenario(

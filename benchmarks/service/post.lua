@@ -1,4 +1,4 @@
--- What wrk sends: the file named first behind `--`, again and again, with the headers named after it.
+-- The request of wrk: the body from the file given first after `--`, with the headers given after the file.
 function init(arguments)
   local file = assert(io.open(arguments[1], "rb"))
   wrk.method = "POST"

@@ -1,4 +1,4 @@
-"""The rows of the service: rates and times of exchanges, and how long health takes to answer beside large requests."""
+"""Rows of the service: rates and times of scenarios, and the time of a health check during large requests."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ RTOL = 1e-12
 HEALTH = "health"
 HEALTH_WORK = "99th percentile of health's answers while two requests with 1 M float64 in JSON run"
 POLLS, ROUND_SECONDS = 200, 4
-"""Questions to health in a round, five milliseconds apart, and the seconds after which a round is over."""
+"""Health requests in a round, five milliseconds apart, and the maximum seconds of a round."""
 
 
 def exchange_rows(exchange: Scenario, effort: Effort) -> tuple[Row]:
-    """Return the row of an exchange, alone."""
+    """Return the row of a scenario, as a tuple of one."""
     row = Row(exchange.name, exchange.work, exchange.quantity, targets=exchange.targets, note=exchange.note)
     try:
         with _contestants(exchange) as contestants:
@@ -43,7 +43,7 @@ def exchange_rows(exchange: Scenario, effort: Effort) -> tuple[Row]:
 
 @contextlib.contextmanager
 def _contestants(exchange: Scenario) -> Iterator[dict[str, tuple[int, Asked]]]:
-    """Give the port and the question of each contestant, while all of their servers run."""
+    """Give the port and the request of each contestant while all servers run."""
     with contextlib.ExitStack() as stack:
         gradd = stack.enter_context(running(SERVERS["gradd"]))
         asked = exchange.asked(gradd, **exchange.sizes)
@@ -56,7 +56,7 @@ def _contestants(exchange: Scenario) -> Iterator[dict[str, tuple[int, Asked]]]:
 
 
 def _differences(contestants: Mapping[str, tuple[int, Asked]]) -> list[str]:
-    """Return where gradients that are read from replies are not gradd's."""
+    """Return the differences of the gradients in the replies from gradd's gradients."""
     found = {}
     for name, (port, asked) in contestants.items():
         if asked.read is not None:
@@ -96,7 +96,7 @@ def _seconds(ask: Callable[[], bytes | memoryview], calls: int) -> float:
 
 
 def health_rows(effort: Effort) -> tuple[Row]:
-    """Return the row of health's slowest answers, alone."""
+    """Return the row of health's slowest answers, as a tuple of one."""
     targets = (Target(0.02),)
     with running(SERVERS["gradd"]) as port:
         question = large_json(port, 1_000_000)["gradd"].question
@@ -117,7 +117,7 @@ SHORT_WORK = "health's slowest answer while one short request with long work is 
 
 
 def short_rows(effort: Effort) -> list[Row]:
-    """Return a row for each short request: health's slowest answer while it is answered, against 50 ms."""
+    """Return a row for each short request: health's slowest answer during the request, with a target of 50 ms."""
     with running(SERVERS["gradd"]) as port:
         return [_short_row(port, name, short, effort) for name, short in SHORT.items()]
 
@@ -151,7 +151,7 @@ def _slowest(port: int) -> float:
 
 
 def _health(port: int, lasts: Callable[[], bool]) -> Iterator[float]:
-    """Yield the seconds that health takes to answer, every five milliseconds while something lasts; one at least."""
+    """Yield the seconds of a health request, every five milliseconds while `lasts()` is True; at least one."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         while True:
             begin = time.perf_counter()

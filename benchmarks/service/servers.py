@@ -1,4 +1,4 @@
-"""Servers as processes of their own on free ports of the loopback: gradd in its own environment, peers in this one."""
+"""Servers in separate processes on free loopback ports: gradd in its own environment, peers in this environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class ServerProcess:
-    """A command whose `{port}` is filled in, and the environment that it has besides this process's."""
+    """A command with a `{port}` placeholder, and environment variables in addition to those of this process."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -56,7 +56,7 @@ SERVERS = {
 
 @contextlib.contextmanager
 def running(server: ServerProcess, **environment: str) -> Iterator[int]:
-    """Run a server, give its port once it listens, and end it with everything that it has started."""
+    """Run a server, give its port when it listens, and end it and all of its child processes."""
     port = _free_port()
     command = [word.format(port=port) for word in server.command]
     with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("wb") as log:
@@ -81,7 +81,7 @@ def _free_port() -> int:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Return when something listens on the port. Raises Unanswered with the end of the server's log."""
+    """Wait until a server listens on the port. Raises Unanswered with the end of the server's log."""
     end = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < end:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

@@ -1,7 +1,7 @@
-"""Requests of some hundred bytes to some hundred kilobytes that ask for seconds of work, one entry of `SHORT` each.
+"""Requests of some hundred bytes to some hundred kilobytes that need seconds of work, one entry of `SHORT` each.
 
-`benchmarks.service.rows` measures how long health takes to answer while each of them runs, and a test holds that none
-of them is worked on by the event loop for long.
+`benchmarks.service.rows` measures the time of a health check while each request runs. A test checks that the event loop
+works on none of them for long.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ JSON, MSGPACK = "application/json", "application/msgpack"
 
 @dataclass(frozen=True)
 class ShortRequest:
-    """A request: what it asks for in words, the operation, the body, its media type and other headers."""
+    """A request: its work in words, the operation, the body, its media type and other headers."""
 
     work: str
     operation: str

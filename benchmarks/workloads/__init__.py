@@ -1,6 +1,6 @@
-"""The engine's workloads: one entry of `CATALOGUE` each. A new one is a function that returns its `Case`, and an entry.
+"""The engine's workloads, one entry of `CATALOGUE` each. A new workload is a function that returns a `Case`.
 
-Targets are ratios of gradd's figure to a peer's, or to that of the better of several.
+Targets are ratios of gradd's figure to that of a peer, or of the better of several peers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.workloads.transformer import transformer
 from benchmarks.workloads.tutorial import tutorial
 
 SINGLE = 1e-4
-"""How far results in single precision may differ, relative to the largest element."""
+"""The maximum difference of results in single precision, relative to the largest element."""
 
 SMALL_NETWORK = {"batch": 3, "inputs": 6, "hidden": 5, "classes": 4}
 

@@ -1,4 +1,4 @@
-"""A thousand ops on tensors of 16 elements, one after the other: what a library spends on each call."""
+"""A chain of a thousand ops on tensors of 16 elements: the overhead of a library per call."""
 
 from __future__ import annotations
 

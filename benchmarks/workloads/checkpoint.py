@@ -1,4 +1,4 @@
-"""A chain of 64 layers with a checkpoint at every eighth, beside the same chain without: memory against time."""
+"""A chain of 64 layers with a checkpoint at every eighth, and the same chain without: memory against time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from engine.compile.derivatives.gradients import GradientRequest
 
 
 def checkpoint(layers: int = 64, batch: int = 8192, width: int = 128) -> Case:
-    """Return the case: silu(x w + b) again and again, and a sum. Both values of a layer are needed on the way back."""
+    """Return the case: repeated silu(x w + b), then a sum. The backward pass needs both values of a layer."""
     draw = normal(7, "float32")
     values = {"x0": draw(batch, width)}
     calls = []

@@ -1,4 +1,4 @@
-"""The sum of tanh(a * c + 1) * exp(-a * a): nothing but elementwise work, in single precision."""
+"""The sum of tanh(a * c + 1) * exp(-a * a): only elementwise work, in single precision."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def elementwise(size: int) -> Case:
 
 
 def straight_line(a: Array, c: Array) -> Run:
-    """Return what somebody writes who differentiates on paper."""
+    """Return a manual implementation with a derivative worked out on paper."""
 
     def run() -> Sequence[Any]:
         bent = np.tanh(a * c + 1)

@@ -1,7 +1,7 @@
-"""The first call of a graph that nobody has seen: a hundred ops in an order drawn anew for every call.
+"""The first call of an unknown graph: a hundred ops in a new random order for every call.
 
-A server without state meets new graphs all the time. gradd types, differentiates, plans and runs; `jax.jit` traces and
-compiles; PyTorch and autograd only run.
+A server without state receives new graphs often. gradd types, differentiates, plans and runs the graph; `jax.jit`
+traces and compiles it; PyTorch and autograd only run it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ WRT = ("x", "y")
 UNARY = ("tanh", "sin", "cos", "neg")
 BINARY = ("add", "sub", "mul")
 Step = tuple[str, tuple[int, ...]]
-"""An op and which of the earlier values it takes."""
+"""An op and the earlier values that it takes."""
 
 
 def steps(seed: int, ops: int) -> list[Step]:
-    """Return a graph: each op takes the value before it, one of two arguments one of the eight before that as well."""
+    """Return a graph. Each op takes the previous value; a binary op also takes one of the eight values before it."""
     rng = np.random.default_rng(seed)
     drawn: list[Step] = [("mul", (0, 1))]
     for last in range(2, ops + 1):
@@ -37,7 +37,7 @@ def steps(seed: int, ops: int) -> list[Step]:
 
 
 def loss(library: Mapping[str, Callable[..., Any]], graph: Sequence[Step], *leaves: Any) -> Any:
-    """Return the sum of the graph's last value, by a library's functions."""
+    """Return the sum of the graph's last value, computed by a library's functions."""
     found = list(leaves)
     for op, places in graph:
         found.append(library[op](*[found[place] for place in places]))
@@ -45,7 +45,7 @@ def loss(library: Mapping[str, Callable[..., Any]], graph: Sequence[Step], *leav
 
 
 def first_call(ops: int = 100) -> Case:
-    """Return the case. Contestants count their calls, and call number n is of graph number n for all of them."""
+    """Return the case. Contestants count their calls: call number n uses graph number n for every contestant."""
     draw = normal(8)
     values = {"x": draw(32), "y": draw(32)}
     calls = _calls(steps(0, ops - 1))

@@ -1,4 +1,4 @@
-"""The Hessian of a logistic regression's loss, whole, in double precision."""
+"""The full Hessian of a logistic regression's loss, in double precision."""
 
 from __future__ import annotations
 

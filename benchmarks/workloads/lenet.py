@@ -1,4 +1,4 @@
-"""LeNet-5 (LeCun et al. 1998) with rectifiers and maxima, as it is taught today, in single precision."""
+"""LeNet-5 (LeCun et al. 1998) in its present-day form with ReLU and max pooling, in single precision."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A perceptron of 784-512-512-10 with rectifiers and cross entropy, on a batch, in single precision; and the same work
-for each sample on its own.
+"""A perceptron of 784-512-512-10 with ReLU and cross entropy on a batch, in single precision; and the same work for
+each sample separately.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def mlp(batch: int = 128, inputs: int = 784, hidden: int = 512, classes: int = 1
 
 
 def per_sample(batch: int = 128, inputs: int = 784, hidden: int = 512, classes: int = 10) -> Case:
-    """Return the case: every sample's loss and its gradients."""
+    """Return the case: the loss of every sample and its gradients."""
     values = _values(batch, inputs, hidden, classes)
     request = GradientRequest(vmap={"x": 0, "y": 0})
     peers = {"torch": lambda: _torch_per_sample(values), "jax": lambda: _jax_per_sample(values)}

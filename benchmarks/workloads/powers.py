@@ -1,4 +1,4 @@
-"""The sum of a ** b, where bases have both signs and exponents are whole numbers in a tensor, in single precision."""
+"""The sum of a ** b with bases of both signs and a tensor of integral exponents, in single precision."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def powers(size: int) -> Case:
 
 
 def _straight_line(a: Any, b: Any) -> Run:
-    """Return the value and the derivative by the base, as NumPy computes them."""
+    """Return the value and the derivative with respect to the base, as NumPy computes them."""
 
     def run() -> Sequence[Any]:
         return np.power(a, b).sum(), b * np.power(a, b - 1)

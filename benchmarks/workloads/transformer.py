@@ -1,5 +1,5 @@
-"""A transformer's block: layer norm before attention and before a perceptron of four times the width, both added to
-what came in (Xiong et al. 2020, figure 1b), in single precision.
+"""A transformer block: layer norm before attention and before a perceptron of four times the width, with residual
+connections around both (Xiong et al. 2020, figure 1b), in single precision.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def tutorial() -> Case:
 
 
 def straight_line(x: Array, y: Array, w: Array, b: Array) -> Run:
-    """Return what somebody writes who differentiates on paper."""
+    """Return a manual implementation with a derivative worked out on paper."""
 
     def run() -> Sequence[Any]:
         z = x @ w + b

@@ -1,1 +1,1 @@
-"""What gradd's service is measured against, each served by uvicorn in one process."""
+"""Peers of gradd's service, each served by uvicorn in one process."""

@@ -1,6 +1,6 @@
-"""Routes that do nothing but read a body: the least that any service built with FastAPI takes.
+"""Routes that only read a body: the minimum time of any service built with FastAPI.
 
-`/read` returns as many bytes as REPLY_BYTES says, `/echo` the body itself.
+`/read` returns REPLY_BYTES bytes, `/echo` the body itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ REPLY = b" " * int(os.environ.get("REPLY_BYTES", "0"))
 
 @app.post("/read")
 async def read(request: Request) -> Response:
-    """Read the body, return as many bytes as the service that does the work."""
+    """Read the body and return as many bytes as the reply of gradd's service."""
     await request.body()
     return Response(REPLY, media_type="application/json")
 

@@ -1,5 +1,5 @@
-"""What one writes in an afternoon instead: FastAPI, pydantic and PyTorch, in about forty lines. It runs the graphs of
-the measurements, in the order in which their ops stand, and checks nothing.
+"""A minimal service of FastAPI, pydantic and PyTorch in about forty lines, for comparison. It runs the graphs of the
+benchmarks in the order of their ops, without checks.
 """
 
 from typing import Any

@@ -20,7 +20,7 @@ class OutputSchema(BaseModel):
 
 
 def apply(inputs: InputSchema) -> OutputSchema:
-    """Return the value."""
+    """Return the function's value."""
     return OutputSchema(y=np.tanh(inputs.x).sum())
 
 
