@@ -30,7 +30,7 @@ from tests.engine.programs import call, given, program
 
 
 class Interpreter:
-    """Runs a function node by node, with the kernels that primitives name. It keeps no node: those are let go of."""
+    """Runs a function node by node, with the kernels that primitives name. The graph is released after planning."""
 
     def __init__(self, function: Function) -> None:
         self.inputs = [(tensor.node.params["source"], tensor) for tensor in function.inputs]
