@@ -1,7 +1,7 @@
-"""Log lines on standard error, one JSON object each or coloured text for a person; the server's own lines included.
+"""Log lines on standard error: a JSON object each, or coloured text. uvicorn's lines have the same format.
 
-The command line calls `configure` once. The middleware hands a line for each request to an `AccessLog`, which writes
-many at a time: a system call and structlog's chain for each would cost as much as a small computation.
+The command line calls `configure` once. `app.http.exchange` passes a line for each request to an `AccessLog`, which
+writes many lines together: a system call and structlog's processors for each line cost as much as a small computation.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from app.settings import Settings
 
 _DELAY_S = 0.05
-"""How long a line may wait for others to be written with."""
+"""Maximum seconds between a request and its line."""
 
 _MOST_LINES = 500
-"""Lines that may wait together."""
+"""Maximum number of lines that wait."""
 
 
 def configure(settings: Settings) -> None:
-    """Send every log line of the process through one formatter."""
+    """Set one format for all log lines of the process."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -56,9 +56,9 @@ def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 
 class AccessLog:
-    """Lines of requests, written together soon after the first of them. `flush` writes those that wait at the end.
+    """The lines of requests. They wait up to `_DELAY_S` and are then formatted and written together.
 
-    They are also made together: work that is done again and again takes a third of what it takes now and then.
+    Formatting many lines in a loop takes a third of the time for each line. Call `flush` at the end of the process.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -68,7 +68,7 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, members: Mapping[str, Any]) -> None:
-        """Take a line, in which `ms` has three decimals then. Called on the event loop."""
+        """Add a line. `ms` is rounded to three decimals. Call it on the event loop."""
         if not self._wanted:
             return
         self._waiting.append((time.time(), members))
@@ -78,7 +78,7 @@ class AccessLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the waiting lines."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
