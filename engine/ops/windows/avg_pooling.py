@@ -8,7 +8,6 @@ import numpy as np
 
 from engine.errors import OpError
 from engine.graph.graph import Tensor, Type
-from engine.graph.op import op
 from engine.graph.primitive import linear, primitive
 from engine.graph.samples import real, sample
 from engine.graph.traits import arrays, inputs, per_place, per_result, per_window, results, with_dims
@@ -17,6 +16,7 @@ from engine.ops.checks import require_floating
 from engine.ops.elementwise.arithmetic import div
 from engine.ops.shape.movement import reshaped
 from engine.ops.windows.arguments import Numbers, PoolArguments, pool
+from engine.ops.windows.spatial import spatial_op
 from engine.ops.windows.windows import Sizes, cuts, resized, window_counts
 
 # Primitives
@@ -85,19 +85,6 @@ def _(*, count: int, kernel: int, stride: int, first: int, low: int, high: int, 
     return (np.minimum(start + kernel, high) - np.maximum(start, low)).astype(dtype.numpy)
 
 
-# Windows
-
-
-def _avg_pool(input: Tensor, placed: PoolArguments, count_include_pad: bool, divisor: int | None) -> Tensor:
-    if input.dtype is not int64:  # PyTorch rounds int64 means towards 0
-        require_floating(input)
-    if divisor == 0:
-        raise OpError("range", "divisor_override is 0", "Give another number, or leave it out.", "divisor_override")
-    total = window_sum(placed.padded(input, 0), placed.kernel, placed.stride)
-    by = _divisor(placed, count_include_pad, input.dtype) if divisor is None else divisor
-    return placed.restored(div(total, by, rounding_mode="trunc" if input.dtype is int64 else None))
-
-
 def window_sum(input: Tensor, kernel: Sizes, stride: Sizes) -> Tensor:
     """The sum of each window over the last dimensions: (*, *sizes) -> (*, *counts)."""
     made: Tensor = _window_sum(input, dims=tuple(range(-len(kernel), 0)), kernel=kernel, stride=stride)
@@ -129,31 +116,20 @@ def over_dimensions(each: Sequence[Tensor | int]) -> Tensor | int:
     return product
 
 
-@op(samples=(sample(real(2, 2, 6), 2), sample(real(2, 7), 3, 2, 1, True, False)))
-def avg_pool1d(
-    input: Tensor,
-    kernel_size: Numbers,
-    stride: Numbers | None = None,
-    padding: Numbers = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-) -> Tensor:
-    """The mean of each window over (N, C, L) or (C, L); padding counts as zeros, or not at all.
-
-    Source: torch.nn.functional.avg_pool1d.
-    """
-    return _avg_pool(input, pool(input, 1, kernel_size, stride, padding, 1, ceil_mode), count_include_pad, None)
-
-
-@op(
-    samples=(
-        sample(real(2, 2, 4, 4), 2),
-        sample(real(2, 5, 6), (3, 2), (2, 1), (1, 0), True, False),
-        sample(real(1, 1, 4, 5), 3, 2, 1, True),
-        sample(real(1, 1, 3, 3), 2, 1, divisor_override=3),
-    )
+@spatial_op(
+    omitted={1: {"divisor_override"}},
+    samples={
+        1: (sample(real(2, 2, 6), 2), sample(real(2, 7), 3, 2, 1, True, False)),
+        2: (
+            sample(real(2, 2, 4, 4), 2),
+            sample(real(2, 5, 6), (3, 2), (2, 1), (1, 0), True, False),
+            sample(real(1, 1, 4, 5), 3, 2, 1, True),
+            sample(real(1, 1, 3, 3), 2, 1, divisor_override=3),
+        ),
+        3: (sample(real(1, 2, 2, 4, 2), 2), sample(real(1, 3, 3, 3), 2, 2, 1, True, False)),
+    },
 )
-def avg_pool2d(
+def avg_pool(
     input: Tensor,
     kernel_size: Numbers,
     stride: Numbers | None = None,
@@ -161,29 +137,20 @@ def avg_pool2d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
+    *,
+    dims: int,
 ) -> Tensor:
-    """The mean of each window over (N, C, H, W) or (C, H, W); padding counts as zeros, or not at all.
+    """The mean of each window over {images}.
 
-    `stride` is `kernel_size` if it is left out; with `ceil_mode` a last window may reach over the end;
-    `divisor_override` divides the sums instead of the windows' sizes. Source: torch.nn.functional.avg_pool2d.
+    The default of `stride` is `kernel_size`. With `ceil_mode`, the last window may extend beyond the end. Padding
+    counts as zeros, or not at all if `count_include_pad` is false. In two and three dimensions, `divisor_override`
+    replaces the number of elements of a window as the divisor. Source: torch.nn.functional.avg_pool{dims}d.
     """
-    placed = pool(input, 2, kernel_size, stride, padding, 1, ceil_mode)
-    return _avg_pool(input, placed, count_include_pad, divisor_override)
-
-
-@op(samples=(sample(real(1, 2, 2, 4, 2), 2), sample(real(1, 3, 3, 3), 2, 2, 1, True, False)))
-def avg_pool3d(
-    input: Tensor,
-    kernel_size: Numbers,
-    stride: Numbers | None = None,
-    padding: Numbers = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
-    """The mean of each window over (N, C, D, H, W) or (C, D, H, W), as `avg_pool2d`.
-
-    Source: torch.nn.functional.avg_pool3d.
-    """
-    placed = pool(input, 3, kernel_size, stride, padding, 1, ceil_mode)
-    return _avg_pool(input, placed, count_include_pad, divisor_override)
+    placed = pool(input, dims, kernel_size, stride, padding, 1, ceil_mode)
+    if input.dtype is not int64:  # PyTorch rounds int64 means towards 0
+        require_floating(input)
+    if divisor_override == 0:
+        raise OpError("range", "divisor_override is 0", "Give another number, or leave it out.", "divisor_override")
+    total = window_sum(placed.padded(input, 0), placed.kernel, placed.stride)
+    divisor = _divisor(placed, count_include_pad, input.dtype) if divisor_override is None else divisor_override
+    return placed.restored(div(total, divisor, rounding_mode="trunc" if input.dtype is int64 else None))

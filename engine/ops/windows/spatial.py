@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from engine.graph.op import GradFn, op
@@ -24,32 +25,38 @@ _WORDS: dict[int, dict[str, str]] = {
 
 
 def spatial_op(
-    samples: Mapping[int, Sequence[Sample]], grad_fn: Callable[[int], GradFn | None] = lambda dims: None
+    samples: Mapping[int, Sequence[Sample]],
+    grad_fn: Callable[[int], GradFn | None] = lambda dims: None,
+    omitted: Mapping[int, Collection[str]] = MappingProxyType({}),
 ) -> Callable[[F], F]:
     """Register an op for each number of dimensions that has samples, named after it: `conv` becomes `conv2d`.
 
     The function takes the number as keyword `dims`, which is not a parameter of the ops. Its docstring is a format
     string with `{dims}`, `{images}` (their shapes), `{of_index}` (meaning of an index) and `{kernel}` (its sizes).
     `grad_fn` returns PyTorch's name of the backward node for a number of dimensions, as in `engine.graph.op.op`.
+    `omitted` contains the parameters that the op does not have, by number of dimensions; they have their defaults.
     """
 
     def decorate(function: F) -> F:
         for dims, drawn in samples.items():
-            op(grad_fn=grad_fn(dims), samples=drawn)(_in_dimensions(function, dims))
+            op(grad_fn=grad_fn(dims), samples=drawn)(_in_dimensions(function, dims, omitted.get(dims, ())))
         return function
 
     return decorate
 
 
-def _in_dimensions(function: Callable[..., Any], dims: int) -> Callable[..., Any]:
-    """Return the function for a number of dimensions, with the name, signature and docstring of the op."""
+def _in_dimensions(function: Callable[..., Any], dims: int, omitted: Collection[str]) -> Callable[..., Any]:
+    """Return the function for a number of dimensions, with the name, signature and docstring of the op.
+
+    The signature does not contain the parameters in `omitted`.
+    """
 
     @functools.wraps(function)
     def fixed(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs, dims=dims)
 
     signature = inspect.signature(function)
-    kept = [parameter for name, parameter in signature.parameters.items() if name != "dims"]
+    kept = [parameter for name, parameter in signature.parameters.items() if name not in {"dims", *omitted}]
     fixed.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
     fixed.__name__ = f"{function.__name__}{dims}d"
     fixed.__doc__ = (function.__doc__ or "").format(dims=dims, **_WORDS[dims])
