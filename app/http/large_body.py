@@ -62,7 +62,7 @@ class Receiver(asyncio.BufferedProtocol):
         """Return the complete body with the lease of its shared memory, then the later messages."""
         message: dict[str, Any] = dict(await self._wait())
         if message["type"] == "http.request" and self._lease is not None:
-            message["body"], message["loan"] = self._lease.body, self._lease
+            message["body"], message["lease"] = self._lease.body, self._lease
             self._lease = None
         return message
 

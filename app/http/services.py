@@ -47,7 +47,7 @@ class Services:
     pool: ThreadPool
     lookups: ThreadPool
     segments: Segments
-    placement: Dispatcher
+    dispatcher: Dispatcher
 
     @classmethod
     def create(cls, settings: Settings) -> Services:
@@ -68,12 +68,12 @@ class Services:
             pool=ThreadPool(settings.concurrency),
             lookups=ThreadPool(_LOOKUPS),
             segments=Segments(settings.max_body_bytes),
-            placement=Dispatcher(evaluator, graphs, workers, settings),
+            dispatcher=Dispatcher(evaluator, graphs, workers, settings),
         )
 
     def start(self) -> None:
         """Start the worker processes, and set the service ready. Call it on the event loop."""
-        self.placement.workers.start()
+        self.dispatcher.workers.start()
         self.readiness.is_ready = True
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class Services:
         self.pool.close()
         self.lookups.close()
         self.store.close()  # before the fork server, which removes the temporary store after a kill
-        self.placement.workers.close()
+        self.dispatcher.workers.close()
         self.segments.close()
         self.access.flush()
 

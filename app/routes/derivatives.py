@@ -50,7 +50,7 @@ async def answered(request: Request, operation: str, graph_id: str | None = None
     pieces, lease = await _read_body(request)
     call = Call(operation, b"", reads, writes, graph_id)
     try:
-        answer = await services.placement.answer(call, pieces, partial(gone, request), lease)
+        answer = await services.dispatcher.answer(call, pieces, partial(gone, request), lease)
     finally:
         pieces.clear()
         if lease is not None:
@@ -69,7 +69,7 @@ async def _read_body(request: Request) -> tuple[list[bytes], Lease | None]:
             raise ClientDisconnect
         pieces.append(message.get("body", b""))
         if not message.get("more_body", False):
-            return pieces, message.get("loan")
+            return pieces, message.get("lease")
 
 
 class _Reply(Response):

@@ -2,7 +2,7 @@
 
 Each large call acquires a segment of shared memory. `app.http.protocol` receives the body at its start, a worker writes
 the reply after the body, and the server sends the reply from there. A segment keeps its pages, so the next call
-allocates none. A segment belongs to one call until its last view is deleted.
+allocates no pages. A segment belongs to one call until its last view is deleted.
 
 Without `memfd_create` (it exists on Linux) there is no shared memory, and all bytes go through sockets.
 """
@@ -24,7 +24,7 @@ LARGE = 2**18
 """Minimum bytes of a body that is received into shared memory."""
 
 KEPT = 2**28
-"""Maximum bytes of free segments that are kept."""
+"""Maximum total bytes of the free segments that remain allocated for reuse."""
 
 _REPLY = 2**29
 """Maximum bytes of a reply in a segment. Only pages that are written to take memory."""
@@ -96,7 +96,7 @@ class Lease:
 
 
 class Segments:
-    """The segments of a server, for bodies of up to `largest` bytes."""
+    """The shared memory segments of a server, for bodies of up to `largest` bytes."""
 
     def __init__(self, largest: int) -> None:
         self._size = largest + _REPLY
@@ -168,7 +168,7 @@ class SharedMapping:
 
 
 class Mappings:
-    """The segments that a worker maps, by number, with their descriptors."""
+    """The shared memory segments that a worker maps, by number, with their file descriptors."""
 
     def __init__(self) -> None:
         self._mapped: dict[int, tuple[mmap.mmap, int]] = {}

@@ -63,13 +63,13 @@ class Client:
         """Post a request, and leave as soon as its body is read."""
         self.call(path, [{"type": "http.request", "body": json.dumps(body).encode()}, {"type": "http.disconnect"}])
 
-    def lent(self, path: str, body: Any, *, leaving: bool = False) -> tuple[int, bytes]:
+    def leased(self, path: str, body: Any, *, leaving: bool = False) -> tuple[int, bytes]:
         """Post a request whose body was received into a segment, as large ones are; return the status and the reply."""
         text = json.dumps(body).encode()
-        loan = self.services.segments.acquire(len(text))
-        assert loan is not None
-        loan.body[:] = text
-        messages = [{"type": "http.request", "body": loan.body, "loan": loan}]
+        lease = self.services.segments.acquire(len(text))
+        assert lease is not None
+        lease.body[:] = text
+        messages = [{"type": "http.request", "body": lease.body, "lease": lease}]
         return self.call(path, messages + [{"type": "http.disconnect"}] * leaving)
 
     def call(

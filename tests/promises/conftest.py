@@ -22,7 +22,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Faulty:
     @contextmanager
     def made(**settings: Any) -> Iterator[Client]:
         with client_of(create_app(Settings(**{"concurrency": 1, "inline_ms": 0, **settings}))) as client:
-            client.until(lambda: client.services.placement.workers._ready)
+            client.until(lambda: client.services.dispatcher.workers._ready)
             yield client
 
     return made

@@ -23,10 +23,10 @@ def test_memory_that_a_lost_worker_may_write_to_is_not_lent_again(faulty: Faulty
         segments = client.services.segments
         seed = SEEDS["hang" if ended == "leaving" else ended]
         timeout = {"timeout_ms": 1000} if ended == "hang" else {}
-        status, _ = client.lent("/v1/gradients", sum_of_exp(seed=seed, **timeout), leaving=ended == "leaving")
+        status, _ = client.leased("/v1/gradients", sum_of_exp(seed=seed, **timeout), leaving=ended == "leaving")
         assert status == {"abort": 503, "hang": 504, "leaving": 499}[ended]
         assert not segments._free
-        status, reply = client.lent("/v1/gradients", sum_of_exp())
+        status, reply = client.leased("/v1/gradients", sum_of_exp())
         assert status == 200
         assert b'"gradients"' in reply
         assert [segment.number for segment in segments._free] == [1]
@@ -42,7 +42,7 @@ def test_others_are_answered_meanwhile(faulty: Faulty) -> None:
 def test_an_idle_worker_that_ends_is_replaced_unnoticed(faulty: Faulty) -> None:
     with faulty() as client:
         client.post("/v1/gradients", sum_of_exp())
-        workers = client.services.placement.workers
+        workers = client.services.dispatcher.workers
         before = workers._idle[0]
         workers._command(before.number, [])
         client.until(lambda: workers._idle[0] is not before)
@@ -52,7 +52,7 @@ def test_an_idle_worker_that_ends_is_replaced_unnoticed(faulty: Faulty) -> None:
 def test_workers_come_back_when_their_fork_server_is_gone(faulty: Faulty) -> None:
     with faulty() as client:
         client.post("/v1/gradients", sum_of_exp())
-        workers = client.services.placement.workers
+        workers = client.services.dispatcher.workers
         before = workers._fork_server
         assert before is not None
         before.kill()

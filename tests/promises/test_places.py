@@ -46,7 +46,7 @@ def pooling(kernel: int) -> dict[str, Any]:
 @pytest.mark.parametrize("kernel", [12, 100])
 def test_pooling_of_large_windows_is_no_work_for_the_loop(kernel: int) -> None:
     with client_of(create_app(Settings(concurrency=1))) as client:
-        assert client.services.placement.at_once(Call("forward", orjson.dumps(pooling(kernel)))) is None
+        assert client.services.dispatcher.at_once(Call("forward", orjson.dumps(pooling(kernel)))) is None
 
 
 def test_the_service_answers_while_large_windows_are_pooled() -> None:

@@ -64,4 +64,4 @@ def test_its_work_is_handed_to_a_worker(client: Client, name: str) -> None:
     short = SHORT[name]
     call = Call(short.operation, short.body, CODECS[short.media_type])
     for _ in range(2):
-        assert services_of(client.app).placement.at_once(call) is None
+        assert services_of(client.app).dispatcher.at_once(call) is None

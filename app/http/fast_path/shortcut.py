@@ -60,7 +60,7 @@ class FastPath:
     """Answers the small calls of one application."""
 
     def __init__(self, services: Services) -> None:
-        self._slots, self._store, self._dispatcher = services.slots, services.store, services.placement
+        self._slots, self._store, self._dispatcher = services.slots, services.store, services.dispatcher
         self._metrics, self._access = services.metrics, services.access
         self._most = min(_BODY, services.settings.max_body_bytes)
         self._excluded = {"content-encoding", *(["origin"] if services.settings.cors_origins else [])}

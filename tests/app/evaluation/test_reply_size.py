@@ -78,16 +78,16 @@ def test_a_short_request_with_a_long_reply_is_not_answered_on_the_event_loop(
     monkeypatch.setattr("app.evaluation.plans.Computation.members", None)  # nothing runs here
     services = services_of(create_app(Settings(max_reply_bytes=2**40)))
     call = Call("forward", expanded(size))
-    assert services.placement.at_once(call) is None
-    assert services.placement.at_once(call) is None
+    assert services.dispatcher.at_once(call) is None
+    assert services.dispatcher.at_once(call) is None
 
 
 def test_a_reply_that_is_short_stays_on_the_event_loop() -> None:
     services = services_of(create_app())
-    assert services.placement.at_once(Call("forward", expanded([10_000]))) is not None
-    assert services.placement.at_once(Call("forward", expanded([40_000]))) is None
-    assert services.placement.at_once(Call("forward", expanded([40_000], encoding="base64"))) is not None
-    assert services.placement.at_once(Call("forward", expanded([40_000]), writes=MSGPACK)) is not None
+    assert services.dispatcher.at_once(Call("forward", expanded([10_000]))) is not None
+    assert services.dispatcher.at_once(Call("forward", expanded([40_000]))) is None
+    assert services.dispatcher.at_once(Call("forward", expanded([40_000], encoding="base64"))) is not None
+    assert services.dispatcher.at_once(Call("forward", expanded([40_000]), writes=MSGPACK)) is not None
 
 
 @pytest.mark.parametrize(

@@ -322,7 +322,7 @@ def test_a_defect_is_answered_and_logged_once(monkeypatch: pytest.MonkeyPatch) -
         raise ZeroDivisionError("secret")
 
     with listening(made()) as found, capture_logs() as lines:
-        monkeypatch.setattr(found.services.placement, "at_once", fail)
+        monkeypatch.setattr(found.services.dispatcher, "at_once", fail)
         reply = found.exchange(SHORT["with its DAG"], LEAVE)
     assert reply.startswith(b"HTTP/1.1 500 Internal Server Error")
     assert b"secret" not in reply

@@ -27,7 +27,7 @@ from tests.serving import PATIENCE_S
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no such memory")
 
 
-def lent(segments: Segments, size: int = 10) -> Lease:
+def acquired(segments: Segments, size: int = 10) -> Lease:
     lease = segments.acquire(size)
     assert lease is not None
     return lease
@@ -39,25 +39,25 @@ def number_of(lease: Lease) -> Any:
 
 def test_a_segment_is_one_calls_until_the_last_view_is_gone() -> None:
     segments = Segments(1000)
-    lease = lent(segments)
+    lease = acquired(segments)
     first = number_of(lease)
     reply = lease.reply(10, 20)
     lease.end()
-    assert number_of(lent(segments)) != first
+    assert number_of(acquired(segments)) != first
     part = memoryview(reply)[2:]
     del reply, lease
-    assert number_of(lent(segments)) != first
+    assert number_of(acquired(segments)) != first
     del part
-    assert number_of(lent(segments)) == first
+    assert number_of(acquired(segments)) == first
 
 
 def test_a_segment_that_somebody_may_write_to_is_not_lent_again() -> None:
     segments = Segments(1000)
-    lease = lent(segments)
+    lease = acquired(segments)
     first = number_of(lease)
     lease.spoil()
     del lease
-    again = lent(segments)
+    again = acquired(segments)
     assert number_of(again) != first
     assert again.describe({first})[0]["closed"] == [first]
 
@@ -65,8 +65,8 @@ def test_a_segment_that_somebody_may_write_to_is_not_lent_again() -> None:
 def test_little_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, "KEPT", 100)
     segments = Segments(1000)
-    loans = [lent(segments, 60), lent(segments, 40), lent(segments, 1)]
-    del loans
+    leases = [acquired(segments, 60), acquired(segments, 40), acquired(segments, 1)]
+    del leases
     assert sum(segment.used for segment in segments._free) <= 100
     segments.close()
     assert not segments._free
@@ -88,7 +88,7 @@ def test_a_refusal_of_the_system_lends_none(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_worker_sees_the_body_and_the_server_the_reply() -> None:
-    lease = lent(Segments(1000), 3)
+    lease = acquired(Segments(1000), 3)
     lease.body[:] = b"abc"
     description, descriptors = lease.describe(set())
     mapping = Mappings().mapping(description, [os.dup(number) for number in descriptors])
