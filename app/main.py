@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -63,11 +64,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def _middleware(services: Services) -> list[Middleware]:
     """Return the middleware, from the outside in."""
     settings = services.settings
-    metrics, access = services.metrics, services.access
-    cors = Middleware(CrossOrigin, origins=settings.cors_origins, metrics=metrics, access=access)
+    observe = partial(Observation, clients=services.clients, metrics=services.metrics, access=services.access)
+    cors = Middleware(CrossOrigin, origins=settings.cors_origins, observe=observe)
     return [
         *([cors] if settings.cors_origins else []),
-        Middleware(Observation, metrics=metrics, access=access),
+        Middleware(observe),
         Middleware(Admission, slots=services.slots, retry_after_s=settings.retry_after_s),
         Middleware(BodyBounds, most=settings.max_body_bytes, timeout_s=settings.body_timeout_ms / 1000),
         Middleware(Compression, most=settings.max_body_bytes),

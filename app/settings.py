@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, IPvAnyNetwork
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine import Limits
@@ -82,6 +82,11 @@ class Settings(BaseSettings):
         None,
         description="Path of a SQLite file or URL of a PostgreSQL database for registered graphs; without one they are "
         "gone when the server stops.",
+    )
+    trusted_proxies: list[IPvAnyNetwork] = Field(
+        [],
+        description="Addresses and networks of proxies whose X-Forwarded-For or Forwarded header is believed, as a "
+        "JSON list.",
     )
     cors_origins: list[str] = Field([], description="Origins whose pages may call the service, as a JSON list.")
     docs: bool = Field(True, description="Whether the documentation page is served at /docs.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -10,15 +10,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import CrossOriginRefused, ProblemError
-from app.http.middleware import Observation
-from app.telemetry.logs import AccessLog
-from app.telemetry.metrics import Metrics
 
 
 class CrossOrigin(CORSMiddleware):
-    """Answers preflight requests, and adds the CORS headers to replies. Source: Fetch standard, section 3.3."""
+    """Answers preflight requests, and adds the CORS headers to replies. Source: Fetch standard, section 3.3.
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str], metrics: Metrics, access: AccessLog) -> None:
+    `observe` returns an application inside the middleware that counts and logs its requests.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str], observe: Callable[[ASGIApp], ASGIApp]) -> None:
         super().__init__(
             app,
             allow_origins=origins,
@@ -26,7 +26,7 @@ class CrossOrigin(CORSMiddleware):
             allow_headers=["*"],
             expose_headers=["X-Request-ID", "Retry-After", "Server-Timing", "Location", "ETag"],
         )
-        self._metrics, self._access = metrics, access
+        self._observe = observe
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """Return the answer to a preflight request."""
@@ -35,7 +35,7 @@ class CrossOrigin(CORSMiddleware):
             return response
         headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
         problem = CrossOriginRefused(f"{bytes(response.body).decode()}.", headers=headers)
-        return _Refusal(Observation(_raising(problem), self._metrics, self._access))
+        return _Refusal(self._observe(_raising(problem)))
 
 
 def _raising(problem: ProblemError) -> ASGIApp:
@@ -46,7 +46,7 @@ def _raising(problem: ProblemError) -> ASGIApp:
 
 
 class _Refusal(Response):
-    """A refused preflight request. `Observation` counts and logs it."""
+    """A refused preflight request, answered by an application that counts and logs it."""
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__()

@@ -51,7 +51,9 @@ _PATH = 256
 
 
 class Exchange:
-    """One request and the state of its answer. `given_id` is the client's id for it, or the empty string.
+    """One request and the state of its answer.
+
+    `client` is the client's address, `given_id` the client's id for the request; both may be empty.
 
     `route` is the path template of the matched route, `status` the HTTP status, `problem` the problem of a refusal.
     """
@@ -60,10 +62,10 @@ class Exchange:
     status = 0
     problem: ProblemError | None = None
 
-    def __init__(self, method: str, path: str, given_id: str) -> None:
+    def __init__(self, method: str, path: str, client: str, given_id: str) -> None:
         self.began = time.perf_counter()
         self.id = given_id if given_id and _REQUEST_ID.fullmatch(given_id) else f"{_PROCESS}{next(_COUNTER):016x}"
-        self._method, self._path = method, path
+        self._method, self._path, self._client = method, path, client
 
     @property
     def timing(self) -> str:
@@ -108,6 +110,7 @@ class Exchange:
             "ms": seconds * 1000,
             "method": self._method,
             "path": self._path[:_PATH],
+            "client": self._client,
         }
         if self.problem is not None:
             metrics.refused(self.problem)

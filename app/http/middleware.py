@@ -15,24 +15,25 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import BodyTooLarge, Busy, ClientGone, ProblemError, SlowBody
+from app.http.client_address import ClientAddresses
 from app.http.exchange import Exchange
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
 
 
 def _header(scope: Scope, name: bytes) -> str:
-    """Return the first header of a name, or the empty string."""
+    """Return the first header of a name without the white space around it, or the empty string."""
     for known, value in scope["headers"]:
         if known == name:
-            return str(value, "latin-1")
+            return str(value, "latin-1").strip(" \t")
     return ""
 
 
 class Observation:
     """Gives every request an id and an answer, logs it and counts it."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, access: AccessLog) -> None:
-        self.app, self.metrics, self.access = app, metrics, access
+    def __init__(self, app: ASGIApp, clients: ClientAddresses, metrics: Metrics, access: AccessLog) -> None:
+        self.app, self.clients, self.metrics, self.access = app, clients, metrics, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, also after an exception."""
@@ -40,7 +41,9 @@ class Observation:
             await self.app(scope, receive, send)
             return
         path = scope.get("raw_path", b"").decode("latin-1")
-        exchange = Exchange(scope["method"], path, _header(scope, b"x-request-id"))
+        peer = scope.get("client")
+        client = self.clients.of(peer[0] if peer else "", scope["headers"])
+        exchange = Exchange(scope["method"], path, client, _header(scope, b"x-request-id"))
         self.metrics.inflight.inc()
         # HEAD is handled as GET; the server omits the body.
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope

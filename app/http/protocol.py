@@ -27,6 +27,8 @@ class BoundedProtocol(HttpToolsProtocol):
     max_header_bytes: int
     header_timeout_s: float
 
+    peer = ""
+    """The address of the other end of the connection."""
     url = b""
     """The request target, as far as it has arrived."""
     _header_bytes = 0
@@ -38,6 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer for the first request's headers."""
         super().connection_made(transport)
+        self.peer = self.client[0] if self.client else ""
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -130,7 +133,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         path = self.url.partition(b"?")[0].decode("latin-1")
-        exchange = Exchange(self.parser.get_method().decode("ascii") if path else "", path, "")
+        exchange = Exchange(self.parser.get_method().decode("ascii") if path else "", path, self.peer, "")
         headers, body = exchange.refused(problem)
         head = lines(exchange.answered(problem.status, [*headers, (b"connection", b"close")]))
         self.transport.write(b"".join((self.beginning(problem.status), head, b"\r\n", body)))

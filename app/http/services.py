@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from app.evaluation.evaluator import Evaluator
 from app.graphs.registered import RegisteredGraphs
 from app.graphs.store.store import Store
+from app.http.client_address import ClientAddresses
 from app.http.middleware import Slots
 from app.settings import Settings
 from app.telemetry.logs import AccessLog
@@ -39,6 +40,7 @@ class Services:
     settings: Settings
     metrics: Metrics
     access: AccessLog
+    clients: ClientAddresses
     readiness: Readiness
     slots: Slots
     store: Store
@@ -60,6 +62,7 @@ class Services:
             settings=settings,
             metrics=Metrics(),
             access=AccessLog(settings),
+            clients=ClientAddresses(settings.trusted_proxies),
             readiness=Readiness(),
             slots=Slots(settings.concurrency + settings.queue),
             store=store,

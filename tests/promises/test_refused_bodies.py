@@ -170,7 +170,7 @@ def test_a_body_refused_on_the_fast_path_is_gone(name: str) -> None:
         def refuse(sent: bytes) -> None:
             async def ask() -> None:
                 shortcut = server.protocol().shortcut
-                found = shortcut.answer(shortcut.call(sent), sent)
+                found = shortcut.answer(shortcut.call(sent), sent, "127.0.0.1")
                 assert found is not None
                 assert found[0] == status
 

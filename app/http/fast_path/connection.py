@@ -44,8 +44,8 @@ class SmallCallHandler(Protocol[Call]):
         """Return the small call that begins with these bytes, or None. The bytes must include the whole head."""
         ...
 
-    def answer(self, call: Call, data: bytes) -> tuple[int, bytes, bytes] | None:
-        """Return the answer to a complete call, or None if the general path must answer it.
+    def answer(self, call: Call, data: bytes, peer: str) -> tuple[int, bytes, bytes] | None:
+        """Return the answer to a complete call from an address, or None if the general path must answer it.
 
         The answer is a status, the header lines with the empty line after them, and a body.
         """
@@ -130,7 +130,7 @@ class Connection(BoundedProtocol):
         """
         data = self._take_held()
         began = time.perf_counter()
-        answer = self.shortcut.answer(call, data)
+        answer = self.shortcut.answer(call, data, self.peer)
         if answer is None:
             super().data_received(data)
             return

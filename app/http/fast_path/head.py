@@ -6,10 +6,19 @@ open. It returns None for all other heads, including invalid ones, and the conne
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httptools
+
+VARYING = (b"forwarded", b"traceparent", b"tracestate", b"x-forwarded-for", b"x-request-id")
+"""Headers with other values in each call of a client."""
+
+_VARYING_LINE = re.compile(
+    rb"\r\n(" + b"|".join(VARYING) + rb"):[ \t]*([\t\x20-\x7e\x80-\xff]*)(?=\r\n[^ \t])", re.IGNORECASE
+)
+"""A line of such a header, without the control characters that the parser refuses and without a continuation line."""
 
 END = b"\r\n\r\n"
 """The end of a head."""
@@ -25,8 +34,15 @@ class Head:
     length: int
 
 
+def split(text: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Return a head without the lines of `VARYING`, and these headers by lower-case name."""
+    pieces = _VARYING_LINE.split(text)
+    names, values = pieces[1::3], pieces[2::3]
+    return b"".join(pieces[::3]), [(name.lower(), value.rstrip()) for name, value in zip(names, values, strict=True)]
+
+
 def read(text: bytes) -> Head | None:
-    """Return the head in the text, or None. The text must be exactly one head."""
+    """Return the head in the text, or None. The text must be exactly one head, without the headers of `VARYING`."""
     found = _Found()
     parser = httptools.HttpRequestParser(found)
     try:
@@ -43,8 +59,8 @@ def read(text: bytes) -> Head | None:
     return Head(parser.get_method().decode("ascii"), path, headers, int(length)) if length.isdecimal() else None
 
 
-_UNDECIDED = {"expect", "transfer-encoding", "upgrade"}
-"""Headers that only the connection's own parser handles."""
+_UNDECIDED = {"expect", "transfer-encoding", "upgrade", *(name.decode("ascii") for name in VARYING)}
+"""Headers that only the connection's own parser handles. `split` leaves a header of `VARYING` only if it is unusual."""
 
 
 class _Found:

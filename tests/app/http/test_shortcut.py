@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 
 from app.graphs import registration
 from app.graphs.store.store import Store
+from app.http.fast_path.shortcut import FastPath
 from app.main import create_app
 from app.routes.examples.inline import TUTORIAL
 from app.settings import Settings
@@ -57,6 +58,10 @@ SHORT: dict[str, bytes] = {
     ),
     "an id": post(GRADIENTS, TUTORIAL, "X-Request-ID: mine"),
     "an id that is none": post(GRADIENTS, TUTORIAL, "X-Request-ID: not mine"),
+    "an id before spaces": post(GRADIENTS, TUTORIAL, "x-request-id:  mine \t"),
+    "an empty id": post(GRADIENTS, TUTORIAL, "X-Request-ID:"),
+    "an id in other letters": post(GRADIENTS, TUTORIAL, "X-Request-ID: m\xefne"),
+    "proxies": post(GRADIENTS, TUTORIAL, "X-Forwarded-For: 192.0.2.1, 10.0.0.1", "X-Request-ID: mine"),
     "a query": post(f"{GRADIENTS}?a=b", TUTORIAL),
     "gzip": post(GRADIENTS, TUTORIAL, "Accept-Encoding: gzip, deflate"),
     "zstd": post(GRADIENTS, TUTORIAL, "Accept-Encoding: gzip;q=0.5, zstd"),
@@ -92,6 +97,12 @@ GENERAL: dict[str, bytes] = {
     "a compressed body": post(GRADIENTS, gzip.compress(orjson.dumps(TUTORIAL)), "Content-Encoding: gzip"),
     "headers twice": post(GRADIENTS, TUTORIAL, "Accept: application/json", "Accept: text/html"),
     "in two lines": post(GRADIENTS, TUTORIAL, "Accept: application/json", " , text/html"),
+    "an id twice": post(GRADIENTS, TUTORIAL, "X-Request-ID: mine", "x-request-id: other"),
+    "an id in two lines": post(GRADIENTS, TUTORIAL, "X-Request-ID: mine", " too"),
+    "an id of control characters": post(GRADIENTS, TUTORIAL, "X-Request-ID: mi\x01ne"),
+    "an id with a line feed": post(GRADIENTS, TUTORIAL, "X-Request-ID: mi\nne"),
+    "an id with a carriage return": post(GRADIENTS, TUTORIAL, "X-Request-ID: mi\rne"),
+    "an id before a colon": post(GRADIENTS, TUTORIAL, "X-Request-ID : mine"),
     "expectations": post(GRADIENTS, TUTORIAL, "Expect: 100-continue"),
     "an upgrade": post(GRADIENTS, TUTORIAL, "Connection: Upgrade", "Upgrade: h2c"),
     "a connection that ends": post(GRADIENTS, TUTORIAL, "Connection: close"),
@@ -191,6 +202,37 @@ def test_counters_and_log_lines_are_those_of_the_general_way(capsys: pytest.Capt
     for short, general in zip(*seen, strict=True):
         assert short == general
     assert taken == [[200, 200, 400, 422, 422], []]  # a registered graph is fetched by its first call
+
+
+def fast_path(found: Listening) -> FastPath:
+    shortcut = found.protocol().shortcut
+    assert isinstance(shortcut, FastPath)
+    return shortcut
+
+
+def test_heads_that_differ_in_varying_headers_are_parsed_once() -> None:
+    with listening(made()) as found:
+        found.exchange(SHORT["with its DAG"], LEAVE)
+        shortcut = fast_path(found)
+        before = shortcut._head.cache_info()
+        calls = [
+            post(GRADIENTS, TUTORIAL, f"X-Request-ID: {number}", f"traceparent: {number}", f"X-Forwarded-For: {number}")
+            for number in range(10)
+        ]
+        assert found.exchange(*calls, LEAVE).count(b"HTTP/1.1 200 OK") == 11
+        after = shortcut._head.cache_info()
+        assert (after.misses - before.misses, after.hits - before.hits) == (0, 11)  # the last request is one of them
+
+
+def test_the_heads_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.http.fast_path.shortcut._HEADS", 4)
+    with listening(made()) as found:
+        for number in range(10):
+            found.exchange(post(f"{GRADIENTS}?{number}", TUTORIAL), LEAVE)
+        shortcut = fast_path(found)
+        assert len(found.taken) == 10
+        assert len(shortcut._constant) <= 4
+        assert shortcut._head.cache_info().currsize <= 4
 
 
 def test_a_body_that_follows_its_head_is_waited_for_a_moment(found: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
