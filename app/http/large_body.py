@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.http.incoming import Incoming
 from app.workers.shared_memory import LARGE, Lease
 
 if TYPE_CHECKING:
@@ -34,18 +35,22 @@ def promised(headers: Iterable[tuple[bytes, bytes]]) -> int:
 _CODED = {b"content-encoding", b"transfer-encoding"}
 
 
-class Receiver(asyncio.BufferedProtocol):
-    """Receives one body into shared memory. `begun` is its first part. The request gets it as one message."""
+class Receiver(Incoming, asyncio.BufferedProtocol):
+    """Receives one body into shared memory. The request gets it as one message."""
 
-    def __init__(self, connection: BoundedProtocol, cycle: RequestResponseCycle, lease: Lease, begun: bytes) -> None:
-        self._connection, self._cycle, self._wait = connection, cycle, cycle.receive
+    def __init__(self, connection: BoundedProtocol, cycle: RequestResponseCycle, lease: Lease) -> None:
+        super().__init__(cycle)
+        begun = cycle.body
+        self._connection = connection
         self._lease: Lease | None = lease
         self._size, self._position = lease.size, len(begun)
         lease.body[: len(begun)] = begun
+        cycle.body = bytearray()
+        cycle.message_event.clear()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Return the buffer for the next bytes. After the answer, the rest of the body is discarded."""
-        if self._cycle.response_complete:
+        if self.cycle.response_complete:
             self.drop()
         piece = min(self._size - self._position, _PIECE)
         if self._lease is None:
@@ -59,8 +64,8 @@ class Receiver(asyncio.BufferedProtocol):
             self._connection.take_back()
 
     async def receive(self) -> Any:
-        """Return the complete body with the lease of its shared memory, then the later messages."""
-        message: dict[str, Any] = dict(await self._wait())
+        """Return the complete body with the lease of its shared memory, then the later messages. Raises the problem."""
+        message: dict[str, Any] = dict(await super().receive())
         if message["type"] == "http.request" and self._lease is not None:
             message["body"], message["lease"] = self._lease.body, self._lease
             self._lease = None

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from functools import cache
 from http import HTTPStatus
+from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import HeadersTooLarge, MalformedHttp, ProblemError, SlowHeaders
 from app.http.exchange import Exchange, lines
+from app.http.incoming import Incoming
 from app.http.large_body import Receiver, promised
 from app.http.services import Services
 
@@ -35,7 +37,10 @@ class BoundedProtocol(HttpToolsProtocol):
     """Bytes received since the end of the previous request, counted until the headers are complete."""
     _in_headers = True
     _timer: asyncio.TimerHandle | None = None
-    _receiver: Receiver | None = None
+    _incoming: Incoming | None = None
+    """The body that arrives, if it did not come with its head."""
+    _refusal: ProblemError | None = None
+    """The problem that ends the connection. All later bytes are discarded."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer for the first request's headers."""
@@ -50,38 +55,61 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count the header bytes. Each later request on the connection starts its own timer."""
+        if self._refusal is not None:
+            return
+        self._unset_keepalive_if_required()
         expecting = self._in_headers
         if expecting and self._timer is None:
             self._expect_headers()
         self._header_bytes += len(data)
-        super().data_received(data)
+        self._parse(data)
         if not self._in_headers:
-            if expecting:
-                self._receive_large_body()
+            if expecting and self._incoming is None:
+                self._receive_body()
         elif self._header_bytes > self.max_header_bytes:
             detail = f"The request's line and headers have more than {self.max_header_bytes} bytes."
             self._refuse(HeadersTooLarge(detail))
 
-    def _receive_large_body(self) -> None:
-        """Switch to `Receiver` for a large body. The application has not read any of the body yet."""
+    def _parse(self, data: bytes) -> None:
+        """Pass bytes to the parser. It stops after the head of a request that asks for another protocol."""
+        left = memoryview(data)
+        while left:
+            try:
+                self.parser.feed_data(left)
+            except httptools.HttpParserUpgrade as upgrade:
+                left = left[upgrade.args[0] :]
+                self._ignore_upgrade()
+            except httptools.HttpParserError as error:
+                self._refuse(_problem(error))
+                return
+            else:
+                return
+
+    def _ignore_upgrade(self) -> None:
+        """Continue after the head of a request that asks for another protocol. Source: RFC 9110, section 7.8.
+
+        Only a new parser reads the body. It gets a head that frames the same body.
+        """
+        framing = [header for header in self.headers if header[0] in _FRAMING]
+        self.parser = _parser(_AfterHead(self))
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + lines(framing) + b"\r\n")
+
+    def _receive_body(self) -> None:
+        """Prepare for the rest of a body. The application has not read any of it yet. Switch to `Receiver` if large."""
         size = promised(self.headers)
-        if not size or self.pipeline or self.transport.is_closing():
-            return
-        lease = self.services.segments.acquire(size)
+        lease = None
+        if size and not self.pipeline and not self.transport.is_closing():
+            lease = self.services.segments.acquire(size)
         if lease is None:
-            return
-        cycle = self.cycle
-        self._receiver = Receiver(self, cycle, lease, bytes(cycle.body))
-        cycle.body.clear()
-        cycle.message_event.clear()
-        cycle.receive = self._receiver.receive  # type: ignore[method-assign]
-        self._switch_to(self._receiver)
+            self._incoming = Incoming(self.cycle)
+        else:
+            self._incoming = receiver = Receiver(self, self.cycle, lease)
+            self._switch_to(receiver)
 
     def take_back(self) -> None:
         """Continue after a large body."""
         self._switch_to(self)
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser = _parser(self)
         self.on_message_complete()
 
     def _switch_to(self, protocol: asyncio.BaseProtocol) -> None:
@@ -97,21 +125,31 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Start counting for the next request."""
+        """Start counting for the next request, unless the parser has stopped before the body."""
+        if self.parser.should_upgrade():
+            return
+        self.end_message()
+
+    def end_message(self) -> None:
+        """Prepare for the next request."""
         self._in_headers = True
         self._header_bytes = 0
         self.url = b""
+        self._incoming = None
         self._stop_timer()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """After an answer before the body's end, apply the time limit of headers to the rest of the body."""
         super().on_response_complete()
-        if self._receiver is not None:
-            self._receiver.drop()
-            self._receiver = None
+        if not self.is_answered:
+            return
         if not self._in_headers:
+            if self._incoming is not None:
+                self._incoming.drop()
             self._timer = self.loop.call_later(self.header_timeout_s, self.transport.close)
+        if self._refusal is not None:
+            self._end_with(self._refusal)
 
     def _expect_headers(self) -> None:
         self._timer = self.loop.call_later(self.header_timeout_s, self._refuse_slow)
@@ -124,18 +162,37 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse_slow(self) -> None:
         self._refuse(SlowHeaders(f"The request's headers did not arrive within {self.header_timeout_s:g} seconds."))
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-        """Refuse bytes that are not HTTP. uvicorn calls this method with its own message, which is not used."""
-        self._refuse(MalformedHttp("The bytes that arrived are not an HTTP/1.1 request."))
-
     def _refuse(self, problem: ProblemError) -> None:
+        """End the request that arrives with a problem, and the connection after the answers to earlier requests."""
+        if self._refusal is not None or self.transport.is_closing():
+            return
+        problem.headers["Connection"] = "close"
+        self._refusal = problem
+        self._stop_timer()
+        if self._in_headers:
+            if self.is_answered:
+                self._end_with(problem)
+        elif self.is_answered:
+            self.transport.close()
+        else:
+            if self._incoming is None:
+                self._incoming = Incoming(self.cycle)
+            self._incoming.fail(problem)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether all requests whose head is complete are answered."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def _end_with(self, problem: ProblemError) -> None:
         """Answer with a problem and close the connection. The log has the parts of method and path that arrived."""
         if self.transport.is_closing():
             return
         path = self.url.partition(b"?")[0].decode("latin-1")
         exchange = Exchange(self.parser.get_method().decode("ascii") if path else "", path, self.peer, "")
         headers, body = exchange.refused(problem)
-        head = lines(exchange.answered(problem.status, [*headers, (b"connection", b"close")]))
+        head = lines(exchange.answered(problem.status, headers))
         self.transport.write(b"".join((self.beginning(problem.status), head, b"\r\n", body)))
         self.transport.close()
         exchange.report(self.services.metrics, self.services.access)
@@ -143,6 +200,49 @@ class BoundedProtocol(HttpToolsProtocol):
     def beginning(self, status: int) -> bytes:
         """Return the status line and the headers that the server adds to every response."""
         return _status_line(status) + lines(self.server_state.default_headers)
+
+
+_FRAMING = {b"content-length", b"transfer-encoding"}
+
+
+class _AfterHead:
+    """Callbacks of a parser that begins with a head that was read before. The protocol gets what follows it."""
+
+    def __init__(self, protocol: BoundedProtocol) -> None:
+        self._protocol, self._is_after = protocol, False
+        self.on_body = protocol.on_body
+
+    def on_message_begin(self) -> None:
+        if self._is_after:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if self._is_after:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_after:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._is_after:
+            self._protocol.on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._is_after = True
+        self._protocol.on_message_complete()
+
+
+def _parser(callbacks: Any) -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(callbacks)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
+
+
+def _problem(error: httptools.HttpParserError) -> ProblemError:
+    """Return the problem for an error of the parser."""
+    reason = str(error).strip().rstrip(".")
+    return MalformedHttp(f"The bytes that arrived are not an HTTP/1.1 request{reason and ': '}{reason}.")
 
 
 @cache

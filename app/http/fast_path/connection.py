@@ -11,8 +11,6 @@ import asyncio
 import time
 from typing import Any, Protocol, TypeVar
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
 from app.http.protocol import BoundedProtocol
 
 _HOLD_S = 0.005
@@ -81,10 +79,10 @@ class Connection(BoundedProtocol):
         self._is_between = False
         super().on_message_begin()
 
-    def on_message_complete(self) -> None:
+    def end_message(self) -> None:
         """Mark the end of a request."""
         self._is_between = True
-        super().on_message_complete()
+        super().end_message()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass the held bytes to the parser, which logs the unanswered request."""
@@ -142,9 +140,7 @@ class Connection(BoundedProtocol):
 
     def _is_idle(self) -> bool:
         """Whether no request is in progress, and the client reads its replies."""
-        cycle: RequestResponseCycle | None = self.cycle
-        is_over = cycle is None or cycle.response_complete
-        return is_over and not self.pipeline and not self.flow.write_paused and not self.transport.is_closing()
+        return self.is_answered and not self.pipeline and not self.flow.write_paused and not self.transport.is_closing()
 
     def _send(self) -> None:
         """Send the waiting answer, if any."""
