@@ -29,14 +29,16 @@ FEWEST = 16
 class Directions:
     """The tensors that depend on a direction, each with an axis of directions: the first or the last axis.
 
-    `basis`, of shape (directions, *direction.shape), replaces the direction. With `units` it has a unit vector for each
-    element of the direction, or for the elements with indices `numbers`, of shape (directions). Without `units` it has
-    arbitrary directions.
+    `vectors`, of shape (directions, *direction.shape), replaces the direction. With `units`, they are the unit vectors
+    of all elements of the direction, or of the elements with indices `numbers`, of shape (directions). Without `units`,
+    they are arbitrary vectors.
     """
 
-    def __init__(self, direction: Tensor, basis: Tensor, *, units: bool = False, numbers: Tensor | None = None) -> None:
-        self._size = basis.shape[0]
-        self._first = {direction: basis}
+    def __init__(
+        self, direction: Tensor, vectors: Tensor, *, units: bool = False, numbers: Tensor | None = None
+    ) -> None:
+        self._size = vectors.shape[0]
+        self._first = {direction: vectors}
         self._last: dict[Tensor, Tensor] = {}
         self._factors = {direction: expanded(constant(1, direction.dtype), direction.shape)} if units else {}
         self._numbers = numbers

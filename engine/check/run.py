@@ -55,7 +55,7 @@ class Moved:
     chunk: int
     complex: ComplexStep | None = None
 
-    def basis(self, numbers: Array) -> UnitVectors:
+    def unit_vectors(self, numbers: Array) -> UnitVectors:
         """Return one direction for each of the elements `numbers`."""
         colours = np.full(numel(self.shape), -1)
         colours[numbers] = np.arange(len(numbers))
@@ -197,8 +197,8 @@ class _Comparison:
 
     def _all(self, offset: complex, numbers: Array, run: Callable[[Source, Array], Array]) -> Array:
         """Return the result of `run` for each element moved by `offset` steps, batch by batch."""
-        basis = self.moved.basis(numbers)
-        found = [run(basis.source, batch * offset) for batch in basis.batches()]
+        vectors = self.moved.unit_vectors(numbers)
+        found = [run(vectors.source, batch * offset) for batch in vectors.batches()]
         none = np.zeros((*self.check.gradients.lead, 0))
         return np.concatenate([none, *found], axis=-1)[..., : len(numbers)]
 

@@ -1,6 +1,6 @@
-"""A compiled request: its passes, their execution, and the assembly of Jacobians from blocks.
+"""A compiled request: its plans, their execution, and the assembly of Jacobians from blocks.
 
-A gradient is one run of a plan. A Jacobian is one run for each batch of directions; its plan has the batch as an input.
+The plan of a gradient runs once. The plan of a Jacobian runs once for each batch of directions; the batch is an input.
 `engine.compile.derivation` makes compiled requests, the evaluation of the service runs them.
 """
 
@@ -31,7 +31,7 @@ SEED: Source = ("seed", "")
 class Block:
     """A block of a Jacobian: the derivatives of a tensor of shape `output` by a tensor of shape `input`.
 
-    A pass computes its columns (forward mode: directions last) or its rows (reverse mode: directions first).
+    A plan computes its columns (forward mode: directions last) or its rows (reverse mode: directions first).
     """
 
     place: Place
@@ -41,7 +41,7 @@ class Block:
     pattern: Pattern | None = None
 
     def assembled(self, parts: Sequence[Array], lead: Shape) -> Array:
-        """Return the block of shape lead + output + input from the results of the pass for each batch."""
+        """Return the block of shape lead + output + input from the results of the plan for each batch."""
         rows, columns = numel(self.output), numel(self.input)
         if self.axis == "columns":
             found = np.concatenate([part.reshape(*lead, rows, part.shape[-1]) for part in parts], axis=-1)
@@ -63,7 +63,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitVectors:
-    """The directions of a pass, in batches of `chunk`: unit vectors, or sums of the unit vectors of one colour.
+    """The directions of a plan, in batches of `chunk`: unit vectors, or sums of the unit vectors of one colour.
 
     `colours` maps each element of the direction's space to the number of its direction. A plan may also read the
     indices of the unit vectors, from `numbers_of(source)`.
@@ -109,35 +109,37 @@ def numbers_of(source: Source) -> Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """A plan with the places of its results: values, or blocks of a Jacobian over `basis`, the unit vectors.
+class Execution:
+    """A plan, the directions for which it runs, and the places of its results in the reply.
 
-    The tensors that `watches` checks follow the values.
+    The results are `values`, or `blocks` of a Jacobian. A plan for blocks runs once for each batch of `unit_vectors`, a
+    plan for values runs once. The tensors that `watches` checks follow the values.
     """
 
     plan: Plan
     values: tuple[Place, ...] = ()
     blocks: tuple[Block, ...] = ()
-    basis: UnitVectors | None = None
+    unit_vectors: UnitVectors | None = None
     watches: Watches | None = None
 
     @property
     def block_bytes(self) -> int:
         """The bytes of the blocks for one index of vmap's axis."""
-        size = 0 if self.basis is None else self.basis.dtype.itemsize
+        size = 0 if self.unit_vectors is None else self.unit_vectors.dtype.itemsize
         return sum(numel(block.output) * numel(block.input) for block in self.blocks) * size
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A compiled request: its passes, the serialized DAG and the warnings.
+    """A compiled request: its executions, the serialized DAG and the warnings.
 
-    `executables` has one executable for each pass; it is empty in an explanation. `empty` has the places of null
-    results, `zeros` the places of results that are zero for every input. `lead` is the shape of vmap's axis. `seeded`
-    is true if random ops read a seed. A compiled request holds no values: several threads can run it at once.
+    `executables` contains the executable of each plan; it is empty in an explanation. `empty` contains the places of
+    null results, `zeros` the places of results that are zero for every input. `lead` is the shape of vmap's axis.
+    `seeded` is true if random ops read a seed. A compiled request contains no values, so several threads can run it at
+    the same time.
     """
 
-    sweeps: tuple[Pass, ...]
+    executions: tuple[Execution, ...]
     drawn: Dag
     groups: tuple[str, ...]
     empty: tuple[Place, ...] = ()
@@ -148,7 +150,7 @@ class Compiled:
     seeded: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        sources = {source for sweep in self.sweeps for source, _ in sweep.plan.inputs}
+        sources = {source for execution in self.executions for source, _ in execution.plan.inputs}
         object.__setattr__(self, "seeded", SEED in sources)
 
     @property
@@ -157,35 +159,40 @@ class Compiled:
         return self.drawn.serialized()
 
     def executable(self, executor: Executor) -> Compiled:
-        """Return a copy with an executable for each pass and without references to the graph."""
-        settled = tuple([replace(sweep, plan=sweep.plan.settled()) for sweep in self.sweeps])
-        return replace(self, sweeps=settled, executables=tuple([executor(sweep.plan) for sweep in self.sweeps]))
+        """Return a copy with an executable for each plan and without references to the graph."""
+        settled = tuple([replace(execution, plan=execution.plan.settled()) for execution in self.executions])
+        return replace(
+            self, executions=settled, executables=tuple([executor(execution.plan) for execution in self.executions])
+        )
 
     @property
     def results(self) -> Iterator[tuple[Place, Shape, DType]]:
         """The place, shape and dtype of each array result."""
-        for sweep in self.sweeps:
-            for place, (shape, dtype) in zip(sweep.values, sweep.plan.results, strict=False):  # watched values follow
+        for execution in self.executions:
+            # The results after the values are watched tensors.
+            for place, (shape, dtype) in zip(execution.values, execution.plan.results, strict=False):
                 yield place, shape, dtype
-            for block, (_, dtype) in zip(sweep.blocks, sweep.plan.results, strict=False):
+            for block, (_, dtype) in zip(execution.blocks, execution.plan.results, strict=False):
                 yield block.place, (*self.lead, *block.output, *block.input), dtype
         yield from self.zeros
 
     @property
     def steps(self) -> int:
-        """The number of steps of all passes."""
-        return sum(sweep.plan.code.count for sweep in self.sweeps)
+        """The number of steps of all plans."""
+        return sum(execution.plan.code.count for execution in self.executions)
 
     @property
-    def passes(self) -> int:
-        """The number of directions of a Jacobian, summed over all passes."""
-        return sum(sweep.basis.count for sweep in self.sweeps if sweep.basis is not None)
+    def directions(self) -> int:
+        """The number of directions of a Jacobian, summed over its plans."""
+        return sum(execution.unit_vectors.count for execution in self.executions if execution.unit_vectors is not None)
 
     @property
     def peak_bytes(self) -> int:
         """A bound on the peak memory of a run. The assembly of a Jacobian holds its blocks twice."""
-        blocks = sum(sweep.block_bytes for sweep in self.sweeps)
-        return 2 * numel(self.lead) * blocks + max((sweep.plan.peak_bytes for sweep in self.sweeps), default=0)
+        blocks = sum(execution.block_bytes for execution in self.executions)
+        return 2 * numel(self.lead) * blocks + max(
+            (execution.plan.peak_bytes for execution in self.executions), default=0
+        )
 
     def run(self, values: Mapping[Source, Any], *, seed: int = 0, deadline: float | None = None) -> dict[str, Any]:
         """Return the results: for each group ("outputs", "gradients", …) arrays, or None, by name.
@@ -196,8 +203,8 @@ class Compiled:
         """
         given = {**values, SEED: np.int64(seed)} if self.seeded else values
         results: dict[str, Any] = {group: {} for group in self.groups}
-        for sweep, executable in zip(self.sweeps, self.executables, strict=True):
-            for place, array in self._run_pass(sweep, executable, given, deadline):
+        for execution, executable in zip(self.executions, self.executables, strict=True):
+            for place, array in self._run(execution, executable, given, deadline):
                 _put(results, place, np.asarray(array))
         for place in self.empty:
             _put(results, place, None)
@@ -205,19 +212,19 @@ class Compiled:
             _put(results, place, np.zeros(shape, dtype.numpy))
         return results
 
-    def _run_pass(
-        self, sweep: Pass, executable: Executable, given: Mapping[Source, Any], deadline: float | None
+    def _run(
+        self, execution: Execution, executable: Executable, given: Mapping[Source, Any], deadline: float | None
     ) -> Iterable[tuple[Place, Any]]:
-        if sweep.basis is None:
+        if execution.unit_vectors is None:
             found = executable.run(given, deadline=deadline)
-            if sweep.watches is not None:
-                sweep.watches.refuse(found[len(sweep.values) :])
-            return zip(sweep.values, found, strict=sweep.watches is None)
-        read = {source for source, _ in sweep.plan.inputs}
-        parts = [executable.run({**given, **batch}, deadline=deadline) for batch in sweep.basis.inputs(read)]
+            if execution.watches is not None:
+                execution.watches.refuse(found[len(execution.values) :])
+            return zip(execution.values, found, strict=execution.watches is None)
+        read = {source for source, _ in execution.plan.inputs}
+        parts = [executable.run({**given, **batch}, deadline=deadline) for batch in execution.unit_vectors.inputs(read)]
         return [
             (block.place, block.assembled([np.asarray(part) for part in found], self.lead))
-            for block, found in zip(sweep.blocks, zip(*parts, strict=True), strict=True)
+            for block, found in zip(execution.blocks, zip(*parts, strict=True), strict=True)
         ]
 
 

@@ -1,4 +1,4 @@
-"""The state of one compilation: the traced program, vmap's axis and the passes added so far.
+"""The state of one compilation: the traced program, vmap's axis and the plans added so far.
 
 The modules of `engine.compile.derivatives` and `engine.check.compile` add derivatives to it.
 """
@@ -14,7 +14,7 @@ from engine.autodiff.checkpoint import after_cuts, recomputed
 from engine.autodiff.reverse import Edge
 from engine.autodiff.sparsity.mode import count_of
 from engine.autodiff.unit_vectors import Directions
-from engine.compile.compiled import Array, Block, Compiled, Pass, Place, UnitVectors, numbers_of
+from engine.compile.compiled import Array, Block, Compiled, Execution, Place, UnitVectors, numbers_of
 from engine.compile.estimate import estimated
 from engine.compile.mapping import Vmap
 from engine.compile.request import Request
@@ -28,7 +28,7 @@ from engine.graph.promotion import as_tensor, leaf, source_of
 from engine.graph.types import DType, Shape, int64
 from engine.inspect.anomaly import Watches
 from engine.inspect.dag import Dag
-from engine.inspect.nan_gradients import traps
+from engine.inspect.nan_gradients import nan_gradient_warnings
 from engine.optimize.schedule import interleaved
 from engine.plan.plan import Plan
 from engine.program.names import Names
@@ -41,12 +41,12 @@ class TooSlow(Exception):
 
 
 class Derivation:
-    """Traces a program for one index of vmap's axis, and turns tensors into passes.
+    """Traces a program for one index of vmap's axis, and plans the computation of tensors.
 
     `most_s` bounds the predicted seconds of a run.
 
     Use: find tensors by name in `lookup`. Then, inside `deriving()`, build derivatives and pass them to `values` and
-    `sweep`. Then call `compiled()`.
+    `jacobian_blocks`. Then call `compiled()`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Derivation:
         self.lookup = Names(self.traced)
         self.empty: list[Place] = []
         self._zeros: list[tuple[Place, Shape, DType]] = []
-        self._sweeps: list[Pass] = []
+        self._executions: list[Execution] = []
         self._remaining_s = most_s
         self._typed = len(self.traced.builder.nodes)
         self._boundary = 0
@@ -104,7 +104,7 @@ class Derivation:
 
     def symbolic_direction(self, tensor: Tensor) -> Tensor:
         """Return a leaf of the tensor's type: a symbolic direction."""
-        return leaf(("direction", str(len(self._sweeps))), tensor.dtype, tensor.shape, requires_grad=True)
+        return leaf(("direction", str(len(self._executions))), tensor.dtype, tensor.shape, requires_grad=True)
 
     def check_memory(self, peak_bytes: int) -> None:
         """Raise GraphError if a run takes more memory than the limit."""
@@ -125,7 +125,7 @@ class Derivation:
         accumulate: Mapping[str, Leaf] | None = None,
         edges: Sequence[Edge] = (),
     ) -> None:
-        """Add a pass that computes `results`, and with `detect_anomaly` also the cotangents along `edges`."""
+        """Add a plan that computes `results`, and with `detect_anomaly` also the cotangents along `edges`."""
         watches = self._watches(list(results.values()), edges)
         found = self.vmap.applied([*results.values(), *(watches.tensors if watches else ())])
         final = dict(zip(results, found, strict=False))
@@ -138,7 +138,7 @@ class Derivation:
             final["gradients", name] = as_tensor(before, gradient.dtype) + gradient
         if final:
             planned = self._planned([*final.values(), *watched])
-            self._add(Pass(planned, values=tuple(final), watches=watches))
+            self._add(Execution(planned, values=tuple(final), watches=watches))
 
     def _watches(self, wanted: Sequence[Tensor], edges: Sequence[Edge]) -> Watches | None:
         if not self.request.detect_anomaly:
@@ -152,8 +152,8 @@ class Derivation:
         """Add a result of zeros."""
         self._zeros.append((place, self.vmap.lead + shape, dtype))
 
-    def sweep(self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], colours: Array | None) -> None:
-        """Add a pass that computes blocks of a Jacobian from tensors that are linear in a symbolic direction.
+    def jacobian_blocks(self, direction: Tensor, blocks: Sequence[tuple[Block, Tensor]], colours: Array | None) -> None:
+        """Add a plan that computes blocks of a Jacobian from tensors that are linear in a symbolic direction.
 
         The memory limit bounds the number of directions in a batch.
         """
@@ -162,14 +162,14 @@ class Derivation:
         count = max(direction.numel, 1) if colours is None else count_of(colours)
         units = colours is None and direction.numel > 1
         planned, chunk = self.chunked(count, self._room, lambda chunk: self._blocks(direction, blocks, chunk, units))
-        basis = UnitVectors(source_of(direction), direction.shape, direction.dtype, count, chunk, colours)
-        self._add(Pass(planned, blocks=tuple(block for block, _ in blocks), basis=basis))
+        unit_vectors = UnitVectors(source_of(direction), direction.shape, direction.dtype, count, chunk, colours)
+        self._add(Execution(planned, blocks=tuple(block for block, _ in blocks), unit_vectors=unit_vectors))
 
-    def _add(self, sweep: Pass) -> None:
-        """Add a pass. Raises TooSlow if the predicted time of all passes exceeds `most_s`."""
-        self._sweeps.append(sweep)
+    def _add(self, execution: Execution) -> None:
+        """Add an execution. Raises TooSlow if the predicted time of all executions exceeds `most_s`."""
+        self._executions.append(execution)
         if self._remaining_s < inf:
-            self._remaining_s -= estimated((sweep,)).seconds
+            self._remaining_s -= estimated((execution,)).seconds
             if self._remaining_s < 0:
                 raise TooSlow
 
@@ -178,9 +178,9 @@ class Derivation:
     ) -> list[Tensor]:
         """Return the blocks for a batch of `chunk` directions. With `units` they are unit vectors."""
         source = source_of(direction)
-        basis = leaf(source, direction.dtype, (chunk, *direction.shape))
+        vectors = leaf(source, direction.dtype, (chunk, *direction.shape))
         numbers = leaf(numbers_of(source), int64, (chunk,)) if units and chunk < direction.numel else None
-        directions = Directions(direction, basis, units=units, numbers=numbers)
+        directions = Directions(direction, vectors, units=units, numbers=numbers)
         directions.add([tensor for _, tensor in blocks])
         return [
             directions.last(tensor) if block.axis == "columns" else directions.first(tensor) for block, tensor in blocks
@@ -237,12 +237,12 @@ class Derivation:
         noticed = self.traced.notices()
         if not self.request.differentiates:
             return noticed
-        return noticed + traps(self.traced, self.traced.builder.nodes[: self._typed])
+        return noticed + nan_gradient_warnings(self.traced, self.traced.builder.nodes[: self._typed])
 
     def compiled(self, groups: tuple[str, ...], roots: tuple[str, ...] = ()) -> Compiled:
-        """Return the compiled request: all passes added so far."""
+        """Return the compiled request: all plans added so far."""
         return Compiled(
-            tuple(self._sweeps),
+            tuple(self._executions),
             Dag.of(self.traced, roots),
             groups,
             tuple(self.empty),
@@ -253,6 +253,6 @@ class Derivation:
 
     def release(self) -> None:
         """Release the graph. Executables must be made before."""
-        plans = [sweep.plan for sweep in self._sweeps]
+        plans = [execution.plan for execution in self._executions]
         units = [node for plan in plans for unit in plan.units for node in unit.nodes]
         self.traced.builder.release([*units, *(node for plan in plans for node in plan.function.nodes)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from engine.compile.compiled import Compiled, Pass
+from engine.compile.compiled import Compiled, Execution
 from engine.optimize.cost import Cost
 
 RUN_S = 6e-6
@@ -49,21 +49,21 @@ class Estimate:
         return self.runs * RUN_S + self.steps * STEP_S + work + moved * BYTE_S
 
 
-def runs(sweep: Pass) -> int:
-    """Return the number of runs of the plan of a pass: one for each batch of directions."""
-    return 1 if sweep.basis is None else -(-sweep.basis.count // sweep.basis.chunk)
+def runs(execution: Execution) -> int:
+    """Return the number of runs of an execution's plan: one for each batch of directions, or one."""
+    return 1 if execution.unit_vectors is None else -(-execution.unit_vectors.count // execution.unit_vectors.chunk)
 
 
 def estimate(compiled: Compiled) -> Estimate:
     """Return the cost of a run of a compiled request."""
-    return estimated(compiled.sweeps)
+    return estimated(compiled.executions)
 
 
-def estimated(sweeps: Iterable[Pass]) -> Estimate:
-    """Return the cost of a run of passes."""
+def estimated(executions: Iterable[Execution]) -> Estimate:
+    """Return the total cost of executions."""
     total, steps, cost, single, double = 0, 0, Cost(), 0, 0
-    for sweep in sweeps:
-        times, plan = runs(sweep), sweep.plan
+    for execution in executions:
+        times, plan = runs(execution), execution.plan
         total += times
         steps += times * plan.code.count
         cost += plan.cost * times

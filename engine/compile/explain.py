@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.autodiff.vmap import batched
 from engine.compile.compile import derived
-from engine.compile.compiled import Compiled, Pass
+from engine.compile.compiled import Compiled, Execution
 from engine.compile.derivation import Derivation
 from engine.compile.estimate import runs
 from engine.compile.request import Request
@@ -38,12 +38,15 @@ def explain(program: Program, request: Request, limits: Limits, deadline: float 
     """
     derivation, compiled = derived(program, request, limits, deadline)
     names = _Names(derivation)
-    sweeps = [_explained(sweep, names) for sweep in compiled.sweeps]
+    executions = [_explained(execution, names) for execution in compiled.executions]
     return {
         "dag": compiled.dag,
-        "plan": {"sweeps": sweeps, "clusters": sum(step["cluster"] for sweep in sweeps for step in sweep["steps"])},
+        "plan": {
+            "sweeps": executions,
+            "clusters": sum(step["cluster"] for execution in executions for step in execution["steps"]),
+        },
         "cost": _totals(compiled),
-        "kept": [kept for sweep in compiled.sweeps for kept in _kept(sweep.plan, names)],
+        "kept": [kept for execution in compiled.executions for kept in _kept(execution.plan, names)],
         "passes": _passes(compiled),
         "vmap": {
             "size": derivation.vmap.size,
@@ -82,12 +85,12 @@ class _Names:
         return list(dict.fromkeys(name for node in nodes if (name := self.op(node)) is not None))
 
 
-def _explained(sweep: Pass, names: _Names) -> dict[str, Any]:
-    plan = sweep.plan
-    places = [*sweep.values, *(block.place for block in sweep.blocks)]
+def _explained(execution: Execution, names: _Names) -> dict[str, Any]:
+    plan = execution.plan
+    places = [*execution.values, *(block.place for block in execution.blocks)]
     return {
         "results": [list(place) for place in places],
-        "runs": runs(sweep),
+        "runs": runs(execution),
         "slots": len(plan.memory),
         "steps": [
             _step(step, unit, held, plan, names)
@@ -130,10 +133,10 @@ def _totals(compiled: Compiled) -> dict[str, Any]:
     """Return the cost and the peak memory of each pass and of all passes."""
     costs = {name: Cost() for name in PASSES}
     peaks = dict.fromkeys(PASSES, 0)
-    for sweep in compiled.sweeps:
-        for unit, held in zip(sweep.plan.units, sweep.plan.held, strict=True):
-            name = _pass(unit, sweep.plan)
-            costs[name] += step_cost(unit.nodes, unit.inputs, unit.outputs) * runs(sweep)
+    for execution in compiled.executions:
+        for unit, held in zip(execution.plan.units, execution.plan.held, strict=True):
+            name = _pass(unit, execution.plan)
+            costs[name] += step_cost(unit.nodes, unit.inputs, unit.outputs) * runs(execution)
             peaks[name] = max(peaks[name], held)
     total = reduce(add, costs.values())
     return {
@@ -168,12 +171,16 @@ def _is_computed(tensor: Tensor, plan: Plan) -> bool:
 
 def _passes(compiled: Compiled) -> dict[str, Any] | None:
     """Return the number of directions of the Jacobian, with and without colouring."""
-    bases = [(sweep.basis, sweep.blocks) for sweep in compiled.sweeps if sweep.basis is not None]
-    if not bases:
+    jacobians = [
+        (execution.unit_vectors, execution.blocks)
+        for execution in compiled.executions
+        if execution.unit_vectors is not None
+    ]
+    if not jacobians:
         return None
-    needed = sum(basis.count for basis, _ in bases)
-    uncoloured = sum(max(numel(basis.shape), 1) for basis, _ in bases)
-    mode = "forward" if bases[0][1][0].axis == "columns" else "reverse"
+    needed = sum(vectors.count for vectors, _ in jacobians)
+    uncoloured = sum(max(numel(vectors.shape), 1) for vectors, _ in jacobians)
+    mode = "forward" if jacobians[0][1][0].axis == "columns" else "reverse"
     return {"mode": mode, "passes": needed, "without_colouring": uncoloured, "saved": uncoloured - needed}
 
 
@@ -181,8 +188,8 @@ def _limits(derivation: Derivation, compiled: Compiled) -> dict[str, Any]:
     """Return the needed amount, the limit and the headroom of each limited quantity."""
     tensors = [
         tensor
-        for sweep in compiled.sweeps
-        for unit in sweep.plan.units
+        for execution in compiled.executions
+        for unit in execution.plan.units
         for node in unit.nodes
         for tensor in (*node.inputs, *node.outputs)
     ]

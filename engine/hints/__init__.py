@@ -1,1 +1,1 @@
-"""Hints for names that nobody defined: similar names, and names of PyTorch, NumPy and Python."""
+"""Hints for unknown names: similar known names, and the equivalents of names from PyTorch, NumPy and Python."""

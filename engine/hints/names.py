@@ -1,7 +1,7 @@
-"""Hints for names as PyTorch, NumPy, JAX and Python write them: of ops, dtypes and parameters.
+"""Hints for unknown names of ops, dtypes and parameters that PyTorch, NumPy, JAX or Python use.
 
-A name that has one meaning gets the hint that mends it. A function that PyTorch has and gradd does not offer gets that
-answer and no other function's name. Anything else is compared with the known names: `engine.hints.suggestions`.
+The hint for a synonym is the name in gradd. The hint for a function of PyTorch without equivalent says that gradd does
+not offer it. All other names are compared with the known names, see `engine.hints.suggestions`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib.resources import files
 from engine.hints.suggestions import MAX_COMPARED, Suggestions
 
 SIMILAR_OPS = 0.65
-"""The least similarity of a suggested op: one wrong letter in three. `atan2` and `tanh` have 0.4."""
+"""Minimum similarity of a suggested op: one wrong letter in three. `atan2` and `tanh` have 0.4."""
 
 _PREFIX = re.compile(r"^(?:(?:torch|nn|functional|F|Tensor|np|numpy|jnp|jax|lax|scipy|tf|math|keras)\.)+")
 _INDEX = re.compile(r"^\w*\[.*\]$", re.DOTALL)
@@ -40,7 +40,7 @@ _SENTENCES = {
     "slice": "Use 'narrow' for a range of one dimension: its start and its length.",
     "getitem": "Use 'select' for one index of a dimension, 'narrow' for a range, 'index_select' for several.",
 }
-"""Names without a single op for them."""
+"""Hints for names that have no single equivalent op."""
 
 _OPTIMIZERS = {"sgd", "adam", "adamw", "adagrad", "adadelta", "adamax", "lbfgs", "nadam", "radam", "rmsprop", "rprop"}
 
@@ -77,7 +77,7 @@ def of_op(name: str, known: Collection[str], suggestions: Suggestions) -> str:
 
 
 def of_dtype(name: str, offered: Collection[str], suggestions: Suggestions) -> str:
-    """Return `Did you mean 'x'?` for a name that is no dtype's, or an empty string."""
+    """Return `Did you mean 'x'?` for an unknown dtype, or an empty string."""
     bare = _PREFIX.sub("", name[: 2 * MAX_COMPARED])
     meant = (bare, *_DTYPES.get(bare.lower(), ()))
     return _meant(dtype for dtype in meant if dtype in offered) or suggestions.did_you_mean(bare, offered)

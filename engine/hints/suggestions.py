@@ -1,8 +1,7 @@
-"""Known names that resemble an unknown one, for the hints of errors.
+"""Known names that are similar to an unknown name, for the hints of errors.
 
-A request that is refused may have many unknown names and many known ones, so the comparisons of one request are
-counted: `Suggestions` makes no more than its budget. The tracer, the lookup of names and the readers of `app` hold one
-for each request.
+A faulty request may contain many unknown names and many known names. `Suggestions` therefore has a maximum number of
+comparisons for a request. The tracer, `engine.program.names` and `app.schemas.faults` create one for each request.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from rapidfuzz.distance import OSA
 from rapidfuzz.process import extract
 
 MAX_COMPARISONS = 5_000
-"""Comparisons of one request. Together they take 0.3 ms for names of 8 characters, 20 ms for 128 characters."""
+"""Maximum comparisons for a request. Together they take 0.3 ms for names of 8 characters, 20 ms for 128 characters."""
 
 MAX_COMPARED = 128
-"""Characters of the longest name that is compared. Names of tensors have no more."""
+"""Maximum length of a compared name, in characters. It is also the maximum length of a tensor's name."""
 
 SIMILAR = 0.5
-"""The least similarity of a suggestion: 1 minus the distance of optimal string alignment by the longer name's length.
+"""Minimum similarity of a suggestion: 1 minus the distance of optimal string alignment by the longer name's length.
 
 The distance counts letters inserted, deleted, replaced or exchanged with their neighbour.
 """
@@ -29,14 +28,14 @@ The distance counts letters inserted, deleted, replaced or exchanged with their 
 
 @dataclass(slots=True)
 class Suggestions:
-    """The suggestions of one request. `comparisons` are left; with none left, there are no suggestions."""
+    """The suggestions for one request. `comparisons` is the remaining number; at 0 there are no suggestions."""
 
     comparisons: int = MAX_COMPARISONS
 
     def did_you_mean(self, name: str, known: Iterable[str], similarity: float = SIMILAR) -> str:
         """Return `Did you mean 'x'?` with the three known names most similar to `name`, or an empty string.
 
-        Known names beyond the budget are not compared.
+        Known names beyond the remaining number of comparisons are not compared.
         """
         if len(name) > MAX_COMPARED or self.comparisons <= 0:
             return ""
@@ -48,5 +47,5 @@ class Suggestions:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the suggestions for a single name, where no other is looked up."""
+    """Return the suggestions for the only unknown name of a request, or an empty string."""
     return Suggestions().did_you_mean(name, known)

@@ -1,8 +1,8 @@
-"""Where values stop being finite: the first op, forward or backward, that makes something infinite of finite values.
+"""Anomaly detection: finds the first op, forward or backward, that computes NaN or infinity from finite values.
 
-What is looked at is what a user can see: the results of ops, and what each op adds to the gradients of its inputs. What
-a gradient rule computes on the way and then masks is nobody's concern. A plan with watches keeps these values to its
-end, so that runs without them cost nothing.
+It checks the results of ops, and the cotangent that each op passes to each of its inputs. It does not check values
+inside a gradient rule, because the rule may mask them. The plan of a run with anomaly detection returns the checked
+values as additional results. `engine.compile.derivation` makes the checks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ _HINT = "Look at the inputs of this op: a logarithm, root or quotient at 0, or a
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Values that must be finite if others are: `made` from `read`, all numbers of tensors that the sweep returns."""
+    """A check of an op: if the values that it reads are finite, the values that it computes must be finite.
+
+    `read` (with names) and `made` contain indices of arrays among the results of a plan. `op` is the index of the op in
+    the program and `name` its name. With `backward`, `made` is a cotangent, otherwise the results of the op.
+    """
 
     op: int
     name: str
@@ -34,7 +38,7 @@ class Watch:
     made: tuple[int, ...]
 
     def refuse(self, arrays: Sequence[Array]) -> None:
-        """Raise ValueFault where something stops being finite."""
+        """Raise ValueFault if a computed value is not finite and all values that it depends on are."""
         read = {name: arrays[number] for name, number in self.read}
         if all(_finite(arrays[number]) for number in self.made) or not all(map(_finite, read.values())):
             return
@@ -54,20 +58,20 @@ class Watch:
 
 @dataclass(slots=True)
 class Watches:
-    """The watches of a sweep, in the order in which what they watch is computed, and the tensors that they need."""
+    """The checks of a plan, in the order of computation, and the tensors that they need as additional results."""
 
     tensors: list[Tensor] = field(default_factory=list)
     watches: list[Watch] = field(default_factory=list)
 
     def forward(self, traced: Trace, needed: set[Node]) -> None:
-        """Watch the results of the calls whose nodes are needed."""
+        """Add a check of the results of each call whose nodes are in `needed`."""
         for call in traced.calls:
             made = tuple(self._number(result) for result in call.results if result.node in needed)
             if made:
                 self.watches.append(Watch(call.index, call.op.name, False, self._inputs(traced, call), made))
 
     def backward(self, traced: Trace, edges: Sequence[Edge]) -> None:
-        """Watch what gradient rules pass back to tensors that have names, in the order of the walk."""
+        """Add a check of each cotangent that a gradient rule passes to a named tensor, in the order of `edges`."""
         calls = {call.index: call for call in traced.calls}
         named = set(traced.names.values())
         for node, tensor, cotangent in edges:
@@ -78,7 +82,7 @@ class Watches:
                 self.watches.append(Watch(call.index, call.op.name, True, read, (self._number(cotangent),)))
 
     def refuse(self, arrays: Sequence[Array]) -> None:
-        """Raise ValueFault at the first place where values stop being finite."""
+        """Raise ValueFault for the first failed check. `arrays` are the values of `tensors`."""
         for watch in self.watches:
             watch.refuse(arrays)
 

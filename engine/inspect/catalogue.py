@@ -1,4 +1,4 @@
-"""The catalogue: what each op is, takes and returns, with an example request that runs, as plain data."""
+"""The catalogue of ops: signature, documentation, parameters and an example request of each op, as plain data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def names() -> list[str]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Return what the catalogue says of an op. Raises KeyError for a name that is none."""
+    """Return the catalogue's entry of an op. Raises KeyError for an unknown name."""
     op = REGISTRY[name]
     summary, _, _ = op.doc.partition("\n")
     return {
@@ -68,12 +68,12 @@ def _returns(op: Op) -> str:
 
 
 def example(op: Op) -> dict[str, Any]:
-    """Return the graph of the op's first sample in the contract's JSON, with values drawn from a fixed seed."""
+    """Return a graph that calls the op with its first sample, as the JSON of a request. The seed of values is fixed."""
     return graph_of(op, op.samples[0], np.random.default_rng(0)) if op.samples else {}
 
 
 def graph_of(op: Op, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-    """Return a request's graph that calls an op with a sample's arguments."""
+    """Return a graph that calls an op with a sample's arguments, as the JSON of a request."""
     tensors: dict[str, Any] = {}
     call: dict[str, Any] = {"op": op.name, "inputs": [], "output": _output(op, sample)}
     parameters = [p for p in op.signature.parameters if not p.keyword_only]
@@ -99,7 +99,7 @@ def graph_of(op: Op, sample: Sample, rng: np.random.Generator) -> dict[str, Any]
 
 
 def _output(op: Op, sample: Sample) -> str | list[str]:
-    """Return the name of the result, or names if there is a tuple of them."""
+    """Return the name of the result, or the names of several results."""
 
     def placed(value: Any) -> Any:
         if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""The serialized DAG: the user's leaves and calls with their types and PyTorch's names of backward nodes, as JSON."""
+"""The serialized DAG: leaves and calls with their types, and PyTorch's names of the backward nodes, as JSON."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from engine.program.trace import Trace, TracedCall, names_read, output_names
 
 @dataclass(frozen=True, slots=True)
 class Dag:
-    """What the serialized DAG is made of: a tenth of its size, so that plans can keep it.
+    """The data from which the serialized DAG is computed. It is a tenth of its size, so cached plans contain it.
 
-    The calls are in the order in which they run. Beside them are the types of their first named results, which of
-    their results require grad, and the names of their backward nodes.
+    `calls` is in the order of execution. For each call, `dtypes` and `shapes` contain the type of the first named
+    result, `requires_grad` one flag for each result, and `grad_fns` the name of the backward node.
     """
 
     tensors: Mapping[str, Leaf]
@@ -54,7 +54,10 @@ class Dag:
         return {"nodes": nodes, "roots": list(self.roots)}
 
     def _node(self, place: int, owner: dict[str, str]) -> dict[str, Any]:
-        """Return a call's node. `owner` says which node each name that requires grad belongs to; its own are added."""
+        """Return the node of a call.
+
+        `owner` maps each name that requires grad to the name of its node. The names of the call's results are added.
+        """
         call, requires_grad = self.calls[place], self.requires_grad[place]
         names = output_names(call)
         first = next((name for name in names if name is not None), None)
@@ -83,7 +86,7 @@ _NO, _YES = (False,), (True,)
 
 
 def _first(traced: TracedCall) -> Tensor:
-    """Return the first result that has a name, or the first."""
+    """Return the first named result, or the first result if none has a name."""
     named = (result for name, result in zip(traced.names, traced.results, strict=True) if name is not None)
     return next(named, traced.results[0])
 

@@ -1,7 +1,7 @@
-"""Warnings before anything runs: gradients that will be NaN although the value that they come from is masked.
+"""Warnings, before a run, of gradients that can be NaN because of a branch that `where` does not select.
 
-`where(x > 0, sqrt(x), 0)` has a gradient of NaN at x < 0: the branch that is not taken gets a cotangent of 0, and its
-own slope, which is not finite there, times 0 is NaN. What mends it is to choose a harmless input first.
+`where(x > 0, sqrt(x), 0)` has the gradient NaN at x < 0. The cotangent of the branch `sqrt(x)` is 0 there, its
+derivative is not finite, and the product is NaN. The user avoids it by `sqrt(where(x > 0, x, 1))`.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from engine.graph.types import bool_
 from engine.program.trace import Trace
 
 REACH = 256
-"""Nodes that are followed back from a branch, a condition or an operand."""
+"""Maximum number of ancestors that the search visits from a branch, a condition or an operand."""
 
 MOST = 200
-"""Choices that are looked at: a graph with more has been warned of enough."""
+"""Maximum number of nodes like `where` that are checked in a graph."""
 
 
-def traps(traced: Trace, nodes: Sequence[Node]) -> tuple[str, ...]:
-    """Return a warning for each choice between branches whose gradient can be NaN at elements that are not chosen.
+def nan_gradient_warnings(traced: Trace, nodes: Sequence[Node]) -> tuple[str, ...]:
+    """Return a warning for each op like `where` whose gradient can be NaN because of the elements not selected.
 
-    `nodes` are those of the forward pass, in order.
+    `nodes` are the nodes of the forward pass in topological order.
     """
     choices = [node for node in nodes if node.primitive.chooses and node.outputs[0].requires_grad]
     if not choices:
         return ()
     signs = _signs(nodes)
     names = {call.index: call.described for call in traced.calls}
-    found = (pair for choice in choices[:MOST] for pair in _trapped(choice, signs))
+    found = (pair for choice in choices[:MOST] for pair in _singular_branches(choice, signs))
     pairs = dict.fromkeys((choice.origin, node.origin) for choice, node in found)
     return tuple(_warning(names[choice], names[at]) for choice, at in pairs if choice is not None and at is not None)
 
@@ -44,8 +44,11 @@ def _warning(choice: str, at: str) -> str:
     )
 
 
-def _trapped(choice: Node, signs: Mapping[Tensor, Sign]) -> Iterator[tuple[Node, Node]]:
-    """Yield the choice with each node of one branch that has a singular slope at what the condition tests."""
+def _singular_branches(choice: Node, signs: Mapping[Tensor, Sign]) -> Iterator[tuple[Node, Node]]:
+    """Yield the choice with each node of one branch whose derivative can be infinite where the condition excludes it.
+
+    The operand of such a node depends on a tensor that the condition compares.
+    """
     condition, *branches = choice.inputs
     tested = {tensor for operand in _compared(condition) for tensor in _back(operand)}
     for branch, other in (branches, reversed(branches)):
@@ -62,7 +65,7 @@ def _trapped(choice: Node, signs: Mapping[Tensor, Sign]) -> Iterator[tuple[Node,
 
 
 def _is_finite(node: Node, sign: Sign, singular: Singular) -> bool:
-    """Return whether the slope is finite for every value that the operand can have."""
+    """Return whether the derivative is finite for every value of the operand with this sign."""
     exponent = node.params.get("exponent")
     if exponent is not None and exponent >= 1 and (float(exponent).is_integer() or sign >= Sign.NOT_NEGATIVE):
         return True
@@ -70,7 +73,7 @@ def _is_finite(node: Node, sign: Sign, singular: Singular) -> bool:
 
 
 def _back(tensor: Tensor) -> list[Tensor]:
-    """Return a tensor and what it is made of element by element, up to other choices."""
+    """Return a tensor and its ancestors through elementwise nodes, up to other choices."""
     found: dict[Tensor, None] = {}
     stack = [tensor]
     while stack and len(found) < REACH:
@@ -88,7 +91,7 @@ def _is_elementwise(node: Node) -> bool:
 
 
 def _compared(condition: Tensor) -> list[Tensor]:
-    """Return what the condition compares with a constant, and whatever it compares that requires grad."""
+    """Return the floating operands of comparisons that require grad or are compared with a constant."""
     nodes = [tensor.node for tensor in _back(condition) if tensor.dtype is bool_]
     return [
         tensor
@@ -103,7 +106,7 @@ def _compared(condition: Tensor) -> list[Tensor]:
 
 
 def _signs(nodes: Sequence[Node]) -> dict[Tensor, Sign]:
-    """Return what is known of the sign of every tensor."""
+    """Return the known sign of every tensor."""
     signs: dict[Tensor, Sign] = {}
     for node in nodes:
         given = [signs.get(tensor, Sign.ANY) for tensor in node.inputs]

@@ -1,4 +1,4 @@
-"""The names in a request, looked up in a traced program; what is wrong with them is collected and raised together."""
+"""Lookup of the tensor names in a request in its traced program. The faults are collected and raised together."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from engine.program.trace import Trace
 
 
 class Names:
-    """Looks names up, each kind with its own conditions. Call `raise_faults` when all are."""
+    """Looks up names in a traced program and collects the faults. Call `raise_faults` after the last lookup."""
 
     def __init__(self, traced: Trace) -> None:
         self.traced = traced
         self.faults: list[Fault] = []
 
     def raise_faults(self) -> None:
-        """Raise GraphError if anything was wrong."""
+        """Raise GraphError if there are faults."""
         if self.faults:
             raise GraphError(self.faults)
 
     def tensor(self, name: str) -> Tensor:
-        """Return the tensor of a name that is known."""
+        """Return the tensor of a known name. Raises KeyError for an unknown name."""
         return self.traced.names[name]
 
     def known(self, path: Path, names: Iterable[str], *, keys: bool = False) -> list[str]:
-        """Return the names that exist, each once; report the others, at their position or key under `path`."""
+        """Return the known names without duplicates, and report the unknown names.
+
+        The path of a fault is `path` with the position of the name in a list, or with the name as the `keys` of an
+        object.
+        """
         found: dict[str, None] = {}
         for position, name in enumerate(names):
             if name in self.traced.names:
@@ -43,11 +47,11 @@ class Names:
             self.fault(path, "unknown_tensor", f"there is no tensor {name!r}", hint)
 
     def outputs(self, names: Sequence[str] | None) -> list[str]:
-        """Return the outputs to compute: every one that no op consumes unless they are named."""
+        """Return the outputs to compute. None means all outputs that no op consumes."""
         return self.traced.unconsumed() if names is None else self.known(("outputs",), names)
 
     def roots(self, given: Mapping[str, Leaf | None] | None) -> dict[str, Leaf | None]:
-        """Return the roots and the types of their seeds."""
+        """Return the roots and the types of their seeds. None means the only output that no op consumes."""
         if given is None:
             name = self.scalar_output(None, "backward")
             return {} if name is None else {name: None}
@@ -60,7 +64,7 @@ class Names:
         return roots
 
     def scalar_output(self, name: str | None, member: str) -> str | None:
-        """Return the scalar to differentiate: the one output that no op consumes unless it is named."""
+        """Return the scalar to differentiate. None means the only output that no op consumes."""
         if name is None:
             return self._only_scalar(member)
         if name not in self.traced.names:
@@ -115,7 +119,7 @@ class Names:
             self.shape_as(name, seed, path, "the seed")
 
     def targets(self, names: Sequence[str] | None, member: str = "wrt") -> list[str]:
-        """Return the names to differentiate by: every leaf that requires grad unless they are named."""
+        """Return the tensors to differentiate by. None means all leaves that require grad."""
         if names is None:
             found = [name for name, given in self.traced.program.tensors.items() if given.requires_grad]
             if not found:
@@ -141,7 +145,7 @@ class Names:
         return known
 
     def floating(self, names: Iterable[str], member: str) -> None:
-        """Report names whose dtype has no derivative, each by itself: the member may be a list or an object."""
+        """Report each name of a tensor whose dtype is not differentiable."""
         for name in names:
             if not self.tensor(name).dtype.is_differentiable:
                 self.fault(
@@ -152,7 +156,7 @@ class Names:
                 )
 
     def like(self, given: Mapping[str, Leaf], member: str) -> list[str]:
-        """Return the names of tensors that the request brings a vector for, which has the tensor's shape."""
+        """Return the names of the tensors for which the request contains a vector of the same shape."""
         known = self.known((member,), given, keys=True)
         self.floating(known, member)
         for name in known:
@@ -162,7 +166,7 @@ class Names:
         return known
 
     def shape_as(self, name: str, given: Leaf, path: Path, what: str) -> None:
-        """Report a tensor that the request brings for `name` and that has another shape."""
+        """Report a tensor in the request, given for `name`, if its shape is not the shape of the tensor `name`."""
         shape = self.tensor(name).shape
         if given.shape != shape:
             self.fault(
@@ -178,7 +182,7 @@ class Names:
 
 
 _SHOWN = 10
-"""Outputs that a fault lists."""
+"""Maximum number of outputs in the detail of a fault."""
 
 _SEEDS = {"backward": " Or let backward be an object that gives a root a seed of its shape."}
-"""What else mends it, by member."""
+"""Additional hints, by member of the request."""

@@ -1,6 +1,6 @@
-"""A user's computation as it is asked for: named leaves, and calls of ops by name. Nothing is checked here.
+"""A program before type checks: named leaves, and calls of ops by name.
 
-The service builds a `Program` from a request; `engine.program.trace` checks and types it.
+The service builds a `Program` from a request. `engine.program.trace` checks and types it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from engine.graph.types import DType, Number, Shape, float64
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A tensor that the user gives, without its values."""
+    """The type of an input tensor of a program, without its values."""
 
     dtype: DType
     shape: Shape
@@ -22,7 +22,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A tensor's or an op output's name, where it stands as an argument."""
+    """A reference to a tensor or to an op's output by its name, as an argument of an op."""
 
     name: str
 
@@ -32,10 +32,11 @@ Argument = Ref | Number | str | None | tuple["Argument", ...]
 
 @dataclass(frozen=True, slots=True)
 class OpCall:
-    """One op, called by its public name.
+    """A call of an op by its public name.
 
-    `inputs` are its positional arguments (or, as a mapping, arguments by parameter name), `attributes` its keyword
-    arguments that are no tensors, `output` the name of its result or the names of its results (None skips one).
+    `inputs` contains the positional arguments, or is a mapping from parameter names to arguments. `attributes` contains
+    the keyword arguments that are not tensors. `output` is the name of the result, or the names of the results (None
+    for a result without a name). With `no_grad`, the results are constants for differentiation.
     """
 
     op: str
@@ -47,7 +48,7 @@ class OpCall:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The leaves and the calls, in any order. `dtype` is what tensors and numbers that name none have."""
+    """The leaves and the calls of ops, in any order. `dtype` is the default dtype of tensors and numbers."""
 
     tensors: Mapping[str, Leaf]
     ops: tuple[OpCall, ...]

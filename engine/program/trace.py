@@ -1,6 +1,6 @@
-"""From a user's program to the typed graph: names are resolved, calls put in order, arguments bound, every op typed.
+"""Trace of a program to a typed graph: resolves names, orders the calls, binds their arguments, and types every op.
 
-All faults that can be told apart are collected and raised together; a call that depends on a faulty one is passed over.
+All faults are collected and raised together. A call that depends on a faulty call is not traced.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ Bound = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TracedCall:
-    """Call `index` of a program with its bound arguments and its results: a tensor for each name (None: skipped)."""
+    """A call of an op after its trace. `index` is its position in the program.
+
+    `arguments` maps parameters to bound arguments. `results` has a tensor for each of `names`; a name may be None.
+    """
 
     index: int
     call: OpCall
@@ -45,12 +48,15 @@ class TracedCall:
 
 @dataclass(slots=True)
 class Trace:
-    """A typed program: its builder, every named tensor, the leaves as given, and the calls in the order they run."""
+    """A typed program: its builder, every named tensor, and the calls in the order of their execution.
+
+    `targets` contains the names of results to differentiate by.
+    """
 
     program: Program
     limits: Limits
     builder: Builder
-    marks: frozenset[str] = frozenset()
+    targets: frozenset[str] = frozenset()
     names: dict[str, Tensor] = field(default_factory=dict)
     calls: list[TracedCall] = field(default_factory=list)
     reads: list[list[str]] = field(default_factory=list)
@@ -58,13 +64,13 @@ class Trace:
     suggestions: Suggestions = field(default_factory=Suggestions)
 
     def check_elements(self, results: Iterable[Tensor]) -> None:
-        """Raise OpError where a named result has more elements than the limit, also one that is a view."""
+        """Raise OpError if a named result has more elements than the limit. Views count as well."""
         for result in results:
             if result.numel > self.limits.elements:
                 check_elements(result.shape, self.limits.elements)
 
     def notices(self) -> tuple[str, ...]:
-        """Return the warnings of ops about their arguments, with the op's name and its outputs' names."""
+        """Return the warnings of ops about their arguments. Each begins with the names of the op and its outputs."""
         calls = {call.index: call for call in self.calls}
         listed = self.builder.notices[:MOST_FAULTS]
         texts = [f"{calls[index].described}: {text}" for index, text in listed if index in calls]
@@ -77,15 +83,16 @@ class Trace:
 
 
 def trace(
-    program: Program, limits: Limits, marks: frozenset[str] = frozenset(), deadline: float | None = None
+    program: Program, limits: Limits, targets: frozenset[str] = frozenset(), deadline: float | None = None
 ) -> Trace:
-    """Return the typed program. Raises GraphError with every fault found, DeadlineExceeded.
+    """Return the typed program. Raises GraphError with all faults, and DeadlineExceeded.
 
-    `marks` names the results that something is differentiated by: they are not merged with others of the same value.
+    `targets` contains the names of results to differentiate by. A target is never merged with an equal tensor.
+    `deadline` is a moment of `time.monotonic()`.
     """
     faults: list[Fault] = []
     default = program.dtype if program.dtype.is_floating else float64
-    traced = Trace(program, limits, Builder(limits, default, deadline), marks)
+    traced = Trace(program, limits, Builder(limits, default, deadline), targets)
     with building(traced.builder):
         for name, given in program.tensors.items():
             _trace_leaf(traced, name, given, faults)
@@ -159,7 +166,7 @@ def output_names(call: OpCall) -> tuple[str | None, ...]:
 
 
 def _producers(program: Program, faults: list[Fault]) -> dict[str, int]:
-    """Return which call makes each name; report names that are made twice."""
+    """Return the index of the call that produces each name; report duplicate names."""
     producers: dict[str, int] = {}
     for index, call in enumerate(program.ops):
         for position, name in enumerate(output_names(call)):
@@ -182,7 +189,10 @@ def _producers(program: Program, faults: list[Fault]) -> dict[str, int]:
 
 
 def _order(traced: Trace, producers: Mapping[str, int], faults: list[Fault]) -> Sequence[int]:
-    """Return the calls' indices, each behind what it needs, otherwise as given; report unknown names and cycles."""
+    """Return the indices of the calls in topological order; report unknown names and cycles.
+
+    Among the calls that are ready, the one with the lowest index is first.
+    """
     program = traced.program
     waiting: list[int] = []
     users: dict[int, list[int]] = {}
@@ -216,7 +226,7 @@ def _order(traced: Trace, producers: Mapping[str, int], faults: list[Fault]) -> 
 
 
 def _report_unknown(traced: Trace, producers: Mapping[str, int], index: int, faults: list[Fault]) -> None:
-    """Report the names that a call reads and that are neither a tensor's nor an output's."""
+    """Report each name that a call reads and that neither a tensor nor an output has."""
     tensors = traced.program.tensors
     for path, ref in references(traced.program.ops[index]):
         if len(faults) >= MOST_FAULTS:
@@ -227,13 +237,13 @@ def _report_unknown(traced: Trace, producers: Mapping[str, int], index: int, fau
 
 
 def _unknown(call: OpCall, path: Path, name: str, near: str) -> Fault:
-    """Return the fault of a name that is neither a tensor's nor an output's. `near` suggests another."""
+    """Return the fault of a name that neither a tensor nor an output has. `near` is a suggestion, or empty."""
     detail = f"op {path[2]} ({call.op}) uses {name!r}, which is no tensor and no op's output"
     return Fault(path, "unknown_tensor", detail, near or "Add it to tensors, or name an op's output so.")
 
 
 def _cycle(program: Program, producers: Mapping[str, int], stuck: set[int]) -> Fault:
-    """Return the fault that names a cycle among the calls that never became ready."""
+    """Return the fault of a cycle among `stuck`, the calls that have no place in a topological order."""
     index = min(stuck)
     seen: dict[int, int] = {}
     way: list[tuple[int, str]] = []
@@ -262,7 +272,7 @@ def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
         faults.append(Fault((*path, "op"), "unknown_op", f"there is no op {call.op!r}", hint))
         return
     if faults and any(name not in traced.names for name in traced.reads[index]):
-        return  # what it needs is at fault, and reported
+        return  # an input is faulty, and its fault is already reported
     arguments = _plain(traced.names, op, call)
     if arguments is None:
         binding = _Binding(traced, op, call, path)
@@ -279,9 +289,9 @@ def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
         if call.no_grad:
             results = tuple(map(detached, results))
         names = _named(call, isinstance(made, tuple | list), len(results))
-        if traced.marks:
+        if traced.targets:
             results = tuple(
-                marked(result, name) if name in traced.marks else result
+                marked(result, name) if name in traced.targets else result
                 for name, result in zip(names, results, strict=True)
             )
     except OpError as error:
@@ -297,7 +307,7 @@ def _trace_call(traced: Trace, index: int, faults: list[Fault]) -> None:
 
 
 def _named(call: OpCall, several: bool, count: int) -> tuple[str | None, ...]:
-    """Return the names of a call's results. Raises OpError where they are not as many as the results."""
+    """Return the names of a call's results. Raises OpError if the number of names is not the number of results."""
     names = output_names(call)
     if several and isinstance(call.output, str):
         raise OpError(
@@ -317,13 +327,13 @@ def _named(call: OpCall, several: bool, count: int) -> tuple[str | None, ...]:
 
 
 _NUMBERS = (bool, int, float, type(None))
-"""Arguments that a parameter takes as they are, if it takes their type."""
+"""Types of arguments that need no conversion if the parameter accepts the type."""
 
 
 def _plain(names: Mapping[str, Tensor], op: Op, call: OpCall) -> Bound | None:
-    """Return arguments by parameter, for a call that stands as most do: tensors and numbers by position.
+    """Return the arguments by parameter if all arguments are positional tensors and numbers, as in most calls.
 
-    None where it does not, or where anything is wrong: `_Binding` takes every call, and tells what is.
+    Return None for other calls and for faulty calls. `_Binding` binds every call and reports the faults.
     """
     inputs, signature = call.inputs, op.signature
     if call.attributes or type(inputs) is not tuple or len(inputs) > len(signature.positional):
@@ -344,7 +354,7 @@ def _plain(names: Mapping[str, Tensor], op: Op, call: OpCall) -> Bound | None:
 
 
 class _Binding:
-    """The arguments of one call on their way to its op's parameters, with the place each came from."""
+    """Binds the arguments of a call to the op's parameters. `places` has the path of each argument in the call."""
 
     def __init__(self, traced: Trace, op: Op, call: OpCall, path: Path) -> None:
         self.names, self.op, self.call, self.path = traced.names, op, call, path
@@ -353,12 +363,12 @@ class _Binding:
         self.places: dict[str, Path] = {"output": ("output",)}
 
     def place(self, argument: str | None) -> Path:
-        """Return where the request gives the argument, as a path inside the call."""
+        """Return the path of an argument in the call; an empty path for an unknown argument."""
         self.bind()
         return self.places.get(argument, ()) if argument else ()
 
     def bind(self) -> Bound:
-        """Return arguments by parameter; what is wrong is in `faults`."""
+        """Return the arguments by parameter. Faults are appended to `faults`."""
         given: dict[str, Any] = {}
         inputs = self.call.inputs
         if isinstance(inputs, tuple):
@@ -395,7 +405,7 @@ class _Binding:
             self._take(given, parameter.name, argument, ("inputs", position), attribute=False)
 
     def _variadic(self, given: Bound, parameter: Parameter, rest: Sequence[Argument], position: int) -> None:
-        """Take the remaining inputs, or one list that stands for them."""
+        """Bind the remaining inputs, or a single list of them, to a variadic parameter."""
         whole = rest[0] if len(rest) == 1 and isinstance(rest[0], tuple) else tuple(rest)
         self._take(given, parameter.name, whole, ("inputs", position), attribute=False)
 

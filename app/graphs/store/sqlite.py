@@ -43,21 +43,21 @@ def _configure(connection: sqlite3.Connection, _record: object) -> None:
 
 def _prepare(engine: Engine, path: str) -> None:
     """Create the table of a new file, and refuse other programs' and releases' files. Raises UnusableStore."""
-    if not _marks(engine)[0]:
+    if not _header(engine)[0]:
         with engine.begin() as connection:
             connection.exec_driver_sql(_LOCK)
             if connection.exec_driver_sql("SELECT 1 FROM sqlite_master").first() is None:
                 METADATA.create_all(connection)
                 connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION}")
                 connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
-    application, version = _marks(engine)
+    application, version = _header(engine)
     if application != APPLICATION:
         raise UnusableStore(f"The store {path} is another program's SQLite file; name another in GRADD_STORE.")
     check_version(path, version)
     _write_ahead(engine)
 
 
-def _marks(engine: Engine) -> tuple[int, int]:
+def _header(engine: Engine) -> tuple[int, int]:
     """Return the program's id and the tables' version from the file's header. Both are 0 in a new file."""
     with engine.connect() as connection:
         application, version = (

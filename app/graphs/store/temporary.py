@@ -45,7 +45,7 @@ class TemporaryFolder:
             if self._removed:
                 raise FileNotFoundError(f"{self.path} was removed when its process stopped")
             if self._held is None:
-                _sweep(self.path.parent)
+                _remove_unowned(self.path.parent)
             while self._held is None:
                 self.path.mkdir(mode=0o700, exist_ok=True)
                 self._held = _locked(self.path)
@@ -67,7 +67,7 @@ def remove_after_owner(path: Path) -> None:
     _remove(_locked(path), path)
 
 
-def _sweep(parent: Path) -> None:
+def _remove_unowned(parent: Path) -> None:
     """Remove the folders whose processes have ended."""
     for path in parent.iterdir():
         if _NAME.fullmatch(path.name):

@@ -75,13 +75,13 @@ def _moved(node: Node) -> list[Array] | None:
     The primitive runs on the elements' numbers and on random numbers. Both must arrive unchanged at the same positions.
     """
     count = sum(tensor.numel for tensor in node.inputs)
-    marks = np.concatenate([[0.0], np.random.default_rng(0).uniform(1, 2, count)])
-    places = _run(node, np.arange(1.0, count + 1))
+    draws = np.concatenate([[0.0], np.random.default_rng(0).uniform(1, 2, count)])
+    positions = _run(node, np.arange(1.0, count + 1))
     found = []
-    for place, mark in zip(places, _run(node, marks[1:]), strict=True):
-        numbers = place.astype(np.intp)
-        inside = (numbers == place) & (numbers >= 0) & (numbers <= count)
-        if not inside.all() or not np.array_equal(marks[numbers], mark):
+    for position, drawn in zip(positions, _run(node, draws[1:]), strict=True):
+        numbers = position.astype(np.intp)
+        inside = (numbers == position) & (numbers >= 0) & (numbers <= count)
+        if not inside.all() or not np.array_equal(draws[numbers], drawn):
             return None
         found.append(numbers)
     return found

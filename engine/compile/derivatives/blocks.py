@@ -1,4 +1,4 @@
-"""Passes that compute blocks of Jacobians by column or by row. The modules `jacobian` and `hessian` call it."""
+"""Plans that compute blocks of Jacobians by column or by row. The modules `jacobian` and `hessian` call it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_blocks(derivation: Derivation, outputs: Sequence[str], inputs: Sequenc
 def add_columns(
     derivation: Derivation, outputs: list[Tensor], wrt: Tensor, places: Sequence[Place], plan: Mode
 ) -> None:
-    """Add the pass that computes the derivatives of outputs by one input: one column for each input direction."""
+    """Add the plan that computes the derivatives of outputs by one input: one column for each input direction."""
     direction = derivation.symbolic_direction(wrt)
     found = jvp(outputs, {wrt: direction})
     blocks = []
@@ -42,11 +42,11 @@ def add_columns(
             derivation.zero(place, output.shape + wrt.shape, output.dtype)
         else:
             blocks.append((Block(place, "columns", output.shape, wrt.shape, plan.pattern(output, wrt)), tangent))
-    derivation.sweep(direction, blocks, plan.colours(wrt))
+    derivation.jacobian_blocks(direction, blocks, plan.colours(wrt))
 
 
 def add_rows(derivation: Derivation, output: Tensor, inputs: list[Tensor], places: Sequence[Place], plan: Mode) -> None:
-    """Add the pass that computes the derivatives of one output by inputs: one row for each output direction."""
+    """Add the plan that computes the derivatives of one output by inputs: one row for each output direction."""
     direction = derivation.symbolic_direction(output)
     found = backward([(output, direction)], inputs)
     blocks = []
@@ -55,4 +55,4 @@ def add_rows(derivation: Derivation, output: Tensor, inputs: list[Tensor], place
             derivation.zero(place, output.shape + wrt.shape, output.dtype)
         else:
             blocks.append((Block(place, "rows", output.shape, wrt.shape, plan.pattern(output, wrt)), cotangent))
-    derivation.sweep(direction, blocks, plan.colours(output))
+    derivation.jacobian_blocks(direction, blocks, plan.colours(output))

@@ -108,7 +108,7 @@ def _better(one: Made, other: Made) -> Made:
     if fits[0] != fits[1]:
         second = fits[1]
     elif abs(seconds[1] - seconds[0]) < STEP_S:
-        second = other[1].passes < one[1].passes
+        second = other[1].directions < one[1].directions
     else:
         second = seconds[1] < seconds[0]
     kept, left = (other, one) if second else (one, other)

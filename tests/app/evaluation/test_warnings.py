@@ -1,4 +1,4 @@
-"""Replies warn of traps that give no error: losses that broadcast, draws that repeat, results that are not finite."""
+"""Warnings in replies: losses that broadcast, draws that repeat, and results that are not finite."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_a_value_is_computed_twice_at_most_and_once_behind_the_last_cut() -> Non
     runs = {
         name: Counter(
             node.origin
-            for unit in compiled.sweeps[0].plan.units
+            for unit in compiled.executions[0].plan.units
             for node in unit.nodes
             if node.primitive.name == "_matmul" and node.inputs[1].shape == (16, 16) and node.origin is not None
         )
@@ -120,7 +120,7 @@ def test_where_keeping_costs_no_memory_nothing_is_computed_again() -> None:
     _, everything = derived(PROGRAM, GradientRequest(wrt=("w0",), checkpoint=("x",)), Limits())
     _, plain = derived(PROGRAM, GradientRequest(wrt=("w0",)), Limits())
     again, once = (
-        Counter(node.primitive.name for unit in compiled.sweeps[0].plan.units for node in unit.nodes)
+        Counter(node.primitive.name for unit in compiled.executions[0].plan.units for node in unit.nodes)
         for compiled in (everything, plain)
     )
     assert again == once

@@ -37,12 +37,12 @@ def jacobian(case: Case, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) ->
         blocks = [np.zeros((output.numel, wrt.numel)) for wrt in inputs]
         with building(case.builder):
             direction = leaf(("tensors", "direction"), output.dtype, output.shape, requires_grad=True)
-            basis = leaf(("tensors", "basis"), output.dtype, (output.numel, *output.shape))
+            directions = leaf(("tensors", "directions"), output.dtype, (output.numel, *output.shape))
             found = backward([(output, direction)], inputs)
             live = [position for position, cotangent in enumerate(found) if cotangent is not None]
-            many = batched([t for t in found if t is not None], {direction: basis}, output.numel)
+            many = batched([t for t in found if t is not None], {direction: directions}, output.numel)
         units = np.eye(output.numel, dtype=output.dtype.numpy).reshape(output.numel, *output.shape)
-        for position, values in zip(live, case.run(many, basis=units), strict=True):
+        for position, values in zip(live, case.run(many, directions=units), strict=True):
             blocks[position] = np.reshape(values, blocks[position].shape)
         rows.append(np.concatenate(blocks, axis=1))
     return np.concatenate(rows)
@@ -144,8 +144,8 @@ ROSENBROCK = program(
 
 
 def passes(compiled: Compiled) -> list[int]:
-    """Return how many directions each sweep has."""
-    return [sweep.basis.count for sweep in compiled.sweeps if sweep.basis is not None]
+    """Return how many directions each plan has."""
+    return [execution.unit_vectors.count for execution in compiled.executions if execution.unit_vectors is not None]
 
 
 def rows_by(op: str, *arguments: Any) -> Program:
@@ -174,7 +174,7 @@ def test_colours_save_passes_and_change_nothing(name: str, monkeypatch: pytest.M
     sparse = compile_request(made, request, Limits())
     assert passes(sparse) == expected
     monkeypatch.setattr(sparsity, "ELEMENTS", 0)
-    axis = sparse.sweeps[-1].blocks[0].axis
+    axis = sparse.executions[-1].blocks[0].axis
     mode: Literal["forward", "reverse"] = "forward" if axis == "columns" else "reverse"
     dense = compile_request(made, JacobianRequest(mode=mode) if group == "jacobian" else request, Limits())
     assert passes(dense)[0] > expected[0]
@@ -185,10 +185,10 @@ def test_colours_save_passes_and_change_nothing(name: str, monkeypatch: pytest.M
 def test_the_mode_with_fewer_passes_is_taken_after_colouring() -> None:
     wide = program({"x": ROWS}, call("exp", "x", output="e"), call("sum", "e", 1, output="y"))
     compiled = compile_request(wide, JacobianRequest(), Limits())
-    assert [block.axis for sweep in compiled.sweeps for block in sweep.blocks] == ["rows"]
+    assert [block.axis for execution in compiled.executions for block in execution.blocks] == ["rows"]
     tall = program({"x": ROWS[:, :1]}, call("expand", "x", 12, 5, output="y"))
     compiled = compile_request(tall, JacobianRequest(), Limits())
-    assert [block.axis for sweep in compiled.sweeps for block in sweep.blocks] == ["columns"]
+    assert [block.axis for execution in compiled.executions for block in execution.blocks] == ["columns"]
     assert passes(compiled) == [1]
 
 
@@ -199,7 +199,7 @@ def test_vmap_and_chunks_work_with_colours() -> None:
     assert passes(together) == [3]
     small = Limits(bytes=together.peak_bytes - 1)
     chunked = compile_request(mapped, JacobianRequest(vmap={"x": 0}), small)
-    assert [sweep.basis.chunk for sweep in chunked.sweeps if sweep.basis] == [2]
+    assert [execution.unit_vectors.chunk for execution in chunked.executions if execution.unit_vectors] == [2]
     alone = compile_request(TRIDIAGONAL, JacobianRequest(), Limits())
     found = [c.run(given({"x": many}))["jacobian"]["y"]["x"] for c in (together, chunked)]
     for index, x in enumerate(many):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.autodiff import unit_vectors as basis
+from engine.autodiff import unit_vectors
 from engine.autodiff.forward import jvp
 from engine.autodiff.unit_vectors import Directions
 from engine.compile.compile import compile as compile_request
@@ -53,7 +53,7 @@ IMAGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 @pytest.fixture(params=[SIZE, SIZE + 1], ids=["many", "few"])
 def fewest(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let five directions be enough to stand last, or too few."""
-    monkeypatch.setattr(basis, "FEWEST", request.param)
+    monkeypatch.setattr(unit_vectors, "FEWEST", request.param)
 
 
 def moved(case: Case, tensor: Tensor, direction: Tensor, image: str) -> Tensor:
@@ -166,7 +166,9 @@ def test_the_jacobian_of_a_product_is_the_matrix_whatever_is_in_it(op: str, mode
     values = {"a": matrix, "x": VALUES["x"]}
     made = program(values, call(op, *(("a", "x") if op == "matmul" else ("x", "a")), output="y"))
     compiled = compile_request(made, JacobianRequest(wrt=("x",), mode=mode), Limits())
-    assert [sweep.basis.chunk for sweep in compiled.sweeps if sweep.basis is not None] == [most]
+    assert [
+        execution.unit_vectors.chunk for execution in compiled.executions if execution.unit_vectors is not None
+    ] == [most]
     found = compiled.run(given(values))["jacobian"]["y"]["x"]
     np.testing.assert_array_equal(found, matrix)
     np.testing.assert_array_equal(np.signbit(found), np.signbit(matrix))
@@ -174,9 +176,11 @@ def test_the_jacobian_of_a_product_is_the_matrix_whatever_is_in_it(op: str, mode
 
 
 def products(made: Program, request: Request) -> int:
-    """Return how many products of matrices the sweeps of a request take."""
+    """Return how many products of matrices the plans of a request compute."""
     _, compiled = derived(made, request, Limits())
-    units = [unit for sweep in compiled.sweeps if sweep.basis is not None for unit in sweep.plan.units]
+    units = [
+        unit for execution in compiled.executions if execution.unit_vectors is not None for unit in execution.plan.units
+    ]
     return sum(node.primitive is PRODUCT for unit in units for node in unit.nodes)
 
 

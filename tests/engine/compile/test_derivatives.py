@@ -199,8 +199,8 @@ def test_batches_of_directions_are_all_at_once(name: str, axes: dict[str, int]) 
 
 
 def chunks(compiled: Compiled) -> int:
-    """Return how many directions run at once, of all sweeps together."""
-    return sum(sweep.basis.chunk for sweep in compiled.sweeps if sweep.basis is not None)
+    """Return how many directions run at once, of all plans together."""
+    return sum(execution.unit_vectors.chunk for execution in compiled.executions if execution.unit_vectors is not None)
 
 
 def test_jacobians_do_not_depend_on_the_mode() -> None:
@@ -321,7 +321,7 @@ def test_jacobian_columns_run_beside_the_values_that_they_belong_to() -> None:
     request = JacobianRequest(mode="forward", wrt=("x",), outputs=("loss",))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sparsity, "ELEMENTS", 0)
-        plans = [compile_request(chain(length, 20), request, Limits()).sweeps[-1].plan for length in (8, 64)]
+        plans = [compile_request(chain(length, 20), request, Limits()).executions[-1].plan for length in (8, 64)]
     assert plans[0].peak_bytes == plans[1].peak_bytes
 
 

@@ -52,7 +52,7 @@ def test_products_take_a_fraction_of_as_many_operations_in_loops(dtype: DType, l
     assert found.seconds < found.cost.flops * FLOP_S / less
 
 
-def test_every_run_of_a_sweep_counts() -> None:
+def test_every_run_of_a_plan_counts() -> None:
     program = product(float64)
     hessian = estimated(program, HessianRequest())
     assert hessian.runs > 1

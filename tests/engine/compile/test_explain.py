@@ -45,9 +45,9 @@ def explained(
 
 
 def steps(explanation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the steps of the only sweep."""
-    (sweep,) = explanation["plan"]["sweeps"]
-    listed: list[dict[str, Any]] = sweep["steps"]
+    """Return the steps of the only plan."""
+    (execution,) = explanation["plan"]["sweeps"]
+    listed: list[dict[str, Any]] = execution["steps"]
     return listed
 
 
@@ -165,7 +165,7 @@ def test_directions_in_batches_run_as_often_as_there_are_batches() -> None:
     whole = explained(program, request)
     room = Limits(bytes=whole["cost"]["total"]["peak_bytes"] - 1)
     parts = explained(program, request, room)
-    assert [sweep["runs"] for sweep in whole["plan"]["sweeps"]] == [1, 1]
+    assert [execution["runs"] for execution in whole["plan"]["sweeps"]] == [1, 1]
     assert parts["plan"]["sweeps"][-1]["runs"] > 1
     assert parts["limits"]["bytes"]["headroom"] >= 0
 

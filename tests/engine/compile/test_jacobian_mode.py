@@ -91,7 +91,7 @@ def test_it_is_the_mode_that_is_predicted_to_take_less_time(case: Case) -> None:
     seconds = {"rows": estimate(reverse).seconds, "columns": estimate(forward).seconds}
     assert min(seconds, key=lambda axis: seconds[axis]) == case.mode
     assert estimate(chosen).seconds == seconds[case.mode]
-    assert {block.axis for sweep in chosen.sweeps for block in sweep.blocks} == {case.mode}
+    assert {block.axis for execution in chosen.executions for block in execution.blocks} == {case.mode}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -109,7 +109,7 @@ def test_a_mode_over_a_limit_leaves_the_other() -> None:
     case = CASES["26 of 28 columns are of an input that samples share"]
     fewest = {mode: fewest_nodes(case, mode) for mode in ("forward", "reverse")}
     assert fewest["forward"] != fewest["reverse"]
-    assert compiled(case, "auto", Limits(nodes=min(fewest.values()))).sweeps
+    assert compiled(case, "auto", Limits(nodes=min(fewest.values()))).executions
     with pytest.raises(GraphError):
         compiled(case, "auto", Limits(nodes=min(fewest.values()) - 1))
 

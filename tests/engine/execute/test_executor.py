@@ -126,4 +126,4 @@ def test_a_check_is_run_by_the_executor_that_is_asked_for() -> None:
 
 def test_what_is_kept_of_a_request_holds_no_function() -> None:
     compiled = compile_request(program(VALUES, *CALLS), REQUESTS["gradients"], Limits())
-    assert [sweep.plan.function for sweep in compiled.sweeps] == [Function((), (), ())]
+    assert [execution.plan.function for execution in compiled.executions] == [Function((), (), ())]

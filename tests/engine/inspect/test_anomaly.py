@@ -137,8 +137,8 @@ def test_a_normal_run_has_no_watches_and_an_anomalous_one_the_same_results() -> 
     values = {"x": np.linspace(0.1, 1, 5)}
     made = program(values, call("log", "x", output="y"), call("sum", "y", output="s"))
     plain, watched = (compile_request(made, GradientRequest(detect_anomaly=flag), Limits()) for flag in (False, True))
-    assert all(sweep.watches is None for sweep in plain.sweeps)
-    assert all(sweep.watches for sweep in watched.sweeps)
+    assert all(execution.watches is None for execution in plain.executions)
+    assert all(execution.watches for execution in watched.executions)
     results = [compiled.run(given(values))["gradients"]["x"] for compiled in (plain, watched)]
     np.testing.assert_array_equal(*results)
-    assert len(plain.sweeps[0].plan.outputs) == 2
+    assert len(plain.executions[0].plan.outputs) == 2

@@ -425,7 +425,11 @@ def passes(name: str, batch: int) -> list[int]:
     outputs = "y" if results == 1 else tuple(f"y{number}" for number in range(results))
     made = program(values, call(name, *values, *others, output=outputs, **named))
     wanted = JacobianRequest(outputs=("y" if results == 1 else "y1",), mode="forward")
-    return [sweep.basis.count for sweep in compile_request(made, wanted, Limits()).sweeps if sweep.basis]
+    return [
+        execution.unit_vectors.count
+        for execution in compile_request(made, wanted, Limits()).executions
+        if execution.unit_vectors
+    ]
 
 
 @pytest.mark.parametrize("name", MATRICES)

@@ -144,7 +144,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def gradients(values: Mapping[str, np.ndarray]) -> tuple[list[list[str]], Mapping[str, np.ndarray]]:
     """Return the primitives of each step, and the gradients."""
     _, compiled = derived(program(values, *CALLS), GradientRequest(), Limits())
-    steps = [[node.primitive.name for node in unit.nodes] for unit in compiled.sweeps[0].plan.units]
+    steps = [[node.primitive.name for node in unit.nodes] for unit in compiled.executions[0].plan.units]
     return steps, compiled.executable(numpy_executor).run(given(values))["gradients"]
 
 

@@ -115,6 +115,6 @@ def test_a_cluster_writes_over_what_it_reads_last_unless_somebody_holds_it() -> 
 def test_large_workloads_fit_the_bound(name: str) -> None:
     known = WORKLOADS[name]
     case = known.case(**known.full)
-    (sweep,) = compile_request(case.program, case.request, Limits()).sweeps
+    (execution,) = compile_request(case.program, case.request, Limits()).executions
     given = {("tensors", key): value for key, value in case.values.items()}
-    assert measured(sweep.plan, given) <= sweep.plan.peak_bytes + BUFFERS
+    assert measured(execution.plan, given) <= execution.plan.peak_bytes + BUFFERS

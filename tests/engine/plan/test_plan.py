@@ -97,7 +97,7 @@ def test_a_chain_and_its_gradient_are_one_cluster() -> None:
     )
     program = Program({name: Leaf(float32, shape, requires_grad=True) for name in "ac"}, ops, float32)
     _, compiled = derived(program, GradientRequest(), Limits())
-    assert [len(unit.nodes) > 3 for unit in compiled.sweeps[0].plan.units].count(True) == 1
+    assert [len(unit.nodes) > 3 for unit in compiled.executions[0].plan.units].count(True) == 1
     assert compiled.peak_bytes <= 5 * 4 * shape[0]
 
 
