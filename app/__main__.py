@@ -9,12 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from app import startup
 from app.errors import ProblemError
 from app.evaluation.evaluator import Call, Evaluator
 from app.evaluation.operations import OPERATIONS
-from app.graphs.store.tables import UnusableStore
 from app.http.server import CannotListen, Server
-from app.http.services import services_of
 from app.main import VERSION, create_app
 from app.routes.catalogue import op_list, op_page
 from app.routes.examples.inline import TUTORIAL
@@ -43,24 +42,30 @@ def options(
 @main.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    port: Annotated[str | None, typer.Option(help="Port to listen on; 0 takes a free one.", metavar="INTEGER")] = None,
 ) -> None:
-    """Serve until it is told to stop. All settings are environment variables: GRADD_PORT=9000."""
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = Settings(**given)  # type: ignore[arg-type]
+    """Serve until it is told to stop. All settings are environment variables: GRADD_PORT=9000.
+
+    Wrong settings exit with 2, an address that cannot be listened on exits with 1.
+    """
+    settings = _settings({"host": host, "port": port}, serves=True)
     logs.configure(settings)
     app = create_app(settings)
-    try:
-        services_of(app).store.check()
-    except UnusableStore as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(1) from None
     server = Server(app, lambda url: typer.echo(curl_line(url)))
     try:
         server.serve_until_stopped()
     except CannotListen as error:
         typer.echo(error, err=True)
         raise typer.Exit(1) from None
+
+
+def _settings(options: startup.Options, *, serves: bool = False) -> Settings:
+    """Return the settings. Wrong ones are named on standard error, one in a line."""
+    try:
+        return startup.settings_of(options, serves=serves)
+    except startup.BadSettings as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(2) from None
 
 
 def curl_line(url: str) -> str:
@@ -83,13 +88,14 @@ def run(
     ] = "gradients",
 ) -> None:
     """Answer one request without a server. Refused ones print a problem document and exit with 1."""
+    settings = _settings({})
     try:
         text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         typer.echo(f"{file}: {error.strerror}", err=True)
         raise typer.Exit(1) from None
     try:
-        reply = Evaluator(Settings()).answer(Call(operation, text)).body
+        reply = Evaluator(settings).answer(Call(operation, text)).body
     except ProblemError as problem:
         typer.echo(problem.body(None), err=True)
         raise typer.Exit(1) from None

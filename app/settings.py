@@ -7,14 +7,22 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, IPvAnyNetwork
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from engine import Limits
 
+PREFIX = "GRADD_"
+"""The start of the names of the settings' variables."""
+
 _MIB = 2**20
+
+_MOST = 2**53
+"""The largest number that a setting takes: JSON has larger integers only as approximate numbers."""
 
 
 def _limit(default: int, description: str, *, at_least: int = 1) -> Any:
@@ -25,10 +33,33 @@ def _text_of_path(value: object) -> object:
     return str(value) if isinstance(value, os.PathLike) else value
 
 
+def _origin(value: str) -> str:
+    """Return an origin as browsers write it. Raises ValueError for a text that is no origin, as one with a path."""
+    if value != "*" and not _ORIGIN.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no origin; an origin is * or scheme://host or scheme://host:port, in small letters."
+        )
+    return value
+
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^\s/?#@:A-Z]+|\[[0-9a-f:.]+\])(:\d{1,5})?|null")
+
+
+class _Environment(EnvSettingsSource):
+    """The environment's variables. A list that is no JSON is a wrong value like others, which validation refuses."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Return the value of a list, or the variable's text if it is no JSON."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+
 class Settings(BaseSettings):
     """The settings of one service. They are read at its start."""
 
-    model_config = SettingsConfigDict(env_prefix="GRADD_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -55,7 +86,9 @@ class Settings(BaseSettings):
     timeout_ms: int = _limit(30_000, "Milliseconds that a request may take once its body is there; beyond it, 504.")
     body_timeout_ms: int = _limit(60_000, "Milliseconds that a body may take to arrive; beyond it, 408.")
     header_timeout_ms: int = _limit(10_000, "Milliseconds that a request's line and headers may take to arrive.")
-    concurrency: int = _limit(os.cpu_count() or 1, "Requests that are computed at the same time.")
+    concurrency: Annotated[int, Field(le=1024)] = _limit(
+        os.cpu_count() or 1, "Requests that are computed at the same time."
+    )
     queue: int = _limit(256, "Requests that may wait for a slot; beyond them, 503 with Retry-After.", at_least=0)
 
     max_graphs: int = _limit(1000, "Graphs that may be registered at the same time; beyond them, 429.", at_least=0)
@@ -63,7 +96,10 @@ class Settings(BaseSettings):
     max_store_bytes: int = _limit(512 * _MIB, "Size of all registered graphs together in bytes; beyond it, 429.")
 
     inline_ms: float = Field(
-        1.0, ge=0, description="Milliseconds up to which a computation does not leave the process that speaks HTTP."
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Milliseconds up to which a computation does not leave the process that speaks HTTP.",
     )
     worker_memory_bytes: int = Field(
         8192 * _MIB, ge=512 * _MIB, description="Memory that a worker process may write to, where the system counts it."
@@ -88,10 +124,31 @@ class Settings(BaseSettings):
         description="Addresses and networks of proxies whose X-Forwarded-For or Forwarded header is believed, as a "
         "JSON list.",
     )
-    cors_origins: list[str] = Field([], description="Origins whose pages may call the service, as a JSON list.")
+    cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
+        [], description="Origins whose pages may call the service, as a JSON list."
+    )
     docs: bool = Field(True, description="Whether the documentation page is served at /docs.")
     log_format: Literal["json", "console"] = Field("json", description="Log lines as JSON, or for a person.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_bounded(cls, value: object) -> object:
+        if isinstance(value, int | float) and value > _MOST:
+            raise ValueError(f"it takes at most {_MOST}.")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from: arguments, then the environment."""
+        return init_settings, _Environment(settings_cls)
 
     def engine_limits(self) -> Limits:
         """Return the engine's limits on computations."""

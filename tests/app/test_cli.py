@@ -69,8 +69,8 @@ def test_a_store_that_is_another_program_s_file_is_refused_at_the_start(tmp_path
     command = [sys.executable, "-m", "app", "serve", "--port", "0"]
     environment = {**os.environ, "GRADD_STORE": str(file)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"The store {file} cannot be opened: file is not a database.\n"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"GRADD_STORE: The store {file} cannot be opened: file is not a database.\n"
 
 
 def test_ops(runner: CliRunner) -> None:

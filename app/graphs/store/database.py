@@ -79,6 +79,12 @@ class Database:
                 made.engine.dispose()
         return found
 
+    def check(self) -> None:
+        """Check that the database can be read and written. Raises SQLAlchemyError, OSError, UnusableStore."""
+        opened = self.open()
+        if opened.engine.dialect.name == "sqlite":
+            sqlite.check_writable(opened)
+
     def close(self) -> None:
         """Close this process's connections, and remove the temporary folder."""
         opened = self._opened.pop(os.getpid(), None)

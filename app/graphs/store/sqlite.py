@@ -5,8 +5,10 @@ Several processes may open the file at the same time. It has a write-ahead log, 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+from pathlib import Path
 
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import OperationalError
@@ -30,10 +32,38 @@ def opened(path: str) -> Opened:
     event.listen(engine, "connect", _configure)
     try:
         _prepare(engine, path)
-    except BaseException:
+    except BaseException as error:
         engine.dispose()
+        obstacle = _obstacle(Path(path)) if isinstance(error, OperationalError) else ""
+        if obstacle:
+            raise UnusableStore(f"The store {path} cannot be opened: {obstacle}.") from None
         raise
     return Opened(engine, _LOCK)
+
+
+def check_writable(opened: Opened) -> None:
+    """Check that the file can be written: write its version in a transaction, and undo it. Raises SQLAlchemyError."""
+    with opened.engine.connect() as connection:
+        try:
+            connection.exec_driver_sql(_LOCK)
+            connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+        except OperationalError as error:
+            if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:  # another process writes
+                raise
+
+
+def _obstacle(path: Path) -> str:
+    """Return what prevents the file from being opened, where SQLite's message has no reason; else an empty string."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    if path.is_dir():
+        return "it is a folder"
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        return "this user may not read and write the file"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"this user may not create files in the folder {folder}, and SQLite needs two beside the store"
+    return ""
 
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:

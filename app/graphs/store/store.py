@@ -85,11 +85,11 @@ class Store:
         return None if folder is None else folder.path
 
     def check(self) -> None:
-        """Open the store of the settings to verify that it works. Raises UnusableStore."""
+        """Open the store of the settings to verify that it can be read and written. Raises UnusableStore."""
         if self.temporary is not None:  # created when the first graph is registered
             return
         try:
-            self._database.open()
+            self._database.check()
         except (SQLAlchemyError, OSError) as error:
             raise UnusableStore(f"The store {self.name} cannot be opened: {reason(error)}.") from None
 

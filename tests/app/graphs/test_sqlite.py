@@ -34,7 +34,7 @@ def marked(path: Path, application: int, version: int) -> None:
         (lambda path: marked(path, 7, VERSION), "another program's"),
         (lambda path: marked(path, APPLICATION, VERSION + 1), f"has the format {VERSION + 1}"),
         (lambda path: path.write_bytes(b"no database " * 100), "not a database"),
-        (lambda path: path.mkdir(), "unable to open"),
+        (lambda path: path.mkdir(), "it is a folder"),
     ],
 )
 def test_a_file_that_cannot_be_the_store_is_refused_at_the_start(tmp_path: Path, made: Any, detail: str) -> None:
@@ -50,7 +50,7 @@ def test_a_file_that_cannot_be_the_store_is_refused_at_the_start(tmp_path: Path,
 def test_a_new_file_is_made_at_the_start(tmp_path: Path) -> None:
     open_store(tmp_path / "graphs.sqlite").check()
     open_store(tmp_path / "graphs.sqlite").check()
-    with pytest.raises(UnusableStore, match="unable to open"):
+    with pytest.raises(UnusableStore, match="there is no folder"):
         open_store(tmp_path / "nowhere" / "graphs.sqlite").check()
 
 

@@ -112,12 +112,11 @@ def test_a_port_that_is_taken_is_named_in_one_line() -> None:
     assert "gradd serve --port" in line
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
-def test_an_address_that_is_another_machine_s_is_named_in_one_line(host: str) -> None:
-    done = refusal("--host", host, "--port", "0")
+def test_an_address_that_is_another_machine_s_is_named_in_one_line() -> None:
+    done = refusal("--host", "192.0.2.1", "--port", "0")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"Port 0 of {host} cannot be listened on: ")
+    assert line.startswith("Port 0 of 192.0.2.1 cannot be listened on: ")
 
 
 def test_the_command_has_no_quote_that_a_shell_would_read() -> None:
