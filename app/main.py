@@ -64,7 +64,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def _middleware(services: Services) -> list[Middleware]:
     """Return the middleware, from the outside in."""
     settings = services.settings
-    observe = partial(Observation, clients=services.clients, metrics=services.metrics, access=services.access)
+    observe = partial(Observation, callers=services.callers, metrics=services.metrics, access=services.access)
     cors = Middleware(CrossOrigin, origins=settings.cors_origins, observe=observe)
     return [
         *([cors] if settings.cors_origins else []),

@@ -24,7 +24,7 @@ class CrossOrigin(CORSMiddleware):
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["X-Request-ID", "Retry-After", "Server-Timing", "Location", "ETag"],
+            expose_headers=["X-Request-ID", "Retry-After", "Server-Timing", "Location", "ETag", "traceresponse"],
         )
         self._observe = observe
 

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from app.errors import MEDIA_TYPE, ProblemError, Unexpected
+from app.http.caller import Caller
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
 
@@ -53,8 +54,6 @@ _PATH = 256
 class Exchange:
     """One request and the state of its answer.
 
-    `client` is the client's address, `given_id` the client's id for the request; both may be empty.
-
     `route` is the path template of the matched route, `status` the HTTP status, `problem` the problem of a refusal.
     """
 
@@ -62,10 +61,12 @@ class Exchange:
     status = 0
     problem: ProblemError | None = None
 
-    def __init__(self, method: str, path: str, client: str, given_id: str) -> None:
+    def __init__(self, method: str, path: str, caller: Caller) -> None:
         self.began = time.perf_counter()
-        self.id = given_id if given_id and _REQUEST_ID.fullmatch(given_id) else f"{_PROCESS}{next(_COUNTER):016x}"
-        self._method, self._path, self._client = method, path, client
+        given = caller.request_id
+        self.id = given if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS}{next(_COUNTER):016x}"
+        self.trace = caller.trace
+        self._method, self._path, self._client = method, path, caller.address
 
     @property
     def timing(self) -> str:
@@ -80,6 +81,7 @@ class Exchange:
             *given,
             (b"x-request-id", self.id.encode("ascii")),
             (b"server-timing", self.timing.encode("ascii")),
+            *([] if self.trace is None else [(b"traceresponse", self.trace.response.encode("ascii"))]),
             *[header for header in _HEADERS.items() if header[0] not in names],
         ]
 
@@ -97,7 +99,7 @@ class Exchange:
 
     def failed(self) -> ProblemError:
         """Log the current exception, and return a problem without its details."""
-        _log.exception("failed", request_id=self.id)
+        _log.exception("failed", request_id=self.id, **self._trace_ids())
         return Unexpected(f"The service failed; its log tells more under the id {self.id}.")
 
     def report(self, metrics: Metrics, access: AccessLog) -> None:
@@ -111,8 +113,13 @@ class Exchange:
             "method": self._method,
             "path": self._path[:_PATH],
             "client": self._client,
+            **self._trace_ids(),
         }
         if self.problem is not None:
             metrics.refused(self.problem)
             line["code"] = self.problem.code
         access.write(line)
+
+    def _trace_ids(self) -> dict[str, str]:
+        """Return the members of a log line that name the trace and the span, if there is a trace."""
+        return {} if self.trace is None else {"trace_id": self.trace.trace_id, "span_id": self.trace.span_id}

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import BodyTooLarge, Busy, ClientGone, ProblemError, SlowBody
-from app.http.client_address import ClientAddresses
+from app.http.caller import Callers
 from app.http.exchange import Exchange
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
@@ -32,8 +32,8 @@ def _header(scope: Scope, name: bytes) -> str:
 class Observation:
     """Gives every request an id and an answer, logs it and counts it."""
 
-    def __init__(self, app: ASGIApp, clients: ClientAddresses, metrics: Metrics, access: AccessLog) -> None:
-        self.app, self.clients, self.metrics, self.access = app, clients, metrics, access
+    def __init__(self, app: ASGIApp, callers: Callers, metrics: Metrics, access: AccessLog) -> None:
+        self.app, self.callers, self.metrics, self.access = app, callers, metrics, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, also after an exception."""
@@ -42,8 +42,8 @@ class Observation:
             return
         path = scope.get("raw_path", b"").decode("latin-1")
         peer = scope.get("client")
-        client = self.clients.of(peer[0] if peer else "", scope["headers"])
-        exchange = Exchange(scope["method"], path, client, _header(scope, b"x-request-id"))
+        caller = self.callers.of(peer[0] if peer else "", scope["headers"])
+        exchange = Exchange(scope["method"], path, caller)
         self.metrics.inflight.inc()
         # HEAD is handled as GET; the server omits the body.
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from app.evaluation.evaluator import Evaluator
 from app.graphs.registered import RegisteredGraphs
 from app.graphs.store.store import Store
+from app.http.caller import Callers
 from app.http.client_address import ClientAddresses
 from app.http.middleware import Slots
 from app.settings import Settings
@@ -40,7 +41,7 @@ class Services:
     settings: Settings
     metrics: Metrics
     access: AccessLog
-    clients: ClientAddresses
+    callers: Callers
     readiness: Readiness
     slots: Slots
     store: Store
@@ -62,7 +63,7 @@ class Services:
             settings=settings,
             metrics=Metrics(),
             access=AccessLog(settings),
-            clients=ClientAddresses(settings.trusted_proxies),
+            callers=Callers(ClientAddresses(settings.trusted_proxies)),
             readiness=Readiness(),
             slots=Slots(settings.concurrency + settings.queue),
             store=store,

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from app.errors import ProblemError
 from app.evaluation.evaluator import Call
 from app.evaluation.operations import OPERATIONS
+from app.http.caller import Caller
 from app.http.compression import BRIEF, Accepted, accepted, timing
 from app.http.exchange import COMMON_LINES, Exchange, lines
 from app.http.fast_path import head
@@ -66,18 +67,13 @@ class SmallCall(NamedTuple):
     head: _Parsed
     varying: list[tuple[bytes, bytes]]
 
-    @property
-    def request_id(self) -> str:
-        """The client's id of the request, or the empty string."""
-        return next((value.decode("latin-1") for name, value in self.varying if name == b"x-request-id"), "")
-
 
 class FastPath:
     """Answers the small calls of one application."""
 
     def __init__(self, services: Services) -> None:
         self._slots, self._store, self._dispatcher = services.slots, services.store, services.dispatcher
-        self._metrics, self._access, self._clients = services.metrics, services.access, services.clients
+        self._metrics, self._access, self._callers = services.metrics, services.access, services.callers
         self._most = min(_BODY, services.settings.max_body_bytes)
         self._excluded = {"content-encoding", *(["origin"] if services.settings.cors_origins else [])}
         self._head = lru_cache(_HEADS)(self._parsed)
@@ -135,8 +131,7 @@ class FastPath:
         parsed = call.head
         if not self._slots.is_free or not (parsed.graph is None or self._store.is_known(parsed.graph)):
             return None
-        client = self._clients.of(peer, call.varying)
-        exchange = Exchange("POST", parsed.path, client, call.request_id if call.varying else "")
+        exchange = Exchange("POST", parsed.path, self._callers.of(peer, call.varying) if call.varying else Caller(peer))
         exchange.route = parsed.route
         try:
             answered = self._computed(parsed, data[call.begin :], exchange)
@@ -165,10 +160,11 @@ class FastPath:
             coding_line = f"content-encoding: {coding.name}\r\nserver-timing: {taken}\r\n"
         self._metrics.computed(answer.timings)
         exchange.status = 200
+        trace_line = f"traceresponse: {exchange.trace.response}\r\n" if exchange.trace is not None else ""
         head = (
             f"content-length: {len(written)}\r\ncontent-type: {call.writes.media_type}\r\n"
             f"server-timing: {server_timing(answer)}\r\n{_VARY}{coding_line}"
-            f"x-request-id: {exchange.id}\r\nserver-timing: {exchange.timing}\r\n{COMMON_LINES}\r\n"
+            f"x-request-id: {exchange.id}\r\nserver-timing: {exchange.timing}\r\n{trace_line}{COMMON_LINES}\r\n"
         )
         return 200, head.encode("ascii"), written
 

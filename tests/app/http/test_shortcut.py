@@ -31,6 +31,7 @@ from tests.app.listening import Listening, listening
 GRADIENTS = "/v1/gradients"
 REGISTER = orjson.dumps({"graph": TUTORIAL["graph"]})
 ROWS = tensor([1.0] * 5)
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 LEAVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 MANY = request({"x": wanted([0.5] * 400)}, op("exp", ["x"], "e"), op("sum", ["e"], "s"), dag=False)
 
@@ -61,6 +62,10 @@ SHORT: dict[str, bytes] = {
     "an id before spaces": post(GRADIENTS, TUTORIAL, "x-request-id:  mine \t"),
     "an empty id": post(GRADIENTS, TUTORIAL, "X-Request-ID:"),
     "an id in other letters": post(GRADIENTS, TUTORIAL, "X-Request-ID: m\xefne"),
+    "a trace": post(GRADIENTS, TUTORIAL, f"traceparent: {TRACEPARENT}", "tracestate: a=b"),
+    "a trace in other letters": post(GRADIENTS, TUTORIAL, f"TraceParent:{TRACEPARENT} "),
+    "no trace": post(GRADIENTS, TUTORIAL, f"traceparent: {TRACEPARENT.upper()}", "tracestate: a=b"),
+    "a trace of a refusal": post(GRADIENTS, b"{", f"traceparent: {TRACEPARENT}"),
     "proxies": post(GRADIENTS, TUTORIAL, "X-Forwarded-For: 192.0.2.1, 10.0.0.1", "X-Request-ID: mine"),
     "a query": post(f"{GRADIENTS}?a=b", TUTORIAL),
     "gzip": post(GRADIENTS, TUTORIAL, "Accept-Encoding: gzip, deflate"),
@@ -98,6 +103,7 @@ GENERAL: dict[str, bytes] = {
     "headers twice": post(GRADIENTS, TUTORIAL, "Accept: application/json", "Accept: text/html"),
     "in two lines": post(GRADIENTS, TUTORIAL, "Accept: application/json", " , text/html"),
     "an id twice": post(GRADIENTS, TUTORIAL, "X-Request-ID: mine", "x-request-id: other"),
+    "two traces": post(GRADIENTS, TUTORIAL, f"traceparent: {TRACEPARENT}", f"traceparent: {TRACEPARENT}"),
     "an id in two lines": post(GRADIENTS, TUTORIAL, "X-Request-ID: mine", " too"),
     "an id of control characters": post(GRADIENTS, TUTORIAL, "X-Request-ID: mi\x01ne"),
     "an id with a line feed": post(GRADIENTS, TUTORIAL, "X-Request-ID: mi\nne"),
@@ -126,6 +132,7 @@ GENERAL: dict[str, bytes] = {
 def masked(reply: bytes) -> bytes:
     """Return what a server sent without what is never the same."""
     reply = re.sub(rb"dur=[\d.]+", b"dur=", reply)
+    reply = re.sub(rb"(traceresponse: 00-[0-9a-f]{32}-)[0-9a-f]{16}", rb"\1", reply)
     return re.sub(rb"(x-request-id: |\"request_id\":\")[0-9a-f]{32}", rb"\1", reply)
 
 

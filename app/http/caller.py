@@ -1,0 +1,42 @@
+"""The headers that describe the client of a request: its address, its id for the request, and its trace.
+
+The middleware and the fast path call `Callers.of`; `app.http.exchange` uses the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from app.http.client_address import ClientAddresses
+from app.telemetry import trace_context
+from app.telemetry.trace_context import TraceContext
+
+
+class Caller(NamedTuple):
+    """The client of a request. `request_id` is the client's id for it, or the empty string."""
+
+    address: str = ""
+    request_id: str = ""
+    trace: TraceContext | None = None
+
+
+class Callers:
+    """Reads the clients of requests."""
+
+    def __init__(self, addresses: ClientAddresses) -> None:
+        self._addresses = addresses
+
+    def of(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+        """Return the client. `peer` is the address of the connection; header names are in lower case."""
+        request_id = b""
+        parents, states = [], []
+        for name, value in headers:
+            if name == b"traceparent":
+                parents.append(value.strip(b" \t"))
+            elif name == b"tracestate":
+                states.append(value)
+            elif name == b"x-request-id" and not request_id:
+                request_id = value.strip(b" \t")
+        trace = trace_context.read(parents[0], b",".join(states)) if len(parents) == 1 else None
+        return Caller(self._addresses.of(peer, headers), request_id.decode("latin-1"), trace)
