@@ -1,1 +1,1 @@
-"""Codecs: bytes to documents and arrays, and arrays to bytes. Nothing here knows what a request asks for."""
+"""Codecs: decode request bodies to structures and arrays, and encode replies. They do not depend on the operation."""

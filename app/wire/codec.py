@@ -1,4 +1,7 @@
-"""How a media type's bodies are read and its replies are written: one entry for each, which the routes choose among."""
+"""The codecs: one for each media type, with the functions that decode its request bodies and encode its replies.
+
+The routes choose a codec from the request's headers.
+"""
 
 from __future__ import annotations
 
@@ -13,47 +16,48 @@ from app.wire.msgpack import body as msgpack_body
 from app.wire.msgpack import reply as msgpack_reply
 from app.wire.reply import CachedText, Measure, Members, Piece, Results, Size
 
-KEPT_S = 0.2e-9
-"""Seconds to copy a byte of the data that all replies of a plan share."""
+CACHED_S = 0.2e-9
+"""Seconds to copy a byte of text that is cached with a plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """One media type.
-
-    `aliases` are other names that clients have for it. `read` takes a body apart: its bytes, the objects of it that
-    hold tensors, and the members that change nothing about what is computed. `pieces` gives the bytes of a reply,
-    piece by piece where it is long: its members, and how tensors' data are to be written where the media type leaves a
-    choice. `measures` has the size of a tensor's data by that encoding, `kept` writes the data that all replies of a
-    plan share. `openers` are the bytes that begin lists and objects, `read_s` the
-    seconds that a byte of a plain request takes to be read.
-    """
+    """The functions that decode request bodies and encode replies in a media type."""
 
     media_type: str
     measures: Mapping[str, Measure]
-    kept: Callable[[Any], bytes]
+    """Functions that return the size of a tensor's data, by encoding ("json", "base64")."""
+    encoded: Callable[[Any], bytes]
+    """Encodes plain data (no tensors)."""
     openers: bytes
+    """The first bytes of all lists and objects."""
     read_s: float
+    """Seconds to decode a byte of a typical request."""
     read: Callable[[bytes | memoryview, Sections, frozenset[str]], Document]
+    """Decodes a body, with the objects that contain tensors and the members that do not affect the plan."""
     pieces: Callable[[Members, str], Iterable[Piece]]
+    """Encodes a reply, with the encoding of tensors' data. Returns the pieces of the reply in order."""
     aliases: frozenset[str] = frozenset()
+    """Other names of the media type."""
 
-    def size(self, results: Results, kept: Iterable[CachedText], encoding: str) -> Size:
-        """Return the size of a reply of these tensors and this data."""
+    def size(self, results: Results, cached: Iterable[CachedText], encoding: str) -> Size:
+        """Return the size of a reply that consists of the tensors `results` and the texts `cached`."""
         tensors = results.size(self.measures[encoding])
-        text = sum([len(data.written(self.kept)) for data in kept])
-        return Size(tensors.bytes + text, tensors.seconds + text * KEPT_S)
+        text = sum([len(data.written(self.encoded)) for data in cached])
+        return Size(tensors.bytes + text, tensors.seconds + text * CACHED_S)
 
     def write(self, members: Members, encoding: str) -> bytes:
         """Return the bytes of a reply."""
         return b"".join(self.pieces(members, encoding))
 
 
-JSON = Codec("application/json", json_reply.MEASURES, json_reply.kept, b"[{", 4e-9, json_body.read, json_reply.pieces)
+JSON = Codec(
+    "application/json", json_reply.MEASURES, json_reply.encoded, b"[{", 4e-9, json_body.read, json_reply.pieces
+)
 MSGPACK = Codec(
     "application/msgpack",
     msgpack_reply.MEASURES,
-    msgpack_reply.kept,
+    msgpack_reply.encoded,
     # fixmap, fixarray, array 16 and 32, map 16 and 32
     bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)]),
     8e-9,  # raw bytes take less; one number for each byte takes 300 ns
@@ -63,4 +67,4 @@ MSGPACK = Codec(
 )
 
 CODECS: Mapping[str, Codec] = {codec.media_type: codec for codec in (JSON, MSGPACK)}
-"""The codecs by media type; the first is meant where a client names none."""
+"""The codecs by media type. The first is the default if a request names no media type."""

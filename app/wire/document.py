@@ -1,6 +1,6 @@
-"""A request, taken apart: its structure on one side, its tensors' values on the other, in whichever format it came.
+"""A decoded request body, split into its structure and the values of its tensors. Independent of the format.
 
-The codecs, `app.wire.json.body` and `app.wire.msgpack.body`, make documents; `app.evaluation.evaluator` and
+The codecs `app.wire.json.body` and `app.wire.msgpack.body` create documents; `app.evaluation.evaluator` and
 `app.wire.values` use them.
 """
 
@@ -24,16 +24,19 @@ Sections = Mapping[str, Path]
 
 
 class Document:
-    """A request, taken apart.
+    """A request body, split into structure and values.
 
-    `sections` names the objects that hold tensors and the paths at which they stand. `values` has what they hold, by
-    section and name: what the codec makes of a tensor's data. `skeleton` is everything else, with None for a tensor's
-    `data`. `options` are the members (named by `volatile`) that change nothing about what is computed. `key` identifies
-    the skeleton. Raises BadBody where the skeleton nests too deeply to be kept.
+    sections: The path of each object that contains tensors, by section.
+    skeleton: The structure: the request without values. A tensor's `data` is None in it.
+    values: The decoded but unconverted data of each tensor, by section and name.
+    options: The members with names in `volatile`, which do not affect the plan. They are removed from the skeleton.
+    key: The skeleton as bytes, the key of caches.
+
+    Raises BadBody if the skeleton is nested too deeply.
     """
 
     lacks_signs = False
-    """Whether zeros in `values` may lack their signs, as far as a glance at the request tells."""
+    """Whether `values` may contain zeros without the sign of `-0`. False means that there are none."""
 
     def __init__(self, tree: Any, sections: Sections, volatile: frozenset[str] = frozenset()) -> None:
         self.sections = sections
@@ -46,33 +49,34 @@ class Document:
         self.key = _dump(tree)
 
     def _check(self, skeleton: Any) -> None:
-        """Refuse what the format can say and a structure cannot."""
+        """Raise an error for values in the structure that the format allows and JSON does not."""
 
     @property
     def signed_values(self) -> Values | None:
-        """The values with the sign of zeros that `values` lacks, or None where it lacks none."""
+        """The values with the signs of all zeros, or None if no zero in `values` has lost its sign."""
         return None
 
     @property
     def ops(self) -> int:
-        """How many ops the graph has, as far as it is one."""
+        """The number of ops in the graph; 0 if the request has no valid list of ops."""
         graph = self.skeleton.get("graph") if type(self.skeleton) is dict else None
         ops = graph.get("ops") if type(graph) is dict else None
         return len(ops) if type(ops) is list else 0
 
     def whole(self) -> Document:
-        """Return the request with all values as Python objects, for what explains faults. Raises what reading does."""
+        """Return the request with all values as Python objects, to locate faults. Raises the exceptions of `read`."""
         return self
 
     def at(self, path: Path) -> Any:
-        """Return what stands in the skeleton at a path that leads through objects."""
+        """Return the value in the skeleton at a path of names of objects' members. Raises KeyError."""
         return reduce(operator.getitem, path, self.skeleton)
 
     def locate(self, path: Path) -> Path:
-        """Return the path in the request as it was written of what a path means.
+        """Return the path in the client's request that corresponds to a path in the validated request.
 
-        A name may stand in a list where the path has an object's key, and be the whole member where there is one
-        only; what was left out is placed where it would be.
+        Validation converts a list of names to an object, and a single name to an object with one key. Here a key
+        becomes the position in the list, or the path ends at the single name. A path to a missing member ends with its
+        name.
         """
         found: list[str | int] = []
         value: Any = self.skeleton
@@ -90,7 +94,7 @@ class Document:
 
 
 def detach(tree: Any, sections: Sections) -> Values:
-    """Take the tensors' values out of the tree and return them by section and name."""
+    """Remove the tensors' values from the tree and return them by section and name. Placeholders replace them."""
     values: Values = {section: {} for section in sections}
     if type(tree) is not dict:
         return values
@@ -125,23 +129,26 @@ def _dump(skeleton: Any) -> bytes:
 
 
 MAX_CONTAINERS = 2_000_000
-"""Lists and objects that are made of one body: half a gigabyte. 128 MiB could ask for 130 million, 30 times as much."""
+"""Maximum number of lists and objects in a body. They take half a gigabyte of memory.
+
+Without a limit, a body of 128 MiB could contain 130 million lists, which take 30 times as much.
+"""
 
 
 def too_many_containers() -> BodyTooLarge:
-    """Return the problem of a body that has more lists and objects than are made of one."""
+    """Return the problem of a body with more than MAX_CONTAINERS lists and objects."""
     hint = "Send `data` as one flat list with `shape`, as base64, or as raw bytes in MessagePack."
     return BodyTooLarge(f"The body has more than {MAX_CONTAINERS} lists and objects.", hint=hint)
 
 
 def too_deep() -> BadBody:
-    """Return the problem of a body that nests too deeply."""
+    """Return the problem of a body that is nested too deeply."""
     hint = "Nest at most 250 levels, at most 64 in a tensor."
     return BadBody(Fault((), "nested_too_deep", "the body nests lists or objects too deeply", hint))
 
 
 class Repeated(dict[str, Any]):
-    """An object in which `key` stood twice."""
+    """An object with the duplicate key `key`."""
 
     def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -149,13 +156,13 @@ class Repeated(dict[str, Any]):
 
 
 def object_of(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object that has these members; what a format's reader calls for each."""
+    """Return the object with these members; a `Repeated` if a key is duplicate. Decoders call it for each object."""
     members = dict(pairs)
     return members if len(members) == len(pairs) else Repeated(pairs)
 
 
 def refuse_repeated(tree: Any) -> None:
-    """Raise BadBody where an object of the tree had a key twice, with the path of the first such key."""
+    """Raise BadBody with the path of the first duplicate key in the tree, if there is one."""
     for path, repeated in find(tree, _is_repeated):
         detail = f"the key {short(repeated.key)} stands twice in one object"
         raise BadBody(Fault((*path, repeated.key), "duplicate_key", detail, "Keep one of them."))
@@ -166,7 +173,10 @@ def _is_repeated(value: Any) -> bool:
 
 
 def find(tree: Any, wanted: Callable[[Any], bool]) -> Iterator[tuple[Path, Any]]:
-    """Yield the values in the tree that are wanted, each with its path. Keeps one iterator a level, no lists."""
+    """Yield the values in the tree for which `wanted` is true, each with its path, depth first.
+
+    Memory grows with the depth of the tree and not with its size.
+    """
     path: list[str | int] = []
     levels: list[Iterator[tuple[str | int, Any]]] = [iter([("", tree)])]
     while levels:

@@ -1,8 +1,7 @@
-"""What the members of a reply may be, whichever codec writes them. Plans make them, the codecs write them.
+"""Types of the members of a reply, for all codecs. `app.evaluation` creates the members, the codecs encode them.
 
-An array becomes a tensor, one with further members is a `ReplyTensor`; an object of members may stand wherever a member
-may; `CachedText` is data that stays the same from reply to reply; anything else is data as JSON knows it and stands as
-it is.
+A member is an array (a tensor), a `ReplyTensor` (a tensor with additional members), a `CachedText` (data that is
+encoded once for all replies of a plan), a mapping of members, or plain data as in JSON.
 """
 
 from __future__ import annotations
@@ -19,29 +18,29 @@ from engine import DTYPES, DType, Shape
 Array = np.ndarray[Any, Any]
 Members = Mapping[str, Any]
 Piece = bytes | memoryview
-"""A part of a reply as it is sent."""
+"""A part of an encoded reply."""
 
 _NAMES = {dtype.numpy: name for name, dtype in DTYPES.items()}
-"""Names by NumPy dtype; looking one up is ten times as fast as NumPy's own `name`."""
+"""Names of dtypes by NumPy dtype. A lookup is ten times as fast as NumPy's `dtype.name`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyTensor:
-    """A tensor with members beside `dtype`, `shape` and `data`."""
+    """A tensor with members in addition to `dtype`, `shape` and `data`."""
 
     array: Array
     members: Mapping[str, Any]
 
 
 class CachedText:
-    """Data that every reply of a plan has alike. Each codec writes it once."""
+    """Data that is the same in all replies of a plan. Each codec encodes it once."""
 
     def __init__(self, data: Any) -> None:
         self._data = data
         self._written: dict[Callable[[Any], bytes], bytes] = {}
 
     def written(self, write: Callable[[Any], bytes]) -> bytes:
-        """Return the data as `write` writes it."""
+        """Return the data encoded by `write`. The first result is cached."""
         found = self._written.get(write)
         if found is None:
             found = self._written[write] = write(self._data)
@@ -49,28 +48,28 @@ class CachedText:
 
 
 class Size(NamedTuple):
-    """The bytes of a part of a reply, at most, and the seconds that writing it takes."""
+    """The maximum bytes of a part of a reply, and the predicted seconds to encode it."""
 
     bytes: int
     seconds: float
 
 
 Measure = Callable[[Shape, DType], Size]
-"""The size of a tensor's data in a format, from its shape and dtype."""
+"""Returns the size of a tensor's encoded data from its shape and dtype."""
 
 _TENSOR = Size(48, 4e-6)
-"""The size of a tensor without its name, its shape and its data."""
+"""The size of an encoded tensor without its name, shape and data."""
 
 
 class Results:
-    """The tensors of every reply of a plan: their places, shapes and dtypes, whose sizes are measured once a format."""
+    """The path, shape and dtype of each tensor in the replies of a plan. Their total size is cached for each format."""
 
     def __init__(self, types: Iterable[tuple[tuple[str, ...], Shape, DType]] = ()) -> None:
         self._types = tuple(types)
         self._sizes: dict[Measure, Size] = {}
 
     def size(self, measure: Measure) -> Size:
-        """Return the size of all of them."""
+        """Return the total size of all tensors with their names and shapes."""
         found = self._sizes.get(measure)
         if found is None:
             found = self._sizes[measure] = self._measured(measure)
@@ -86,11 +85,11 @@ class Results:
 
 
 def type_of(dtype: np.dtype[Any], shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return the members of a tensor that tell its type."""
+    """Return the members `dtype` and `shape` of a tensor."""
     return {"dtype": _NAMES[dtype], "shape": shape}
 
 
 def raw_bytes(array: Array) -> memoryview:
-    """Return an array's bytes, little-endian and row by row. Copies only an array that is not so already."""
+    """Return an array's elements as bytes: little-endian, row-major. Arrays in another layout are copied."""
     flat = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1)
     return flat.view(np.uint8).data

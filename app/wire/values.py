@@ -1,4 +1,4 @@
-"""The values of a request: all tensors decoded, or the faults of all of them. `app.evaluation.evaluator` calls it."""
+"""Decodes the values of all tensors of a request, or collects their faults. `app.evaluation.evaluator` calls it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from engine import DTYPES, DType, Fault, Path, float64
 
 Array = np.ndarray[Any, Any]
 Source = tuple[str, str]
-"""A tensor of a request: its section and its name."""
+"""The section and the name of a tensor of a request."""
 
 
 def decode_values(
     document: Document, forms: Mapping[Source, TensorForm], dtype: DType, slowly: Slowly = at_ease
 ) -> dict[Source, Array]:
-    """Return the values of the tensors of these forms that have some; `dtype` is that of numbers that name none.
+    """Return the array of each tensor in `forms` that has values.
 
-    `slowly` is called before a long list is read number by number. Raises InvalidRequest with the faults of all of
-    them, and what `slowly` raises.
+    `dtype` is the default dtype of floating numbers. `slowly` is called with the size in bytes of a long list before it
+    is decoded number by number. Raises InvalidRequest with the faults of all tensors, and the exceptions of `slowly`.
     """
     arrays: dict[Source, Array] = {}
     faults: list[Fault] = []
@@ -59,13 +59,13 @@ def _array(document: Document, source: Source, form: TensorForm, dtype: DType, s
 
 
 _SIGNLESS = {list, int}
-"""What numbers are read as that lose the sign of `-0`."""
+"""Types of decoded values that lose the sign of `-0`."""
 
 
 def value_faults(document: Document, registered: GraphForm | None = None) -> Iterator[Fault]:
-    """Yield the faults of the values of those tensors whose structure is sound, where others' is not.
+    """Yield the faults of the values of all tensors with a valid structure, for a request with structural faults.
 
-    `registered` is the graph that the request calls, where it brings none.
+    `registered` is the registered graph that the request calls; None if the request contains a graph.
     """
     default = _graph_dtype(document.skeleton) if registered is None else registered.dtype
     known = {} if registered is None else registered.tensors
@@ -77,7 +77,7 @@ def value_faults(document: Document, registered: GraphForm | None = None) -> Ite
                 )
                 dtype = known[name].dtype if section == "tensors" and name in known else None
                 _array(document, (section, name), form, dtype or default)
-            except ValidationError:  # a fault of the structure, reported with it
+            except ValidationError:  # reported with the other faults of the structure
                 continue
             except InvalidRequest as error:
                 yield from error.faults

@@ -1,1 +1,1 @@
-"""JSON: bodies to structure and arrays, arrays to replies."""
+"""The JSON codec: decodes bodies to structures and arrays, encodes replies."""

@@ -1,8 +1,8 @@
-"""A request's JSON, read strictly.
+"""Decodes request bodies in JSON with orjson, and checks what orjson does not check.
 
-orjson reads the text. What it is lax about is checked here: a key that stands twice, an integer beyond 64 bits (it
-would quietly become a float), `-0` (it would lose its sign), a number that overflows (it gives no place). Each check
-costs the fast path a search in the text at most; finding the place is left to a second, slow reading.
+orjson accepts duplicate keys, converts integers over 64 bits to floats, reads `-0` as the integer 0, and gives no
+location for a number that overflows. The checks here search the text. Only if a check fails, the text is decoded a
+second time by the standard library, which is slower, to find the location of the fault.
 """
 
 from __future__ import annotations
@@ -39,10 +39,7 @@ _STRING_OR_NEGATIVE_ZERO = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![eE])-0(?=[,\]}\s
 
 
 def read(text: Text, sections: Sections, volatile: frozenset[str] = frozenset()) -> Document:
-    """Return the request that the text writes down.
-
-    Raises BadBody where it is not strict JSON, InvalidRequest where numbers overflow.
-    """
+    """Return the decoded request. Raises BadBody for invalid JSON, and InvalidRequest if numbers overflow."""
     shortened, long = cut(text)
     if long:
         with suppress(BadBody, InvalidRequest):
@@ -54,21 +51,21 @@ def read(text: Text, sections: Sections, volatile: frozenset[str] = frozenset())
 
 
 class JsonDocument(Document):
-    """A request that came as JSON. `text` may have marks in place of long values, `whole` has none."""
+    """A request in JSON. `whole` is the client's text, `text` the text with placeholders for long values."""
 
     def __init__(self, text: bytes, sections: Sections, volatile: frozenset[str], whole: Text) -> None:
         super().__init__(_load(text), sections, volatile)
         self._text, self._whole, self._volatile = text, whole, volatile
         self.lacks_signs = b"-0" in text
-        # A key that stood twice has one more colon in the text than in the skeleton; a tensor's values have none. An
-        # escaped colon could hide one, so such texts are read again.
+        # A duplicate key has a colon in the text and none in the skeleton. Tensors' values contain no colons. An
+        # escaped colon in a string changes the count, so such texts are decoded again.
         if text.count(b":") != self.key.count(b":") + len(self.options) or _has_escaped_colon(text):
             refuse_repeated(_read_again(text, object_pairs_hook=object_of, parse_int=_nothing, parse_float=_nothing))
         if b"e+" in self.key:
             _refuse_wide_integers(text, sections)
 
     def put_back(self, long: Mapping[str, Long]) -> bool:
-        """Put long values in place of their marks. Return whether all were values of tensors."""
+        """Replace the placeholders by the long values. Return False if one of them is not the value of a tensor."""
         found = 0
         for values in self.values.values():
             for name, value in values.items():
@@ -78,7 +75,7 @@ class JsonDocument(Document):
         return found == len(long)
 
     def whole(self) -> Document:
-        """Return the request with all values as Python objects, for what explains faults. Raises what reading does."""
+        """Return the request with all values as Python objects, to locate faults. Raises the exceptions of `read`."""
         if self._text is self._whole:
             return self
         whole = bytes(self._whole)
@@ -106,7 +103,7 @@ def _nothing(_: str) -> None:
 
 
 def _refuse_wide_integers(text: bytes, sections: Sections) -> None:
-    """Refuse integers beyond 64 bits outside of tensors; they show in the skeleton as large floats."""
+    """Raise InvalidRequest for integers over 64 bits outside of tensors. In the skeleton they are large floats."""
     exact = _read_again(text, parse_int=_Digits)
     detach(exact, sections)
     wide = [_wide(path, value) for path, value in find(exact, _is_wide)]
@@ -115,14 +112,14 @@ def _refuse_wide_integers(text: bytes, sections: Sections) -> None:
 
 
 class _Digits:
-    """An integer as it was written."""
+    """The digits of an integer in the text."""
 
     def __init__(self, digits: str) -> None:
         self.digits = digits
 
     @property
     def is_wide(self) -> bool:
-        """Whether 64 bits cannot hold it. 20 characters hold those that fit; converting long ones is quadratic."""
+        """Whether the integer does not fit in 64 bits. More than 20 characters are not converted: it is quadratic."""
         return len(self.digits) > 20 or not -(2**63) <= int(self.digits) < 2**64
 
 
@@ -164,7 +161,7 @@ def _refusal(text: bytes, error: orjson.JSONDecodeError) -> Exception:
 
 
 def _overflowing(text: bytes) -> list[Fault]:
-    """Return a fault for every number that no double can hold."""
+    """Return a fault for each number beyond the range of float64."""
     tree = _read_again(text, parse_int=float, parse_constant=_nothing)
     found = islice(find(tree, lambda value: value in _INFINITE), MAX_FAULTS)
     hint = 'Infinity is written "Infinity".'
@@ -175,7 +172,7 @@ _INFINITE = (float("inf"), float("-inf"))
 
 
 def _read_again(text: bytes, **hooks: Any) -> Any:
-    """Read with the standard library; None where it finds a fault. Raises BadBody where it nests too deeply."""
+    """Decode with the standard library. Return None for invalid JSON. Raises BadBody if it is nested too deeply."""
     try:
         return json.loads(text, **hooks)
     except RecursionError:

@@ -1,8 +1,8 @@
-"""What makes a JSON text long is cut out of it before it is parsed: lists of numbers, and base64.
+"""Removes long values (lists of numbers, and strings such as base64) from a JSON text before it is parsed.
 
-`app.wire.json.body` calls it. A mark stays in place of each value; the values are read straight from the text, when
-their dtypes are known. Cutting refuses nothing: it looks at quotes and at what surrounds a value, and whoever reads the
-value sees whether it is what it seemed to be.
+A placeholder replaces each value. `app.wire.decode` decodes the values directly from the text when their dtypes are
+known. This module finds the values by quotes, colons and brackets and reports no errors: the decoder of a value
+validates it. `app.wire.json.body` calls it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 from app.wire.json.numbers import READS, Numbers, Text
 
 LONG_LIST = LONG_STRING = 2**13
-"""Bytes from which it pays to cut a value out."""
+"""Minimum bytes of a value that is removed from the text. For shorter values it takes more time than it saves."""
 
-_MARK = token_hex(16)
-"""What a mark begins with. No client knows it, so none can send one."""
+_PLACEHOLDER = token_hex(16)
+"""Prefix of all placeholders. It is random, so a client's string cannot be equal to one."""
 
 _BLOCK = 2**18
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A long string in a JSON text, which may be base64: text[begin:end], without its quotes."""
+    """A long string in a JSON text, probably base64: text[begin:end], without its quotes."""
 
     text: Text
     begin: int
@@ -35,35 +35,35 @@ class Packed:
 
     @property
     def characters(self) -> memoryview:
-        """The string's bytes in the text, which are not copied."""
+        """The bytes of the string, without a copy."""
         return memoryview(self.text)[self.begin : self.end]
 
 
 Long = Numbers | Packed
-Places = np.ndarray[tuple[int], np.dtype[np.intp]]
+Positions = np.ndarray[tuple[int], np.dtype[np.intp]]
 
 
 def cut(text: Text) -> tuple[bytes, Mapping[str, Long]]:
-    """Return the text with a mark, a string, in place of each long value of a member; the values by mark.
+    """Return the text with a placeholder (a string) for each long value, and the values by placeholder.
 
-    A backslash could hide where a string ends, so texts with one stay as they are.
+    A text with a backslash is returned unchanged, because an escaped quote does not end a string.
     """
     quotes = _quotes(text) if len(text) >= min(LONG_LIST, LONG_STRING) else None
     if quotes is None:
         return bytes(text), {}
-    kept: list[bytes | memoryview] = []
+    pieces: list[bytes | memoryview] = []
     found: dict[str, Long] = {}
     position = 0
     for begin, end, value in _values(text, quotes):
-        mark = f"{_MARK}{len(found)}"
-        found[mark] = value
-        kept += [text[position:begin], b'"%b"' % mark.encode()]
+        placeholder = f"{_PLACEHOLDER}{len(found)}"
+        found[placeholder] = value
+        pieces += [text[position:begin], b'"%b"' % placeholder.encode()]
         position = end
-    return b"".join((*kept, text[position:])), found
+    return b"".join((*pieces, text[position:])), found
 
 
-def _values(text: Text, quotes: Places) -> Iterator[tuple[int, int, Long]]:
-    """Yield the long values, each with the places where it begins and ends in the text."""
+def _values(text: Text, quotes: Positions) -> Iterator[tuple[int, int, Long]]:
+    """Yield the start, the end and the value of each long value in the text. `quotes` are the positions of quotes."""
     lengths = np.diff(quotes, append=len(text))
     long = lengths > LONG_LIST
     long[::2] = lengths[::2] > LONG_STRING
@@ -78,10 +78,10 @@ def _values(text: Text, quotes: Places) -> Iterator[tuple[int, int, Long]]:
                 yield numbers.begin, numbers.end, numbers
 
 
-def _quotes(text: Text) -> Places | None:
-    """Return the places of quotes, None where there is a backslash.
+def _quotes(text: Text) -> Positions | None:
+    """Return the positions of all quotes, or None if the text contains a backslash.
 
-    Block by block: nothing large is allocated, and a block is in the cache when it is searched again.
+    The search goes block by block, so that it allocates little memory and finds each block in the processor's cache.
     """
     found = [np.empty(0, np.intp)]
     for begin in range(0, len(text), _BLOCK):
@@ -97,9 +97,9 @@ _LIST_FOLLOWS = re.compile(rb"\s*:\s*(?=\[)")
 
 
 def _list_between(text: Text, begin: int, end: int) -> Numbers | None:
-    """Return the list that follows a colon at `begin`, where no string stands before `end`: up to its last bracket.
+    """Return the list after a colon at `begin`, up to the last bracket before `end` or before the first brace.
 
-    Objects may end behind it. Whether the brackets before the last one belong together is seen when it is read.
+    There is no string between `begin` and `end`. The decoder of the list checks that its brackets match.
     """
     opening = _LIST_FOLLOWS.match(text, begin, end)
     if opening is None:
@@ -115,4 +115,4 @@ def _list_between(text: Text, begin: int, end: int) -> Numbers | None:
 
 
 _TAIL = 2**10
-"""Bytes behind the last number of a list, at most, if it is followed by what usually follows."""
+"""Bytes before `end` that are searched first. In most texts they contain the last bracket of the list."""

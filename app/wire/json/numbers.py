@@ -1,8 +1,8 @@
-"""Long lists of numbers in a JSON text, read into arrays without a Python object for each number.
+"""Decodes long lists of numbers in a JSON text to arrays, without a Python object for each number.
 
-`app.wire.json.long_values` finds them, `app.wire.decode` reads them. simdjson reads the numbers, to the nearest double
-and as strictly as JSON is; whether the lists nest regularly is looked up in their brackets and commas. What is not as
-simple as that is left to the way that every list can go: this one refuses nothing.
+simdjson parses the numbers. The shape of nested lists is computed from their brackets and commas. A list that is not a
+regular nesting of plain numbers is left to `app.wire.decode`, which decodes every list and reports its faults; this
+module reports none. `app.wire.json.long_values` finds the lists.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ else:
     READS = True
 
 _PIECE = 2**18
-"""Bytes that are read at a time: the text, simdjson's tape and the numbers stay in the cache."""
+"""Bytes of a piece. Its text, simdjson's tape and its numbers fit in the processor's cache."""
 
 _MAX_NESTING = 64
 Kind = Literal["d", "i"]
@@ -40,16 +40,16 @@ _KINDS: dict[Category, tuple[Kind, type]] = {Category.FLOAT: ("d", np.float64), 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A long list in a JSON text that may hold nothing but numbers and lists of them: text[begin:end]."""
+    """A long list in a JSON text, probably of numbers and lists of numbers only: text[begin:end]."""
 
     text: Text
     begin: int
     end: int
 
     def read(self, dtype: DType) -> Array | None:
-        """Return the numbers in the shape in which they nest, or None where it takes a closer look.
+        """Return the numbers in the shape of the nested lists: float64 for floating dtypes, int64 for integer dtypes.
 
-        They are float64 for floating dtypes and int64 for integers.
+        Return None for all other dtypes, and for a list that is not a regular nesting of plain numbers.
         """
         if dtype.category not in _KINDS:
             return None
@@ -65,9 +65,9 @@ class Numbers:
         return gathered.numbers().reshape(shape)
 
     def lists(self, *, signed: bool) -> Any:
-        """Return the list as Python objects, if `signed` with floats in place of `-0`.
+        """Return the list as Python objects. With `signed`, each `-0` is the float -0.0.
 
-        Raises ValueError where it is not JSON, or more lists than are made of one body.
+        Raises ValueError for invalid JSON and for more than MAX_CONTAINERS lists.
         """
         text = bytes(self.text[self.begin : self.end])
         if text.count(b"[") > MAX_CONTAINERS:
@@ -76,7 +76,7 @@ class Numbers:
 
 
 class _Piece(NamedTuple):
-    """A part of a list: its numbers, the brackets and commas around and between them, and its size in bytes."""
+    """A part of a list: its numbers, its brackets and commas in order, and the bytes of its text."""
 
     numbers: Array
     marks: bytes
@@ -84,9 +84,10 @@ class _Piece(NamedTuple):
 
 
 class _Gathered:
-    """The numbers of pieces behind each other, and their marks. Each piece is copied while it is in the cache.
+    """Concatenates the numbers of pieces. Each piece is copied while it is in the processor's cache.
 
-    How many come is not known: there is room for as many as a text of `size` bytes has that goes on as it began.
+    The array grows as needed. Its capacity is an estimate of the total count, from `size` (the bytes of the whole text)
+    and the numbers per byte so far.
     """
 
     def __init__(self, size: int, dtype: type) -> None:
@@ -117,13 +118,13 @@ class _Gathered:
 
 
 class _NotPlain(Exception):
-    """The text is not a list of plain numbers, or its commas are too far apart."""
+    """The text is not a list of plain numbers, or a piece of it contains no comma."""
 
 
 def _parsed(text: Text, kind: Kind) -> Iterator[_Piece]:
     """Yield the numbers of a list, piece by piece. Raises _NotPlain.
 
-    The nesting is not checked here: `_shape` checks the marks of all pieces.
+    `_shape` checks the nesting of the lists after the last piece.
     """
     parser = simdjson.Parser()
     for begin, end in pairwise(_cuts(text)):
@@ -131,7 +132,10 @@ def _parsed(text: Text, kind: Kind) -> Iterator[_Piece]:
 
 
 def _cuts(text: Text) -> Iterator[int]:
-    """Yield the places of commas about a piece apart, and the ends. Raises _NotPlain where there is none so long."""
+    """Yield the ends of the pieces: -1, the positions of commas at most _PIECE bytes apart, and the length of the text.
+
+    Raises _NotPlain if _PIECE bytes contain no comma.
+    """
     cut = -1
     yield cut
     while len(text) - cut > _PIECE:
@@ -148,13 +152,13 @@ def _cuts(text: Text) -> Iterator[int]:
 
 
 _NEAR = 2**10
-"""Bytes in which a comma is looked for first."""
+"""Bytes at the end of a piece that are searched for a comma first."""
 
 
 def _parsed_piece(parser: simdjson.Parser, text: Text, kind: Kind) -> _Piece:
     """Return the numbers of a piece. Raises _NotPlain.
 
-    It is JSON once the lists in which it begins and ends are opened and closed.
+    A piece may begin and end inside nested lists. Brackets are added to it until it is valid JSON.
     """
     piece = b"".join((b"[", text, b"]"))
     flat = piece.find(b"]", 0, -1) < 0 and piece.find(b"[", 1) < 0
@@ -166,8 +170,8 @@ def _parsed_piece(parser: simdjson.Parser, text: Text, kind: Kind) -> _Piece:
         array = parser.parse(piece)
         assert isinstance(array, simdjson.Array)
         numbers: Array = np.frombuffer(array.as_buffer(of_type=kind), _WIDE[kind])
-        del array  # the parser reads nothing else while it lives
-    except (ValueError, TypeError, RuntimeError):  # no JSON; not of the kind; too wide
+        del array  # simdjson parses no other text while an array of it exists
+    except (ValueError, TypeError, RuntimeError):  # invalid JSON; wrong type; integer out of range
         raise _NotPlain from None
     if flat:
         marks = b"," * (len(numbers) - 1)
@@ -180,7 +184,7 @@ _WIDE: dict[Kind, type] = dict(_KINDS.values())
 
 
 def _outside(marks: bytes) -> tuple[int, int]:
-    """Return how many lists are open before a piece with these marks at least, and how many are behind it."""
+    """Return the minimum number of lists that are open before a piece, and the number that are open after it."""
     characters = np.frombuffer(marks, np.uint8)
     levels = np.cumsum((characters == ord("[")).astype(np.int8) - (characters == ord("]")), dtype=np.int64)
     opened = -min(0, int(levels.min()))
@@ -192,12 +196,13 @@ NEGATIVE_ZERO = re.compile(rb"(?<![eE])-0(?=[,\]}\s])")
 
 
 def _marks(text: bytes) -> bytes:
-    """Return the brackets and commas of a text, as they follow each other.
+    """Return the brackets and commas of a text in order.
 
-    Where the lists are long, commas are counted from bracket to bracket: five times as fast as taking out the rest.
+    In a text with few brackets, the commas between brackets are counted. This is five times as fast as the removal of
+    all other characters.
     """
     characters = np.frombuffer(text, np.uint8)
-    # The two brackets differ in these bits, and nothing else in numbers is so.
+    # The codes of the two brackets differ only in the bits of 6. No other character of numbers is equal to them then.
     places = np.flatnonzero(characters | 6 == ord("[") | 6)
     if len(places) > _FEW:
         return text.translate(None, _PARTS_OF_NUMBERS)
@@ -213,9 +218,9 @@ _PARTS_OF_NUMBERS = b"0123456789+-.eE \t\n\r"
 
 
 def _shape(marks: bytes) -> Shape | None:
-    """Return the shape of nested lists of which brackets and commas are left, or None where they are irregular.
+    """Return the shape of nested lists from their brackets and commas, or None if the lists are ragged.
 
-    An empty list leaves the same as one of one item; which of the two it was shows in the count of numbers.
+    An empty list has the same brackets as a list of one number. The caller compares the count of numbers.
     """
     depth = len(marks) - len(marks.lstrip(b"["))
     if depth > _MAX_NESTING:
@@ -224,7 +229,7 @@ def _shape(marks: bytes) -> Shape | None:
     shape: Shape = ()
     for level in range(depth, 0, -1):
         closed = b"]" * (depth - level + 1)
-        size = marks.find(closed) + len(closed) - level  # what stands between the first list's brackets, and a comma
+        size = marks.find(closed) + len(closed) - level  # bytes between the brackets of the first list, plus one
         count, rest = divmod(size, len(regular) + 1)
         if rest or count < 1:
             return None

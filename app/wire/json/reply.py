@@ -1,4 +1,4 @@
-"""The members of a reply as JSON. Floating numbers have the fewest digits that read back as the same."""
+"""Encodes replies as JSON. A floating number has the fewest digits that decode to the same number."""
 
 from __future__ import annotations
 
@@ -17,39 +17,42 @@ from app.wire.reply import Array, CachedText, Measure, Members, Piece, ReplyTens
 from engine import DType, Shape, numel
 
 LONG = 2**18
-"""Bytes of an array from which on its text is made piece by piece."""
+"""Minimum bytes of an array that is encoded in several pieces."""
 
 _PIECE = 2**13
-"""Numbers whose text is made at once: both stay in the cache."""
+"""Numbers in a piece. The numbers and their text fit in the processor's cache."""
 
-_MARK = b'"%b"' % token_hex(16).encode()
-"""What stands in the text in place of a long array, until it is cut there. No client knows it."""
+_PLACEHOLDER = b'"%b"' % token_hex(16).encode()
+"""Placeholder of a long array in the text. It is random, so a client's string cannot be equal to it."""
 
 
 def pieces(members: Members, encoding: str) -> Iterable[Piece]:
-    """Return the reply, in pieces where it has long arrays; `encoding` says how tensors' data are written."""
+    """Return the encoded reply; in several pieces if it has long arrays.
+
+    `encoding` is the encoding of tensors' data: "json" (nested lists of numbers) or "base64".
+    """
     data, texts = _ENCODINGS[encoding]
     long: list[Array] = []
 
-    def marked(array: Array) -> bytes:
+    def text_or_placeholder(array: Array) -> bytes:
         if array.nbytes < LONG:
             return data(array)
         long.append(np.ascontiguousarray(array))
-        return _MARK
+        return _PLACEHOLDER
 
-    text = orjson.dumps(_written(members, marked), option=orjson.OPT_SERIALIZE_NUMPY)
-    return _filled(text.split(_MARK), long, texts) if long else (text,)
+    text = orjson.dumps(_written(members, text_or_placeholder), option=orjson.OPT_SERIALIZE_NUMPY)
+    return _filled(text.split(_PLACEHOLDER), long, texts) if long else (text,)
 
 
-def kept(data: Any) -> bytes:
-    """Return data that stays the same from reply to reply."""
+def encoded(data: Any) -> bytes:
+    """Return plain data as JSON."""
     return orjson.dumps(data)
 
 
 def _filled(
     between: Iterable[bytes], long: Iterable[Array], texts: Callable[[Array], Iterable[Piece]]
 ) -> Iterator[Piece]:
-    """Yield what stands between long arrays, and theirs."""
+    """Yield the texts `between` long arrays and the texts of the arrays, alternately."""
     first, *others = between
     yield first
     for array, other in zip(long, others, strict=True):
@@ -63,7 +66,7 @@ def _written(member: Any, data: Callable[[Array], bytes]) -> Any:
     if isinstance(member, dict):
         return {name: _written(value, data) for name, value in member.items()}
     if isinstance(member, CachedText):
-        return orjson.Fragment(member.written(kept))
+        return orjson.Fragment(member.written(encoded))
     if isinstance(member, ReplyTensor):
         return {
             **type_of(member.array.dtype, member.array.shape),
@@ -75,7 +78,7 @@ def _written(member: Any, data: Callable[[Array], bytes]) -> Any:
 
 @lru_cache(512)
 def _beginning(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """Return the text of a tensor up to its data."""
+    """Return the text of a tensor from its opening brace to its data."""
     return orjson.dumps(type_of(dtype, shape))[:-1] + b',"data":'
 
 
@@ -85,7 +88,7 @@ def _base64(array: Array) -> bytes:
 
 def _base64_texts(array: Array) -> Iterator[Piece]:
     raw = raw_bytes(array)
-    step = 3 * 2**16  # three bytes are four characters
+    step = 3 * 2**16  # base64 encodes three bytes as four characters
     yield b'"'
     for begin in range(0, len(raw), step):
         yield pybase64.b64encode(raw[begin : begin + step])
@@ -93,7 +96,7 @@ def _base64_texts(array: Array) -> Iterator[Piece]:
 
 
 _SMALL = 1000
-"""Elements up to which an array is written sooner than it is looked at whether all of it is finite."""
+"""Maximum number of elements for which it is faster to encode first and then to look for null."""
 
 
 def _nested(array: Array) -> bytes:
@@ -112,7 +115,7 @@ def _nested_texts(array: Array) -> Iterator[Piece]:
 
 
 def _rows(array: Array) -> Iterator[Piece]:
-    """Yield the rows of an array: of so many at once, or of so much of one, as stays in the cache."""
+    """Yield the text of an array's rows: several short rows, or a part of a long row, in a piece."""
     row = array[0].size
     count = max(1, _PIECE // row)
     for begin in range(0, len(array), count):
@@ -130,7 +133,7 @@ def _is_finite(array: Array) -> bool:
 
 
 def _with_words(array: Array) -> bytes:
-    """Return the JSON of an array, strings in place of what is not finite. orjson writes null there."""
+    """Return the JSON of an array with strings for NaN and infinities. orjson encodes them as null."""
     values = array[~np.isfinite(array)]
     words = np.where(np.isnan(values), 0, np.where(values > 0, 1, 2))
     pieces = _dumped(array).split(b"null")
@@ -157,13 +160,16 @@ _WIDTHS: Mapping[str, Size] = {
     "complex64": Size(35, 80e-9),
     "complex128": Size(53, 100e-9),
 }
-"""The longest number of each dtype with a comma, and the seconds to write one; complex ones with their brackets."""
+"""Maximum bytes of an encoded number with its comma, and seconds to encode it, by dtype.
+
+The bytes of complex numbers include their brackets.
+"""
 
 
 def nested_size(shape: Shape, dtype: DType) -> Size:
-    """Return the size of an array as nested numbers.
+    """Return the size of an array as nested lists of numbers.
 
-    A list takes two brackets and a comma. Writing it takes 17 ns, and 8 ns for each dimension; an empty one 100.
+    A list takes two brackets and a comma. It takes 17 ns, and 8 ns for each dimension; an empty list takes 100 ns.
     """
     size = numel(shape)
     lists = sum(accumulate(shape[:-1], mul, initial=1)) if shape else 0
@@ -179,10 +185,10 @@ def base64_size(shape: Shape, dtype: DType) -> Size:
 
 
 MEASURES: Mapping[str, Measure] = {"json": nested_size, "base64": base64_size}
-"""The size of an array, by encoding."""
+"""Functions that return the size of an encoded array, by encoding."""
 
 _ENCODINGS: dict[str, tuple[Callable[[Array], bytes], Callable[[Array], Iterable[Piece]]]] = {
     "json": (_nested, _nested_texts),
     "base64": (_base64, _base64_texts),
 }
-"""How an array is written at once, and how piece by piece."""
+"""Functions that encode an array as a whole and in pieces, by encoding."""

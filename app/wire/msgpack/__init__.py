@@ -1,1 +1,1 @@
-"""MessagePack: bodies to structure and arrays, arrays to replies."""
+"""The MessagePack codec: decodes bodies to structures and arrays, encodes replies."""

@@ -1,8 +1,8 @@
-"""A request's MessagePack, read strictly: the members of JSON, and a tensor's `data` as raw little-endian bytes.
+"""Decodes request bodies in MessagePack. They have the members of JSON; `data` may be raw little-endian bytes.
 
-Every key is a string and once in its object, strings in UTF-8, no extension types, nothing
-after the end. Raw bytes and numbers that are not finite stand among tensors' values alone, so what is said of a
-request's structure is what JSON can say.
+The decoder rejects keys that are not strings, duplicate keys, strings that are not UTF-8, extension types, and bytes
+after the end. Only the values of tensors may be raw bytes or numbers that are not finite, so every structure can be
+represented in JSON.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _HINT = "Send one MessagePack object: strings in UTF-8, keys that are strings, n
 
 
 def read(body: bytes | memoryview, sections: Sections, volatile: frozenset[str] = frozenset()) -> Document:
-    """Return the request that the body holds.
+    """Return the decoded request.
 
-    Raises BadBody where it is not strict MessagePack, InvalidRequest where something stands outside of tensors' values
-    that may stand only there.
+    Raises BadBody for invalid MessagePack, and InvalidRequest for raw bytes or numbers that are not finite outside of
+    tensors' values.
     """
     try:
         _refuse_incomplete(body)
@@ -48,9 +48,9 @@ def read(body: bytes | memoryview, sections: Sections, volatile: frozenset[str] 
 
 
 def _refuse_incomplete(body: bytes | memoryview) -> None:
-    """Refuse lists and objects that claim more items than there are, before room is made for them.
+    """Raise an error for lists and objects with fewer items than their headers announce, before memory is allocated.
 
-    1,000 nested lists, each of which claims as many items as the body has bytes, would keep a processor for minutes.
+    1,000 nested lists that each announce as many items as the body has bytes would take minutes of processor time.
     """
     unpacker = msgpack.Unpacker(max_buffer_size=max(len(body), 1))
     unpacker.feed(body)
@@ -95,7 +95,7 @@ def _refuse(reason: str) -> NoReturn:
 
 
 class MsgpackDocument(Document):
-    """A request that came as MessagePack. Raises InvalidRequest where its structure is not what JSON can say."""
+    """A request in MessagePack. Raises InvalidRequest if its structure cannot be represented in JSON."""
 
     def _check(self, skeleton: Any) -> None:
         packed = msgpack.packb(skeleton)
@@ -106,7 +106,7 @@ class MsgpackDocument(Document):
 
 
 _SUSPECT = re.compile(rb"[\xc4-\xc9\xd4-\xd8]|\xcb[\x7f\xff][\xf0-\xff]")
-"""How raw bytes, extension types and numbers that are not finite begin. Inside of strings it may stand too."""
+"""First bytes of raw bytes, extension types and numbers that are not finite. A match may also be inside a string."""
 
 
 def _is_misplaced(value: Any) -> bool:

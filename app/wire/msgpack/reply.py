@@ -1,4 +1,4 @@
-"""The members of a reply as MessagePack: a tensor's `data` are its raw little-endian bytes, row by row."""
+"""Encodes replies as MessagePack. A tensor's `data` are its elements as bytes: little-endian, row-major."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine import DType, Shape, numel
 
 
 def pieces(members: Members, encoding: str) -> list[Piece]:  # noqa: ARG001
-    """Return the reply in pieces. Data are raw bytes whatever `encoding` says: it is about text."""
+    """Return the encoded reply in pieces. Data are raw bytes; `encoding` applies only to JSON."""
     parts: list[Piece] = []
     _append(members, parts)
     return parts
@@ -27,16 +27,16 @@ def _append(member: Any, parts: list[Piece]) -> None:
     elif isinstance(member, dict):
         parts.append(msgpack.Packer().pack_map_header(len(member)))
         for name, value in member.items():
-            parts.append(kept(name))
+            parts.append(encoded(name))
             _append(value, parts)
     else:
-        parts.append(member.written(kept) if isinstance(member, CachedText) else kept(member))
+        parts.append(member.written(encoded) if isinstance(member, CachedText) else encoded(member))
 
 
 def _append_tensor(array: Array, members: Members, parts: list[Piece]) -> None:
-    """Append a tensor. Its bytes are not copied here."""
+    """Append a tensor. The array's bytes are not copied."""
     head = {**type_of(array.dtype, array.shape), **members, "data": None}
-    parts += [kept(head)[:-1], _bin_header(array.nbytes), raw_bytes(array)]
+    parts += [encoded(head)[:-1], _bin_header(array.nbytes), raw_bytes(array)]
 
 
 def raw_size(shape: Shape, dtype: DType) -> Size:
@@ -46,18 +46,18 @@ def raw_size(shape: Shape, dtype: DType) -> Size:
 
 
 MEASURES: Mapping[str, Measure] = dict.fromkeys(("json", "base64"), raw_size)
-"""The size of an array, whatever the encoding."""
+"""Functions that return the size of an encoded array, by encoding: the same for both."""
 
 
 def _bin_header(size: int) -> bytes:
-    """Return what stands before that many raw bytes. Source: the MessagePack specification, bin format family."""
+    """Return the header of `size` raw bytes. Source: MessagePack specification, bin format family."""
     for code, width in ((b"\xc4", 1), (b"\xc5", 2), (b"\xc6", 4)):
         if size < 1 << 8 * width:
             return code + size.to_bytes(width, "big")
     raise OverflowError(size)
 
 
-def kept(data: Any) -> bytes:
-    """Return plain data."""
+def encoded(data: Any) -> bytes:
+    """Return plain data as MessagePack."""
     packed: bytes = msgpack.packb(data)
     return packed

@@ -227,8 +227,8 @@ def test_long_lists_are_values_of_tensors_or_stay(text: str, count: int) -> None
 
 
 def test_a_mark_cannot_be_sent() -> None:
-    text = orjson.dumps({"graph": {"tensors": {"x": f"{cutting._MARK}0"}}})
-    assert list(values_of(json_body.read(text, SECTIONS))) == [f"{cutting._MARK}0"]
+    text = orjson.dumps({"graph": {"tensors": {"x": f"{cutting._PLACEHOLDER}0"}}})
+    assert list(values_of(json_body.read(text, SECTIONS))) == [f"{cutting._PLACEHOLDER}0"]
 
 
 def test_a_million_numbers_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
