@@ -4,6 +4,7 @@
     ├── MalformedHttp       400  the bytes are not an HTTP/1.1 request
     ├── CrossOriginRefused  400  a page of another origin may not make this request
     ├── BadBody             400  the body is not JSON or MessagePack, or repeats a key
+    ├── ForeignOrigin       403  the page that sends the request is of another origin
     ├── NotFound            404
     ├── MethodNotAllowed    405
     ├── NotAcceptable       406
@@ -11,6 +12,7 @@
     ├── SlowBody            408  the body took too long to arrive
     ├── BodyTooLarge        413
     ├── UnsupportedMedia    415
+    ├── UnknownHost         421  the service has no such host name
     ├── InvalidRequest      422  invalid members, each with its pointer
     ├── OverQuota           429  the limit of registered graphs is reached
     ├── HeadersTooLarge     431
@@ -110,6 +112,13 @@ class BadBody(ProblemError):
         self.code = fault.code
 
 
+class ForeignOrigin(ProblemError):
+    """A request from a web page of an origin that is not allowed."""
+
+    status, code, title = 403, "foreign_origin", "Not allowed to pages of that origin"
+    hint = "The operator names the origins whose pages may call the service in GRADD_CORS_ORIGINS."
+
+
 class NotFound(ProblemError):
     """No resource has the path."""
 
@@ -157,6 +166,13 @@ class UnsupportedMedia(ProblemError):
 
     status, code, title = 415, "unsupported_media_type", "Unsupported media type"
     hint = "Send a body of a kind that the headers Accept and Accept-Encoding name."
+
+
+class UnknownHost(ProblemError):
+    """The header Host has a name that is not the service's. The client meant another server, or the DNS lies."""
+
+    status, code, title = 421, "unknown_host", "The service has no such name"
+    hint = "Use the service's address, or let the operator name this host in GRADD_ALLOWED_HOSTS."
 
 
 class InvalidRequest(ProblemError):

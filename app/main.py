@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
+from app.access.middleware import AccessControl
 from app.evaluation.operations import OPERATIONS
 from app.http.compression import Compression
 from app.http.cors import CrossOrigin
@@ -69,6 +70,7 @@ def _middleware(services: Services) -> list[Middleware]:
     return [
         *([cors] if settings.cors_origins else []),
         Middleware(observe),
+        Middleware(AccessControl, gate=services.gate),
         Middleware(Admission, slots=services.slots, retry_after_s=settings.retry_after_s),
         Middleware(BodyBounds, most=settings.max_body_bytes, timeout_s=settings.body_timeout_ms / 1000),
         Middleware(Compression, most=settings.max_body_bytes),

@@ -45,6 +45,16 @@ def _origin(value: str) -> str:
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^\s/?#@:A-Z]+|\[[0-9a-f:.]+\])(:\d{1,5})?|null")
 
 
+def _host_name(value: str) -> str:
+    """Return a host name or an address. Raises ValueError for a text that is neither, as one with a port."""
+    if not _HOST_NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is no host; a host is a name or an address, without scheme and port.")
+    return value
+
+
+_HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
+
+
 class _Environment(EnvSettingsSource):
     """The environment's variables. A list that is no JSON is a wrong value like others, which validation refuses."""
 
@@ -123,6 +133,11 @@ class Settings(BaseSettings):
         [],
         description="Addresses and networks of proxies whose X-Forwarded-For or Forwarded header is believed, as a "
         "JSON list.",
+    )
+    allowed_hosts: list[Annotated[str, AfterValidator(_host_name)]] = Field(
+        [],
+        description="More host names by which clients may call the service, as a JSON list; `*.example.org` is every "
+        "name below it, `*` every name.",
     )
     cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
         [], description="Origins whose pages may call the service, as a JSON list."

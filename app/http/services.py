@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
+from app.access.gate import Gate
 from app.evaluation.evaluator import Evaluator
 from app.graphs.registered import RegisteredGraphs
 from app.graphs.store.store import Store
@@ -42,6 +43,7 @@ class Services:
     metrics: Metrics
     access: AccessLog
     callers: Callers
+    gate: Gate
     readiness: Readiness
     slots: Slots
     store: Store
@@ -64,6 +66,7 @@ class Services:
             metrics=Metrics(),
             access=AccessLog(settings),
             callers=Callers(ClientAddresses(settings.trusted_proxies)),
+            gate=Gate(settings),
             readiness=Readiness(),
             slots=Slots(settings.concurrency + settings.queue),
             store=store,

@@ -21,7 +21,7 @@ class Client:
         self.app, self.services = app, services_of(app)
         self._runner = runner
         self._http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app, raise_app_exceptions=False), base_url="http://gradd"
+            transport=httpx.ASGITransport(app=app, raise_app_exceptions=False), base_url="http://localhost"
         )
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:

@@ -164,7 +164,9 @@ SHORT: dict[str, tuple[int, bytes]] = {
 @pytest.mark.parametrize("name", SHORT)
 def test_a_body_refused_on_the_fast_path_is_gone(name: str) -> None:
     status, body = SHORT[name]
-    head = b"POST /v1/forward HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    head = (
+        b"POST /v1/forward HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    )
     with listening(create_app(Settings(concurrency=1, inline_ms=1000))) as server:
 
         def refuse(sent: bytes) -> None:

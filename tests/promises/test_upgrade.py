@@ -17,17 +17,18 @@ from tests.app.bodies import sum_of_exp
 from tests.app.listening import Listening, listening
 
 OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
-LAST = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+LAST = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 BODY = orjson.dumps(sum_of_exp(dag=False))
 LARGE = BODY.ljust(2**19)
 
 
 def post(body: bytes, fields: bytes = b"") -> bytes:
-    return b"POST /v1/gradients HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (fields, len(body), body)
+    head = b"POST /v1/gradients HTTP/1.1\r\nHost: localhost\r\n%bContent-Length: %d\r\n\r\n" % (fields, len(body))
+    return head + body
 
 
 def chunked(body: bytes, fields: bytes = b"") -> bytes:
-    head = b"POST /v1/gradients HTTP/1.1\r\nHost: x\r\n%bTransfer-Encoding: chunked\r\n\r\n" % fields
+    head = b"POST /v1/gradients HTTP/1.1\r\nHost: localhost\r\n%bTransfer-Encoding: chunked\r\n\r\n" % fields
     half = len(body) // 2
     return head + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:half], body[half:], b""))
 
@@ -54,9 +55,9 @@ def cases(fields: bytes) -> dict[str, list[bytes]]:
         "two at once": [whole + whole],
         "after one that offers nothing": [post(BODY), whole, post(BODY)],
         "before a large body": [whole, post(LARGE)],
-        "without a body": [b"GET /v1/limits HTTP/1.1\r\nHost: x\r\n%b\r\n" % fields, whole],
-        "many at once": [b"GET /health/live HTTP/1.1\r\nHost: x\r\n%b\r\n" % fields * 1500],
-        "nothing but a query": [b"GET /v1/limits?a HTTP/1.1\r\nHost: x\r\n%b\r\n" % fields],
+        "without a body": [b"GET /v1/limits HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % fields, whole],
+        "many at once": [b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % fields * 1500],
+        "nothing but a query": [b"GET /v1/limits?a HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % fields],
         "a path that does not exist": [whole.replace(b"gradients", b"gradient", 1), whole],
         "no JSON": [post(b"{" * 40, fields), whole],
         "an expectation": cut(post(BODY, fields + b"Expect: 100-continue\r\n"), head + 22),

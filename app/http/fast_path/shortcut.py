@@ -74,6 +74,7 @@ class FastPath:
     def __init__(self, services: Services) -> None:
         self._slots, self._store, self._dispatcher = services.slots, services.store, services.dispatcher
         self._metrics, self._access, self._callers = services.metrics, services.access, services.callers
+        self._gate = services.gate
         self._most = min(_BODY, services.settings.max_body_bytes)
         self._excluded = {"content-encoding", *(["origin"] if services.settings.cors_origins else [])}
         self._head = lru_cache(_HEADS)(self._parsed)
@@ -111,6 +112,7 @@ class FastPath:
         if route is None or route["operation"] not in OPERATIONS or headers.keys() & self._excluded:
             return None
         try:
+            self._gate.check([headers.get("host", "")], headers.get("origin", ""), headers.get("sec-fetch-site", ""))
             reads, writes = negotiated(headers.get("content-type", ""), headers.get("accept", "*/*"))
             coding = accepted(headers.get("accept-encoding", ""))
         except ProblemError:

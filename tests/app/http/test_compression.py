@@ -316,7 +316,7 @@ async def _tagged(scope: Scope, receive: Receive, send: Send) -> None:
 def test_streams_pass_and_tags_of_compressed_replies_are_weak(client: Client) -> None:
     async def ask(app: Any) -> httpx.Response:
         transport = httpx.ASGITransport(app=Compression(app, 10_000))
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             packed = gzip.compress(b"a" * 5000)
             return await http.post("/", content=packed, headers={"Content-Encoding": "gzip"})
 

@@ -14,9 +14,9 @@ from tests.app.listening import Listening, listening
 
 CASES: dict[str, tuple[bytes, int, str, str, str]] = {
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00", 400, "malformed_http", "", ""),
-    "a method that is none": (b"FETCH / HTTP/1.1\r\nHost: x\r\n\r\n", 400, "malformed_http", "", ""),
+    "a method that is none": (b"FETCH / HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_http", "", ""),
     "a header without a name": (b"GET /a?b HTTP/1.1\r\n: x\r\n\r\n", 400, "malformed_http", "GET", "/a"),
-    "headers that never end": (b"PUT /a HTTP/1.1\r\nHost: x\r\n", 408, "slow_headers", "PUT", "/a"),
+    "headers that never end": (b"PUT /a HTTP/1.1\r\nHost: localhost\r\n", 408, "slow_headers", "PUT", "/a"),
     "nothing": (b"", 408, "slow_headers", "", ""),
     "large headers": (b"GET /a HTTP/1.1\r\nX: " + b"x" * 2000, 431, "headers_too_large", "GET", "/a"),
     "a large target": (b"GET /" + b"x" * 2000, 431, "headers_too_large", "GET", "/" + "x" * 255),
@@ -73,7 +73,7 @@ def counted(found: Listening, code: str) -> float:
 def test_the_path_of_an_earlier_request_is_not_that_of_what_follows(
     found: Listening, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found.exchange(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01")
+    found.exchange(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01")
     found.services.access.flush()
     lines = [orjson.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
     assert sorted((line["status"], line["path"]) for line in lines) == [(200, "/health/live"), (400, "")]

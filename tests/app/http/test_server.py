@@ -137,7 +137,14 @@ def test_log_lines_are_json_on_standard_error_and_it_stops_with_status_0() -> No
 def send_heavy(words: list[str]) -> socket.socket:
     """Send the heavy request to the server that printed these words, once the server has begun to answer it."""
     connection = socket.create_connection(address_of(words), timeout=PATIENCE_S)
-    lines = ["POST /v1/gradients HTTP/1.1", "Host: x", f"Content-Length: {len(HEAVY)}", "Expect: 100-continue", "", ""]
+    lines = [
+        "POST /v1/gradients HTTP/1.1",
+        "Host: localhost",
+        f"Content-Length: {len(HEAVY)}",
+        "Expect: 100-continue",
+        "",
+        "",
+    ]
     connection.sendall("\r\n".join(lines).encode())
     assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.sendall(HEAVY)
@@ -162,20 +169,25 @@ def test_a_client_that_leaves_is_not_waited_for() -> None:
 
 
 def test_half_sent_headers_are_not_waited_for(impatient: tuple[str, int]) -> None:
-    for parts in ((b"",), (b"GET / HT",), (b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ", b"1"), (b"\r\n", b"\r\n", b"\r\n")):
+    for parts in (
+        (b"",),
+        (b"GET / HT",),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ", b"1"),
+        (b"\r\n", b"\r\n", b"\r\n"),
+    ):
         received = exchange(impatient, *parts, pause=0.1)
         assert received.startswith(b"HTTP/1.1 408 ")
         assert b"slow_headers" in received
 
 
 def test_a_half_sent_body_is_not_waited_for(impatient: tuple[str, int]) -> None:
-    received = exchange(impatient, b"POST /v1/gradients HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+    received = exchange(impatient, b"POST /v1/gradients HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
     assert received.startswith(b"HTTP/1.1 408 ")
     assert b"slow_body" in received
 
 
 def test_a_body_that_nobody_reads_does_not_hold_the_connection(impatient: tuple[str, int]) -> None:
-    parts = [b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", *[b"x"] * 10]
+    parts = [b"POST /nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n", *[b"x"] * 10]
     assert exchange(impatient, *parts, pause=0.01).startswith(b"HTTP/1.1 404 ")
 
 
@@ -187,8 +199,8 @@ def test_large_headers_are_refused(address: tuple[str, int]) -> None:
 
 
 def test_a_connection_serves_many_requests(address: tuple[str, int]) -> None:
-    get = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
-    close = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    get = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    close = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert exchange(address, get, get, get + get, close, pause=0.15).count(b"HTTP/1.1 200 OK") == 5
 
 

@@ -32,14 +32,14 @@ GRADIENTS = "/v1/gradients"
 REGISTER = orjson.dumps({"graph": TUTORIAL["graph"]})
 ROWS = tensor([1.0] * 5)
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-LEAVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+LEAVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 MANY = request({"x": wanted([0.5] * 400)}, op("exp", ["x"], "e"), op("sum", ["e"], "s"), dag=False)
 
 
 def post(path: str, body: Any, *headers: str, method: str = "POST", version: str = "1.1") -> bytes:
     """Return a request, as bytes; a length that is given in the headers stays."""
     sent = body if isinstance(body, bytes) else orjson.dumps(body)
-    lines = [f"{method} {path} HTTP/{version}", "Host: x", *headers]
+    lines = [f"{method} {path} HTTP/{version}", "Host: localhost", *headers]
     if not any(line.lower().startswith(("content-length", "transfer-encoding")) for line in lines):
         lines.append(f"Content-Length: {len(sent)}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + sent
@@ -273,7 +273,7 @@ def test_a_client_that_leaves_before_its_body_is_logged(found: Listening, capsys
 
 def test_what_looks_like_a_call_inside_of_another_request_is_none(found: Listening) -> None:
     call = SHORT["with its DAG"]
-    get = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    get = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     for beginning in (b"POST /v1/forward HTTP/1.1\r\nContent-Length: 9999\r\n\r\n", get + b"GET / HTTP/1.1\r\nA: "):
         found.taken.clear()
         found.exchange(beginning, call, LEAVE)

@@ -169,10 +169,10 @@ def connected(url: str) -> socket.socket:
 
 
 def head(size: int, *lines: str, path: str = "/v1/gradients") -> bytes:
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {size}", *lines, "", ""]).encode()
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {size}", *lines, "", ""]).encode()
 
 
-GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+GET = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize("begun", [0, 1, 1000, 100_000])
