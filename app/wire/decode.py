@@ -67,7 +67,7 @@ def decode(data: Any, form: TensorForm, path: Path, default: DType, slowly: Slow
         return _from_bytes(data, form, path, default)
     if type(data) is str and data not in WORDS:
         return _from_base64(data, form, path, default)
-    if type(data) is list:
+    if type(data) is list and slowly is not at_ease:
         slowly(_VALUE * sum([len(item) if type(item) is list else 1 for item in data]))
     leaves = _flatten(data, path)
     dtype = form.dtype or (bool_ if leaves.kinds == {bool} else default)

@@ -101,11 +101,15 @@ class _InlineBudget(Observer):
 
 def _read_s(call: Call, body: Sequence[bytes | memoryview]) -> float:
     """Return the seconds that the event loop takes to read a body. Containers of a large body are not counted."""
-    size_s = call.reads.read_s * sum(map(len, body))
+    size = rest = 0
+    for piece in body:
+        size += len(piece)
+    size_s = call.reads.read_s * size
     if size_s > _LARGE_S:
         return size_s
-    rest = sum([len(bytes(piece).translate(None, call.reads.openers)) for piece in body])
-    return size_s + CONTAINER_S * (sum(map(len, body)) - rest)
+    for piece in body:
+        rest += len(bytes(piece).translate(None, call.reads.openers))
+    return size_s + CONTAINER_S * (size - rest)
 
 
 _LARGE_S = 0.01

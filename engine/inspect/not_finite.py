@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ def not_finite(groups: Mapping[str, Any], given: Iterable[Array]) -> tuple[str, 
 
     `groups` contains the results as `Compiled.run` returns them: by group, by name, for blocks by a second name.
     """
-    found = [place for place, array in _arrays(groups, ()) if not is_finite(array)]
-    if not found or not all(map(is_finite, given)):
-        return ()
+    with np.errstate(all="ignore"):
+        found = [place for place, array in _arrays(groups) if not is_finite(array)]
+        if not found or not all(map(is_finite, given)):
+            return ()
     listed = ", ".join(f"{group} of {' by '.join(map(repr, names))}" for group, *names in found[:_SHOWN])
     more = f" and {len(found) - _SHOWN} more" * (len(found) > _SHOWN)
     hint = "The option detect_anomaly names the first op whose values are not finite."
@@ -31,26 +33,27 @@ _SHOWN = 10
 def is_finite(array: Array) -> bool:
     """Return whether an array has neither NaN nor infinity.
 
-    The sum of squares is finite only if all elements are. BLAS computes it in 0.16 ms for 1 M float64, `np.isfinite`
-    takes 0.37 ms. If the sum is not finite, `np.isfinite` decides, because the squares of finite elements can overflow.
+    The sum of squares is finite only if all elements are. BLAS computes it in 0.16 ms for 1 M float64, where
+    `np.isfinite` takes 0.37 ms; for ten elements the times are 0.4 and 1 us. `np.isfinite` decides if squares overflow.
+    Call it within `np.errstate(all="ignore")`.
     """
     if array.dtype.kind != "f":
         return True
-    if array.size > _LARGE and array.dtype.itemsize >= 4 and array.flags.c_contiguous:
-        flat = array.reshape(-1)
-        with np.errstate(all="ignore"):
-            if np.isfinite(np.dot(flat, flat)):
-                return True
+    if array.dtype.itemsize >= 4 and array.flags.forc:
+        flat = array.ravel("K")
+        if isfinite(flat.dot(flat)):
+            return True
     return bool(np.isfinite(array).all())
 
 
-_LARGE = 10_000
-"""Minimum number of elements for which the sum of squares is computed first."""
-
-
-def _arrays(results: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Array]]:
-    for name, value in results.items():
-        if isinstance(value, Mapping):
-            yield from _arrays(value, (*path, name))
-        elif isinstance(value, np.ndarray):
-            yield (*path, name), value
+def _arrays(groups: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Array]]:
+    """Return all arrays with the names that lead to each."""
+    found: list[tuple[tuple[str, ...], Array]] = []
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), groups)]
+    for path, group in waiting:
+        for name, value in group.items():
+            if isinstance(value, np.ndarray):
+                found.append(((*path, name), value))
+            elif isinstance(value, dict):
+                waiting.append(((*path, name), value))
+    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from pydantic import create_model
@@ -74,9 +74,10 @@ class Operation:
 
     def options(self, given: dict[str, Any]) -> Members:
         """Return the volatile members, including defaults. Raises InvalidRequest."""
-        if not given:
-            return self._defaults
-        return vars(read(self._options, given))
+        try:
+            return _read_options(self._options, tuple(given.items()), tuple(map(type, given.values())))
+        except TypeError:  # a value that is not hashable is not valid either
+            return vars(read(self._options, given))
 
     @cached_property
     def _options(self) -> type[ClosedModel]:
@@ -85,13 +86,15 @@ class Operation:
         }
         return create_model("Options", __base__=ClosedModel, **typed)
 
-    @cached_property
-    def _defaults(self) -> Members:
-        return vars(read(self._options, {}))
-
     def request_for(self, members: Members, leaves: Leaves) -> Request:
         """Return the engine's request, with types in place of tensors."""
         return self.kind(**{field.name: _typed(field.name, members, leaves) for field in fields(self.kind)})
+
+
+@lru_cache(256)
+def _read_options(model: type[ClosedModel], items: tuple[tuple[str, Any], ...], types: tuple[type, ...]) -> Members:  # noqa: ARG001
+    """Return the validated options. `types` is part of the cache's key: 1, 1.0 and true are equal. Errors stay out."""
+    return vars(read(model, dict(items)))
 
 
 def _typed(name: str, members: Members, leaves: Leaves) -> Any:

@@ -32,7 +32,7 @@ from app.wire.document import (
     too_many_containers,
 )
 from app.wire.json.long_values import Long, cut
-from app.wire.json.numbers import NEGATIVE_ZERO, Text, may_have_negative_zero
+from app.wire.json.numbers import NEGATIVE_ZERO, Text
 from engine import Fault, Path
 
 _STRING_OR_NEGATIVE_ZERO = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![eE])-0(?=[,\]}\s])')
@@ -56,7 +56,7 @@ class JsonDocument(Document):
     def __init__(self, text: bytes, sections: Sections, volatile: frozenset[str], whole: Text) -> None:
         super().__init__(_load(text), sections, volatile)
         self._text, self._whole, self._volatile = text, whole, volatile
-        self.lacks_signs = b"-0" in text
+        self.lacks_signs = NEGATIVE_ZERO.search(text) is not None
         # A duplicate key has a colon in the text and none in the skeleton. Tensors' values contain no colons. An
         # escaped colon in a string changes the count, so such texts are decoded again.
         if text.count(b":") != self.key.count(b":") + len(self.options) or _has_escaped_colon(text):
@@ -83,8 +83,8 @@ class JsonDocument(Document):
 
     @cached_property
     def signed_values(self) -> Values | None:
-        """The values with the sign of every `-0`, or None where the text has no such number."""
-        if not may_have_negative_zero(self._text) or not NEGATIVE_ZERO.search(self._text):
+        """The values with the sign of every `-0`, or None if the text has no such number."""
+        if not self.lacks_signs:
             return None
         rewritten = _STRING_OR_NEGATIVE_ZERO.sub(_as_float, self._text)
         return detach(_load(rewritten), self.sections)

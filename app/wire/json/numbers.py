@@ -175,7 +175,7 @@ def _parsed_piece(parser: simdjson.Parser, text: Text, kind: Kind) -> _Piece:
         raise _NotPlain from None
     if flat:
         marks = b"," * (len(numbers) - 1)
-    if kind == "d" and not numbers.all() and may_have_negative_zero(piece):
+    if kind == "d" and not numbers.all() and NEGATIVE_ZERO.search(piece):
         raise _NotPlain
     return _Piece(numbers, marks, len(text))
 
@@ -191,8 +191,11 @@ def _outside(marks: bytes) -> tuple[int, int]:
     return opened, opened + int(levels[-1])
 
 
-NEGATIVE_ZERO = re.compile(rb"(?<![eE])-0(?=[,\]}\s])")
-"""What a parser takes for the integer 0. `1e-0` is something else."""
+NEGATIVE_ZERO = re.compile(rb"-0(?=[,\]}\s])(?<![eE]-0)")
+"""The number `-0`, which a parser reads as the integer 0; `1e-0` is another number.
+
+The pattern begins with its literal characters: `re` then searches twenty times as fast.
+"""
 
 
 def _marks(text: bytes) -> bytes:
@@ -236,18 +239,3 @@ def _shape(marks: bytes) -> Shape | None:
         regular = b"".join((b"[", (regular + b",") * (count - 1), regular, b"]"))
         shape = (count, *shape)
     return shape if regular == marks else None
-
-
-def may_have_negative_zero(text: bytes) -> bool:
-    """Whether `-0` stands in a JSON text, or in a string of it; a regular expression takes 20 times as long."""
-    characters = np.frombuffer(text + b"]]", np.uint8)
-    places = np.flatnonzero((characters[:-2] == ord("-")) & (characters[1:-1] == ord("0")))
-    return bool((~_GOES_ON[characters[places + 2]] & ~_EXPONENT[characters[places - 1]]).any())
-
-
-def _among(characters: bytes) -> Array:
-    return np.isin(np.arange(256), list(characters))
-
-
-_GOES_ON = _among(b"0123456789.eE")
-_EXPONENT = _among(b"eE")
