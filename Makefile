@@ -17,7 +17,7 @@ PIP_INSTALL = pip install --quiet --disable-pip-version-check --editable
 PYTEST = pytest $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format conformance examples browser clients containers startup postgres bench clean
+.PHONY: help run test lint format conformance examples browser clients containers startup postgres scale bench clean
 # One installation at a time: two of them in one environment trip over each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -61,6 +61,9 @@ startup: .venv/.dev ## clone the repository and start it as a newcomer would
 
 postgres: .venv/.dev ## keep registered graphs in PostgreSQL, on a server that is made for the tests
 	$(RUN) $(PYTEST) -m postgres tests/app
+
+scale: .venv/.dev ## run replicas behind nginx, with registered graphs in PostgreSQL
+	$(RUN) $(PYTEST) -m scale tests/scale
 
 bench: .venv/.run .venv-bench/.installed ## measure gradd beside other libraries (ARGS="--only mlp,lenet" for some)
 	$(RUN_BENCH) benchmarks $(ARGS)
