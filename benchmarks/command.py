@@ -15,14 +15,14 @@ from benchmarks.engine_rows import engine_rows
 from benchmarks.machine import load, machine, versions
 from benchmarks.readme import updated
 from benchmarks.results import Row, page
-from benchmarks.service.exchanges import EXCHANGES
+from benchmarks.service.exchanges import SCENARIOS
 from benchmarks.service.rows import (
     HEALTH,
     HEALTH_WORK,
     SHORT_REQUESTS,
     SHORT_WORK,
-    exchange_rows,
     health_rows,
+    scenario_rows,
     short_rows,
 )
 from benchmarks.service.short_requests import SHORT
@@ -52,7 +52,7 @@ MEASUREMENTS = {
     measurement.name: measurement
     for measurement in (
         *[Measurement(known.name, known.work, (TIME, MEMORY), partial(engine_rows, known)) for known in CATALOGUE],
-        *[Measurement(known.name, known.work, (SERVICE,), partial(exchange_rows, known)) for known in EXCHANGES],
+        *[Measurement(known.name, known.work, (SERVICE,), partial(scenario_rows, known)) for known in SCENARIOS],
         Measurement(HEALTH, HEALTH_WORK, (SERVICE,), health_rows),
         Measurement(SHORT_REQUESTS, SHORT_WORK, (SHORT_SECTION,) * len(SHORT), short_rows),
         Measurement(COST, COST_WORK, (PREDICTION,) * (len(PREDICTED) + 1), cost_rows),
@@ -77,9 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("benchmarks", description=__doc__)
-    parser.add_argument("--list", action="store_true", help="list what can be measured")
-    parser.add_argument("--only", type=_names, metavar="NAME,NAME", help="measure these alone")
-    parser.add_argument("--quick", action="store_true", help="few and short rounds: whether it runs, not how fast")
+    parser.add_argument("--list", action="store_true", help="list the measurements")
+    parser.add_argument("--only", type=_names, metavar="NAME,NAME", help="run only these measurements")
+    parser.add_argument("--quick", action="store_true", help="few short rounds, to check that everything runs")
     return parser
 
 
@@ -106,10 +106,11 @@ def _opening(effort: Effort) -> list[str]:
         f"Written by `make bench` on {machine()}; {load()} before it began.",
         f"{versions()}.",
         "",
-        f"Each contestant has a process of its own and {THREADS} threads, on the same {THREADS} cores. Their results",
-        f"are compared first; then they take turns, {effort.rounds} rounds of {effort.seconds} s after two to warm up.",
-        "Figures are medians. A ratio is the median of the rounds' ratios; its quartiles are those of the rounds.",
+        f"Each contestant runs in its own process with {THREADS} threads, on the same {THREADS} cores. The results are",
+        f"compared first. Then the contestants take turns: two rounds to warm up, and {effort.rounds} rounds with",
+        f"{effort.seconds} s for each contestant. Figures are medians over the rounds. Ratios are computed for each",
+        "round; the table shows their median and quartiles.",
         "",
-        "Peak memory is that of a third run above what the process held before the first, so buffers that are kept",
-        "between runs count.",
+        "Peak memory is the peak of a third run above the memory of the process before the first run. It includes the",
+        "buffers that a library keeps between runs.",
     ]

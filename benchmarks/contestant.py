@@ -3,9 +3,10 @@
 Separate processes keep each library's malloc and threads independent. The process first runs the work at its small
 size, so that code, thread pools and compilers are in memory. Its memory then is the baseline. It runs the work at full
 size twice, resets the kernel's peak counter, and runs it once more. The peak memory is the peak of the third run above
-the baseline, so buffers that a library keeps between runs count. The process prints the peak memory and then answers
-each line of standard input: for a number of calls, the seconds that they take; for a path, a line after it has saved
-the results there. `benchmarks.engine_rows` and `benchmarks.cost_rows` start the processes.
+the baseline, so it includes buffers that a library keeps between runs. The process prints the peak memory. Then it
+reads commands, one on each line of standard input: for a number of calls, it prints the seconds that they take; for a
+path, it saves the results there and prints a line. `benchmarks.engine_rows` and `benchmarks.cost_rows` start the
+processes.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ class Contestant:
 
     def seconds(self, calls: int) -> float:
         """Return the seconds that `calls` calls take. Raises Failed."""
-        return float(self._asked(str(calls)))
+        return float(self._reply(str(calls)))
 
     def results(self) -> list[Any]:
         """Return the results of one call as arrays. Raises Failed."""
         import numpy as np  # noqa: PLC0415  # threads are bound before NumPy is loaded
 
         with tempfile.NamedTemporaryFile(suffix=".npz") as file:
-            self._asked(file.name)
+            self._reply(file.name)
             with np.load(file.name) as found:
                 return [found[name] for name in found.files]
 
@@ -60,7 +61,7 @@ class Contestant:
         self._process.kill()
         self._process.communicate()
 
-    def _asked(self, line: str) -> str:
+    def _reply(self, line: str) -> str:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(f"{line}\n")
@@ -122,11 +123,11 @@ def _serve(workload: str, name: str) -> None:
     print(peak, flush=True)
     gc.freeze()
     for line in sys.stdin:
-        asked = line.strip()
-        if asked.isdigit():
-            print(_seconds(run, int(asked)), flush=True)
+        command = line.strip()
+        if command.isdigit():
+            print(_seconds(run, int(command)), flush=True)
         else:
-            _save(asked, run())
+            _save(command, run())
             print("saved", flush=True)
 
 

@@ -1,6 +1,6 @@
 """Rows of the cost model: the predicted and the measured time of each workload on one core.
 
-The service chooses by the prediction where it computes a request.
+The service uses the prediction to decide where it computes a request.
 """
 
 from __future__ import annotations

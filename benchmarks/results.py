@@ -139,17 +139,17 @@ def verdicts(rows: Iterable[Row]) -> list[str]:
     lines = [_line("work", "measured", "quartiles", "target", "met"), _line(*["---"] * 5)]
     for row in rows:
         if row.fault:
-            lines += [_line(row.work, "", "", told(target, row.quantity), row.fault) for target in row.targets]
+            lines += [_line(row.work, "", "", target_text(target, row.quantity), row.fault) for target in row.targets]
         for verdict in row.verdicts():
             low, high = (_figure(value, verdict.target, row.quantity) for value in verdict.quartiles)
             measured = (_figure(verdict.median, verdict.target, row.quantity), f"{low} to {high}")
             shown = ("", "") if verdict.met is None else measured
-            lines.append(_line(row.work, *shown, told(verdict.target, row.quantity), verdict.words))
+            lines.append(_line(row.work, *shown, target_text(verdict.target, row.quantity), verdict.words))
     return lines
 
 
-def told(target: Target, of: Quantity) -> str:
-    """Return a target in words."""
+def target_text(target: Target, of: Quantity) -> str:
+    """Return the text of a target: the bound, and the peers that it is relative to."""
     word = "at least" if target.at_least else "at most"
     bound = _figure(target.bound, target, of)
     peers = " and ".join(TITLES[peer] for peer in target.peers)

@@ -49,11 +49,11 @@ class GraphOp(ClosedModel):
         "output; a number, true or null is that literal; a list is a sequence of them",
         (),
     )
-    attributes: Attributes = member("its keyword arguments that are no tensors", {})
+    attributes: Attributes = member("its keyword arguments that are not tensors", {})
     output: Annotated[str | tuple[str | None, ...], PlainValidator(_output), WithJsonSchema({})] = Field(
         description="the name of its result, or the names of its results"
     )
-    no_grad: Flag = member("whether it is computed without being recorded", default=False)
+    no_grad: Flag = member("whether its results are constants for differentiation", default=False)
 
     def call(self) -> OpCall:
         """Return the call."""
@@ -84,11 +84,11 @@ _TENSORS = _limited("max_tensors", dict, "an object, name to value")
 
 
 class Graph(ClosedModel):
-    """A computation: tensors, and the ops that are called on them. Names of tensors and of outputs share one space."""
+    """A computation: tensors, and calls of ops. The names of tensors and outputs are distinct."""
 
     words: ClassVar[str] = "a graph"
 
-    dtype: GraphDType = Field("float64", validate_default=True, description="the dtype of tensors that name none")
+    dtype: GraphDType = Field("float64", validate_default=True, description="the default dtype of tensors")
     tensors: Annotated[dict[Name, Tensor], _TENSORS] = Field(description="the leaves, by name")
     ops: _Ops = member("the calls, in any order", ())
 
@@ -104,7 +104,7 @@ class Graph(ClosedModel):
 
 
 class GraphType(Graph):
-    """A graph whose tensors may have shape and dtype and no values."""
+    """A graph whose tensors may have a shape and a dtype without values."""
 
     words: ClassVar[str] = "a graph whose tensors may lack values"
 
@@ -112,7 +112,7 @@ class GraphType(Graph):
 
 
 class OpenGraph(Graph):
-    """A graph whose tensors may have shape and dtype and no values; null in a shape stands for any size."""
+    """A graph whose tensors may have a shape and a dtype without values. A null in a shape means any size."""
 
     words: ClassVar[str] = "a graph whose tensors may lack values and sizes"
 

@@ -61,7 +61,7 @@ def bodies(model: Model, examples: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _MEDIA = ("application/json", "application/msgpack")
-_PACKED = "In MessagePack the same members stand, and a tensor's `data` are its raw little-endian bytes."
+_PACKED = "MessagePack has the same members; a tensor's `data` are its raw little-endian bytes."
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -21,7 +21,7 @@ class Result(BaseModel):
     dtype: str
     shape: Shape
     data: Any = Field(
-        description='numbers, nested as `shape` says, or base64 of the bytes; "NaN" and its like are strings'
+        description='nested lists of numbers in `shape`, or base64; "NaN", "Infinity" and "-Infinity" are strings'
     )
 
 
@@ -34,7 +34,7 @@ class DagNode(BaseModel):
     """A tensor or the call of an op. Contract, section 4."""
 
     name: str
-    outputs: list[str] = left_out("the names of its results, where it has several")
+    outputs: list[str] = left_out("the names of its results, if it has several")
     op: str | None
     inputs: Any
     attributes: dict[str, Any]
@@ -47,25 +47,25 @@ class DagNode(BaseModel):
 
 
 class DAG(BaseModel):
-    """The graph as it ran: its nodes in order, and its roots."""
+    """The serialized DAG: nodes in the order of execution, and the names of the roots."""
 
     nodes: list[DagNode]
     roots: list[str]
 
 
 class Reply(BaseModel):
-    """What all replies may have."""
+    """The members common to all replies."""
 
-    dag: DAG = left_out("the graph as it ran, where `dag` is true")
+    dag: DAG = left_out("the serialized DAG, if `dag` is true")
 
 
 class ProblemFault(BaseModel):
-    """One thing that is wrong with a request."""
+    """A fault of a request."""
 
     pointer: str = Field(description="JSON pointer to the member at fault, as a URI fragment")
     code: str = Field(description="the kind of fault")
-    detail: str = Field(description="what is wrong")
-    hint: str = Field(description="how to mend it")
+    detail: str = Field(description="the fault in words")
+    hint: str = Field(description="how to correct it")
 
 
 class Problem(BaseModel):
@@ -81,7 +81,7 @@ class Problem(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the service runs."""
+    """The status of the service."""
 
     status: str
 
@@ -94,7 +94,7 @@ class Limit(BaseModel):
 
 
 class OpSummary(BaseModel):
-    """An op in the list of all."""
+    """An op in the list of all ops."""
 
     name: str
     family: str
@@ -109,7 +109,7 @@ class OpList(BaseModel):
 
 
 class OpPage(OpSummary):
-    """An op's page."""
+    """The documentation of an op."""
 
     doc: str
     parameters: list[dict[str, Any]]

@@ -49,7 +49,7 @@ VOLATILE = frozenset({"dag", "encoding", "seed", "timeout_ms"})
 
 
 class Options(ClosedModel):
-    """The members of every call besides its graph."""
+    """The members common to all calls."""
 
     words: ClassVar[str] = "a request"
 
@@ -60,17 +60,17 @@ class Options(ClosedModel):
     randomness: Annotated[Literal["different", "same"], CHOICE] = member(
         "whether random ops draw anew for each index of the mapped axis", "different"
     )
-    checkpoint: Names = member("results between which values are recomputed instead of kept", ())
+    checkpoint: Names = member("results between which the backward pass recomputes values instead of storing them", ())
     detect_anomaly: Flag = member("whether to fail where a value or a gradient stops being finite", default=False)
     encoding: Annotated[Literal["json", "base64"], CHOICE] = member(
         "how tensors' data are written in the reply", "json"
     )
-    seed: Annotated[int, whole(0, 2**63 - 1)] = member("what random ops draw from", 0)
+    seed: Annotated[int, whole(0, 2**63 - 1)] = member("the seed of random ops", 0)
     timeout_ms: Annotated[int, whole(1, 2**53)] = member("this request's deadline, at most the server's")
 
 
 Directions = Annotated[dict[Name, HeldTensor], by_name()]
-"""For each name a tensor of its shape."""
+"""An object from names to tensors. A tensor has the shape of the tensor with its name."""
 
 WRT = "names to differentiate by; by default every leaf with `requires_grad`"
 OUTPUT = "the scalar to differentiate; by default the one output that no op consumes"
@@ -112,12 +112,12 @@ class Differentiated(Options):
     outputs: Names = member("names to return values of; by default every output that no op consumes")
     accumulate: Directions = member("gradients that the new ones are added to", {})
     unreached: Annotated[Literal["null", "zeros", "error"], CHOICE] = member(
-        "what a `wrt` that no root depends on gets", "null"
+        "the gradient of a `wrt` on which no root depends", "null"
     )
 
 
 class RegistrationRequest(ClosedModel):
-    """A graph to keep."""
+    """A request to register a graph."""
 
     words: ClassVar[str] = "a registration"
 
@@ -151,7 +151,7 @@ def _model(name: str, members: type[Options], first: dict[str, Any]) -> type[Clo
 
 
 class _Call(ClosedModel):
-    """A call of an operation."""
+    """The base class of request models."""
 
     words: ClassVar[str] = "a request"
 

@@ -16,7 +16,7 @@ from app.schemas.members import ClosedModel, Flag, member
 from engine import DTYPES, DType, Shape
 
 Pattern = tuple[int | None, ...]
-"""A shape in which None stands for any size."""
+"""A shape in which None means any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +94,12 @@ class _Typed(ClosedModel):
     words: ClassVar[str] = "a tensor or its type"
 
     data: Any = member(_DATA)
-    dtype: TensorDType = member("its dtype; by default the graph's")
+    dtype: TensorDType = member("its dtype; the default is the graph's dtype")
     shape: _Shape = member("its shape, where `data` is flat, base64 or left out")
     requires_grad: Flag = member("whether its gradient is wanted", default=False)
 
     def checks(self) -> list[Located]:
-        """Return what is wrong with the members together."""
+        """Return errors of combinations of members."""
         if "data" not in self.model_fields_set:
             hint = "Add `shape`, or `data`."
             missing = fault("missing_member", "a tensor without `data` needs its `shape`", hint)

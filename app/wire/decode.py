@@ -1,7 +1,7 @@
-"""A tensor's values as they were sent, lists, base64 or raw bytes, to a NumPy array: exactly, or not at all.
+"""Converts a tensor's values (nested lists, base64 or raw bytes) to a NumPy array without loss.
 
-Lists are flattened level by level, which finds ragged ones, and converted at once where all leaves are of one kind;
-only where that fails is each element looked at, to name the one at fault.
+Nested lists are flattened level by level, which finds ragged lists. The leaves are converted together. If this fails,
+each leaf is checked, to find the first faulty leaf. `app.wire.values` calls it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from app.wire.json.numbers import Array, Numbers
 from engine import Category, DType, Fault, Path, Shape, bool_
 
 MAX_NESTING = 64
-"""NumPy's own bound on dimensions; the limit on a tensor's rank is the engine's."""
+"""The maximum rank of a NumPy array. The engine has its own limit on the rank of tensors."""
 
 _EXACT = 2**53
-"""Floats up to here have every integer; beyond it one may stand for several."""
+"""The largest number up to which float64 represents every integer exactly."""
 
 
 class _Leaves(NamedTuple):
-    """Nested lists, flattened: the leaves, the shape in which they were nested, and their Python types."""
+    """Flattened nested lists: the leaves in order, the shape of the lists, and the Python types of the leaves.
+
+    `path` is the path of the outermost list in the request.
+    """
 
     flat: list[Any]
     shape: Shape
@@ -38,26 +41,26 @@ class _Leaves(NamedTuple):
     path: Path
 
     def path_of(self, index: int) -> Path:
-        """Return the path of a leaf."""
+        """Return the path of a leaf in the request."""
         return (*self.path, *_unravel(index, self.shape))
 
 
 _VALUE = 4
-"""Bytes that a number in a list has at least, a comma included, that is none of a long list of plain numbers."""
+"""Assumed minimum bytes of a number with its comma, in a list that was decoded to Python objects."""
 
 Slowly = Callable[[int], None]
-"""Called with the bytes of a list of numbers that is about to be read number by number; may raise to stop that."""
+"""Called with the bytes of a list before it is decoded number by number. It may raise an exception to prevent that."""
 
 
 def at_ease(size: int) -> None:
-    """Let every list be read."""
+    """Allow a list of any size."""
 
 
 def decode(data: Any, form: TensorForm, path: Path, default: DType, slowly: Slowly = at_ease) -> Array:
-    """Return the array that `data`, which stands at `path`, writes down.
+    """Return the array for a tensor's decoded JSON or MessagePack `data`. `path` is its path in the request.
 
-    `form` has the dtype and the shape that go with it, if they were given; `default` is the dtype of numbers that
-    name none. Raises InvalidRequest, and what `slowly` raises.
+    `form` contains the declared dtype and shape, or None for each. `default` is the dtype of numbers without a declared
+    dtype. Raises InvalidRequest, and the exceptions of `slowly`.
     """
     if type(data) is Numbers:
         return _from_numbers(data, form, path, default, slowly)
@@ -75,7 +78,7 @@ def decode(data: Any, form: TensorForm, path: Path, default: DType, slowly: Slow
 
 
 def _from_numbers(numbers: Numbers, form: TensorForm, path: Path, default: DType, slowly: Slowly) -> Array:
-    """Return the array of a long list of numbers; one that is not as simple as that goes the way of the others."""
+    """Return the array of a long list of numbers. A list that is not plain is decoded to Python objects first."""
     dtype = form.dtype or default
     wide = numbers.read(dtype)
     if wide is not None:
@@ -85,7 +88,7 @@ def _from_numbers(numbers: Numbers, form: TensorForm, path: Path, default: DType
     slowly(numbers.end - numbers.begin)
     try:
         lists = numbers.lists(signed=dtype.is_floating)
-    except ValueError:  # reading the request as a whole tells why
+    except ValueError:  # the second decoding of the whole request finds the reason
         _refuse(path, "malformed_json", "the list is not JSON", "Send strict JSON.")
     return decode(lists, form, path, default)
 
@@ -114,7 +117,7 @@ def _flatten(data: Any, path: Path) -> _Leaves:
 
 
 def _refuse_ragged(level: list[Any], shape: Shape, path: Path) -> NoReturn:
-    """Name the first item of the level that is not like the item before all others."""
+    """Raise InvalidRequest for the first item of the level whose length is not the length of the first item."""
     sizes = [len(item) if type(item) is list else None for item in level]
     index = next(index for index, size in enumerate(sizes) if size != sizes[0])
     _refuse(
@@ -138,10 +141,10 @@ def _unravel(index: int, shape: Shape) -> tuple[int, ...]:
 
 
 def _shaped(array: Array, nested: Shape, shape: Shape | None, path: Path) -> Array:
-    """Return the array, whose numbers were nested so, in the shape that was given with them."""
+    """Return the array in the declared `shape`, or in the shape `nested` of its lists if none is declared."""
     if shape is None or shape == nested:
         return array.reshape(nested)
-    if not array.size and shape[: len(nested)] == nested:  # lists cannot nest below a size of 0
+    if not array.size and shape[: len(nested)] == nested:  # an empty list has no inner lists
         return array.reshape(shape)
     if len(nested) != 1 or array.size != math.prod(shape):
         given = f"{array.size} values" if len(nested) == 1 else f"data of shape {list(nested)}"
@@ -159,7 +162,7 @@ def _refuse_shape(path: Path, given: str, shape: Shape) -> NoReturn:
 
 
 def _booleans(leaves: _Leaves, dtype: DType) -> Array:
-    """Literals true and false; 0 and 1 where the tensor says that it is bool."""
+    """Return the array of true and false. 0 and 1 are valid if the declared dtype is bool."""
     if not leaves.kinds <= {bool} and not (leaves.kinds == {int} and set(leaves.flat) <= {0, 1}):
         _refuse_leaf(leaves, dtype, lambda leaf: type(leaf) is int and leaf in {0, 1})
     return np.array(leaves.flat, np.bool_)
@@ -176,7 +179,7 @@ def _integers(leaves: _Leaves, dtype: DType) -> Array:
 
 
 def _fitting(wide: Array, leaves: _Leaves, dtype: DType) -> Array:
-    """Return the numbers, which are those of the leaves, in their dtype."""
+    """Return the numbers of the leaves in `dtype`. Raises InvalidRequest if a number is not representable."""
     if wide.dtype == dtype.numpy:
         return wide
     array, misfits = _narrowed(wide, dtype)
@@ -186,7 +189,7 @@ def _fitting(wide: Array, leaves: _Leaves, dtype: DType) -> Array:
 
 
 def _narrowed(wide: Array, dtype: DType) -> tuple[Array, Array]:
-    """Return float64 or int64 numbers in another dtype, and which of them it does not hold."""
+    """Return float64 or int64 numbers in `dtype`, and a mask of the numbers that it cannot represent."""
     if wide.dtype == dtype.numpy:
         return wide, _NONE
     with np.errstate(over="ignore"):
@@ -200,7 +203,7 @@ _NONE = np.zeros(1, np.bool_)
 
 
 def _whole_numbers(leaves: _Leaves, dtype: DType) -> list[int]:
-    """Return the leaves where some are floats: `1.0` and `1e3` are integers, if their every digit is known."""
+    """Return the leaves as integers. Floats such as `1.0` and `1e3` are valid up to 2**53 in magnitude."""
     if not all(map(_is_whole, leaves.flat)):
         _refuse_leaf(leaves, dtype, _is_whole)
     return [int(leaf) for leaf in leaves.flat]
@@ -219,7 +222,7 @@ _NUMBERS = {int, float}
 
 
 def _with_words(leaves: _Leaves, dtype: DType) -> list[Any]:
-    """Return the leaves where some are strings, each of the three words replaced by its number."""
+    """Return the leaves with numbers in place of the strings "NaN", "Infinity" and "-Infinity"."""
     if not all(map(_is_number, leaves.flat)):
         _refuse_leaf(leaves, dtype, _is_number)
     return [WORDS[leaf] if type(leaf) is str else leaf for leaf in leaves.flat]
@@ -229,7 +232,7 @@ def _is_number(leaf: Any) -> bool:
     return type(leaf) in _NUMBERS or (type(leaf) is str and leaf in WORDS)
 
 
-# Complex tensors are refused by name while the request's structure is read.
+# The validation of the request's structure rejects complex dtypes.
 _CONVERSIONS: dict[Category, Callable[[_Leaves, DType], Array]] = {
     Category.BOOL: _booleans,
     Category.INTEGER: _integers,
@@ -238,7 +241,7 @@ _CONVERSIONS: dict[Category, Callable[[_Leaves, DType], Array]] = {
 
 
 def _refuse_leaf(leaves: _Leaves, dtype: DType, fits: Callable[[Any], bool]) -> NoReturn:
-    """Refuse the first leaf that does not fit."""
+    """Raise InvalidRequest for the first leaf for which `fits` is false."""
     index = next(index for index, leaf in enumerate(leaves.flat) if not fits(leaf))
     leaf = leaves.flat[index]
     if type(leaf) in _NUMBERS:
@@ -299,11 +302,11 @@ def _from_base64(text: str | memoryview, form: TensorForm, path: Path, default: 
 
 
 _PIECE = 2**18
-"""Characters of base64 that are decoded at once: four stand for three bytes, and all of them stay in the cache."""
+"""Characters of base64 in a piece, a multiple of four. A piece and its bytes fit in the processor's cache."""
 
 
 def _pieces_decoded(text: memoryview) -> Array | None:
-    """Return the bytes that base64 stands for, decoded piece by piece; None where it is not as it should be."""
+    """Return the bytes of base64 text, decoded piece by piece, or None if the text is invalid."""
     padding = bytes(text[-2:]).count(b"=")
     try:
         raw: Array = np.empty(len(text) // 4 * 3 - padding, np.uint8)
@@ -319,7 +322,7 @@ def _pieces_decoded(text: memoryview) -> Array | None:
 
 
 def _from_bytes(raw: bytes | Array, form: TensorForm, path: Path, default: DType) -> Array:
-    """Return an array over these bytes, little-endian and row by row; they are not copied."""
+    """Return the array of little-endian, row-major bytes. On a little-endian processor it shares their memory."""
     if form.shape is None:
         hint = 'Write the tensor as {"data": …, "shape": […]}.'
         _refuse(path, "missing_shape", "raw bytes do not tell their shape", hint)

@@ -28,12 +28,12 @@ DEFAULT_HEADERS = {
 """The default of httpx; with brotli and zstandard installed, `br` and `zstd` too."""
 
 
-class Unanswered(Exception):
-    """A server did not answer correctly."""
+class RequestFailed(Exception):
+    """A request had no successful reply."""
 
 
 @dataclass(frozen=True)
-class Question:
+class HttpRequest:
     """A request: a path and a body, with the body's media type and other headers."""
 
     path: str
@@ -48,31 +48,31 @@ class Question:
 
 
 @contextlib.contextmanager
-def asking(port: int, question: Question) -> Iterator[Callable[[], bytes | memoryview]]:
-    """Give a function that sends the request and returns the reply's body, valid until the next call.
+def sender(port: int, request: HttpRequest) -> Iterator[Callable[[], bytes | memoryview]]:
+    """A context with a function that sends the request and returns the reply's body, valid until the next call.
 
-    It raises Unanswered for a status other than 2xx. Bodies are read into memory that is already allocated: for 100 MB,
-    new pages would take this process 40 ms of each call, for every server.
+    The function raises RequestFailed if there is no reply with a status of 2xx. It reads bodies into a buffer that is
+    allocated once: for 100 MB, new pages would take 40 ms of each call.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    kept = bytearray()
+    buffer = bytearray()
 
-    def ask() -> bytes | memoryview:
-        nonlocal kept
+    def send() -> bytes | memoryview:
+        nonlocal buffer
         try:
-            connection.request("POST", question.path, question.body, question.sent)
+            connection.request("POST", request.path, request.body, request.sent)
             reply = connection.getresponse()
-            if len(kept) < (reply.length or 0):
-                kept = bytearray(reply.length or 0)
-            body = _DECODED[reply.getheader("Content-Encoding", "identity")](_body(reply, kept))
+            if len(buffer) < (reply.length or 0):
+                buffer = bytearray(reply.length or 0)
+            body = _DECODED[reply.getheader("Content-Encoding", "identity")](_body(reply, buffer))
         except (OSError, http.client.HTTPException) as error:
-            raise Unanswered(f"{question.path} was not answered: {error!r}") from error
+            raise RequestFailed(f"{request.path} was not answered: {error!r}") from error
         if reply.status // 100 != 2:
-            raise Unanswered(f"not available: the answer was {reply.status} {reply.reason}")
+            raise RequestFailed(f"not available: the answer was {reply.status} {reply.reason}")
         return body
 
     with contextlib.closing(connection):
-        yield ask
+        yield send
 
 
 _DECODED: Mapping[str, Callable[[bytes | memoryview], bytes | memoryview]] = {
@@ -83,11 +83,11 @@ _DECODED: Mapping[str, Callable[[bytes | memoryview], bytes | memoryview]] = {
 """Decompression functions by content coding. Decompression is part of the client's time."""
 
 
-def _body(reply: http.client.HTTPResponse, kept: bytearray) -> bytes | memoryview:
-    """Return the body, in `kept` if its size is known. Raises IncompleteRead."""
+def _body(reply: http.client.HTTPResponse, buffer: bytearray) -> bytes | memoryview:
+    """Return the body, in `buffer` if its size is known. Raises IncompleteRead."""
     if reply.length is None:
         return reply.read()
-    body = memoryview(kept)[: reply.length]
+    body = memoryview(buffer)[: reply.length]
     position = 0
     while position < len(body):
         count = reply.readinto(body[position:])
@@ -97,22 +97,22 @@ def _body(reply: http.client.HTTPResponse, kept: bytearray) -> bytes | memoryvie
     return body
 
 
-def rate(port: int, question: Question, seconds: int) -> float:
-    """Return wrk's requests per second on several connections. Raises Unanswered if a request was not answered."""
+def rate(port: int, request: HttpRequest, seconds: int) -> float:
+    """Return wrk's requests per second on several connections. Raises RequestFailed if a request was not answered."""
     wrk = shutil.which("wrk")
     if wrk is None:
-        raise Unanswered(NO_WRK)
+        raise RequestFailed(NO_WRK)
     with tempfile.NamedTemporaryFile() as body:
-        body.write(question.body)
+        body.write(request.body)
         body.flush()
         options = ("-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(Path(__file__).parent / "post.lua"))
-        headers = [f"{name}: {value}" for name, value in question.sent.items()]
-        command = [wrk, *options, f"http://127.0.0.1:{port}{question.path}", "--", body.name, *headers]
+        headers = [f"{name}: {value}" for name, value in request.sent.items()]
+        command = [wrk, *options, f"http://127.0.0.1:{port}{request.path}", "--", body.name, *headers]
         printed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60 + seconds).stdout
     failed = re.search(r"Non-2xx.*|Socket errors.*", printed)
     if failed:
-        raise Unanswered(failed[0])
+        raise RequestFailed(failed[0])
     found = re.search(r"Requests/sec:\s*([\d.]+)", printed)
     if found is None:
-        raise Unanswered(f"wrk printed no rate: {printed[-200:]!r}")
+        raise RequestFailed(f"wrk printed no rate: {printed[-200:]!r}")
     return float(found[1])

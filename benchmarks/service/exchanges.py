@@ -1,6 +1,6 @@
-"""Scenarios of the service's benchmarks: one entry of `EXCHANGES` each, with the requests to gradd and to its peers.
+"""Scenarios of the service's benchmarks: one entry of `SCENARIOS` each, with the requests to gradd and to its peers.
 
-All requests of a scenario ask for the same gradient at the same point. Each has a function that reads the gradient from
+All requests of a scenario compute the same gradient at the same point. Each has a function that reads the gradient from
 its reply, so replies are compared before the first timing. `benchmarks.service.rows` measures the scenarios.
 """
 
@@ -18,7 +18,7 @@ import orjson
 
 from app.routes.examples.inline import TUTORIAL
 from benchmarks.results import Quantity, Target
-from benchmarks.service.client import Question, asking
+from benchmarks.service.client import HttpRequest, sender
 from benchmarks.workload import Array
 
 GRADIENTS = "/v1/gradients"
@@ -27,11 +27,11 @@ Read = Callable[[bytes], Array]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A contestant's request: its server, its content, and the reader of the gradient, if the reply has a gradient."""
+class ScenarioRequest:
+    """A request to a contestant's server. `read` returns the gradient in the reply; None if there is no gradient."""
 
     server: str
-    question: Question
+    request: HttpRequest
     read: Read | None = None
 
 
@@ -39,14 +39,14 @@ class Asked:
 class Scenario:
     """A request to gradd and the equivalent requests to its peers.
 
-    `asked` makes the requests, given the port of a running gradd server. `note` explains a figure that misses its
-    target.
+    `requests` returns the requests by contestant; its argument is the port of a running gradd server. `note` explains
+    a figure that misses its target.
     """
 
     name: str
     work: str
     quantity: Quantity
-    asked: Callable[..., dict[str, Asked]]
+    requests: Callable[..., dict[str, ScenarioRequest]]
     targets: tuple[Target, ...]
     sizes: Mapping[str, int]
     note: str = ""
@@ -62,42 +62,42 @@ def _from_json(name: str) -> Read:
     return read
 
 
-def _posted(body: Any, path: str = GRADIENTS) -> Question:
-    return Question(path, orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
+def _posted(body: Any, path: str = GRADIENTS) -> HttpRequest:
+    return HttpRequest(path, orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def inline(port: int) -> dict[str, Asked]:  # noqa: ARG001  # nothing is asked beforehand
+def inline(port: int) -> dict[str, ScenarioRequest]:  # noqa: ARG001  # it sends no request itself
     """The tutorial, with its DAG in the reply."""
-    question = _posted(TUTORIAL)
+    request = _posted(TUTORIAL)
     return {
-        "gradd": Asked("gradd", question, _from_json("w")),
-        "route": Asked("route", Question("/read", question.body)),
-        "torch_server": Asked("torch_server", question, _from_json("w")),
+        "gradd": ScenarioRequest("gradd", request, _from_json("w")),
+        "route": ScenarioRequest("route", HttpRequest("/read", request.body)),
+        "torch_server": ScenarioRequest("torch_server", request, _from_json("w")),
     }
 
 
-def registered(port: int) -> dict[str, Asked]:
+def registered(port: int) -> dict[str, ScenarioRequest]:
     """The tutorial as a registered graph: the request has only values, the reply only gradients."""
-    with asking(port, _posted({"graph": TUTORIAL["graph"]}, "/v1/graphs")) as register:
+    with sender(port, _posted({"graph": TUTORIAL["graph"]}, "/v1/graphs")) as register:
         known = json.loads(bytes(register()))["id"]
     tensors = {
         name: tensor["data"] if isinstance(tensor, dict) else tensor
         for name, tensor in TUTORIAL["graph"]["tensors"].items()
     }
-    question = _posted({"tensors": tensors, "dag": False}, f"/v1/graphs/{known}/gradients")
+    request = _posted({"tensors": tensors, "dag": False}, f"/v1/graphs/{known}/gradients")
     return {
-        "gradd": Asked("gradd", question, _from_json("w")),
-        "route": Asked("route", Question("/read", question.body)),
+        "gradd": ScenarioRequest("gradd", request, _from_json("w")),
+        "route": ScenarioRequest("route", HttpRequest("/read", request.body)),
     }
 
 
-def fast_path(port: int) -> dict[str, Asked]:  # noqa: ARG001
+def fast_path(port: int) -> dict[str, ScenarioRequest]:  # noqa: ARG001
     """The tutorial on the fast path, and on the general path by the content coding `identity`."""
-    question = _posted(TUTORIAL)
-    general = replace(question, headers={"Content-Encoding": "identity"})
+    request = _posted(TUTORIAL)
+    general = replace(request, headers={"Content-Encoding": "identity"})
     return {
-        "gradd": Asked("gradd", question, _from_json("w")),
-        "general": Asked("gradd", general, _from_json("w")),
+        "gradd": ScenarioRequest("gradd", request, _from_json("w")),
+        "general": ScenarioRequest("gradd", general, _from_json("w")),
     }
 
 
@@ -110,37 +110,43 @@ def _sum_of_tanh(x: Mapping[str, Any], **members: Any) -> dict[str, Any]:
     return {"graph": {"tensors": {"x": {**x, "requires_grad": True}}, "ops": ops}, "dag": False, **members}
 
 
-def large_json(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
+def large_json(port: int, size: int) -> dict[str, ScenarioRequest]:  # noqa: ARG001
     """The sum of tanh of a vector: numbers in JSON in the request and the reply."""
-    question = _posted(_sum_of_tanh({"data": _point(size)}))
+    request = _posted(_sum_of_tanh({"data": _point(size)}))
     read = _from_json("x")
-    return {"gradd": Asked("gradd", question, read), "torch_server": Asked("torch_server", question, read)}
-
-
-def large_json_zstd(port: int, size: int) -> dict[str, Asked]:
-    """The same from httpx with brotli and zstandard installed, and from a client that accepts no content coding."""
-    asked = large_json(port, size)["gradd"]
-    by_default, plain = ({"Accept-Encoding": coding} for coding in ("gzip, deflate, br, zstd", "identity"))
     return {
-        "gradd": replace(asked, question=replace(asked.question, headers=by_default)),
-        "identity": replace(asked, question=replace(asked.question, headers=plain)),
+        "gradd": ScenarioRequest("gradd", request, read),
+        "torch_server": ScenarioRequest("torch_server", request, read),
     }
 
 
-def large_msgpack(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
-    """The same in MessagePack: raw bytes in the request and the reply."""
+def large_json_zstd(port: int, size: int) -> dict[str, ScenarioRequest]:
+    """The request of `large_json` with the headers of httpx with brotli and zstandard, and without content codings."""
+    contestant = large_json(port, size)["gradd"]
+    by_default, plain = ({"Accept-Encoding": coding} for coding in ("gzip, deflate, br, zstd", "identity"))
+    return {
+        "gradd": replace(contestant, request=replace(contestant.request, headers=by_default)),
+        "identity": replace(contestant, request=replace(contestant.request, headers=plain)),
+    }
+
+
+def large_msgpack(port: int, size: int) -> dict[str, ScenarioRequest]:  # noqa: ARG001
+    """The request of `large_json` in MessagePack: raw bytes in the request and the reply."""
     tensor = {"data": _point(size).tobytes(), "dtype": "float64", "shape": [size]}
     body = msgpack.packb(_sum_of_tanh(tensor))
-    question = Question(GRADIENTS, body, MSGPACK, {"Accept": MSGPACK})
+    request = HttpRequest(GRADIENTS, body, MSGPACK, {"Accept": MSGPACK})
 
     def read(reply: bytes) -> Array:
         return np.frombuffer(msgpack.unpackb(reply)["gradients"]["x"]["data"])
 
-    return {"gradd": Asked("gradd", question, read), "echo": Asked("route", Question("/echo", body, MSGPACK))}
+    return {
+        "gradd": ScenarioRequest("gradd", request, read),
+        "echo": ScenarioRequest("route", HttpRequest("/echo", body, MSGPACK)),
+    }
 
 
-def base64(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
-    """The same in base64, in the form of Tesseract Core, which returns products of gradients with a cotangent."""
+def base64(port: int, size: int) -> dict[str, ScenarioRequest]:  # noqa: ARG001
+    """The request of `large_json` in base64. Tesseract Core computes it as a vector-Jacobian product."""
     text = binascii.b2a_base64(_point(size).tobytes(), newline=False).decode()
     tensor = {"data": text, "dtype": "float64", "shape": [size]}
     array = {
@@ -152,10 +158,12 @@ def base64(port: int, size: int) -> dict[str, Asked]:  # noqa: ARG001
     product = {"inputs": {"x": array}, "vjp_inputs": ["x"], "vjp_outputs": ["y"], "cotangent_vector": {"y": 1.0}}
     accept = {"Accept": "application/json+base64"}
     return {
-        "gradd": Asked("gradd", _posted(_sum_of_tanh(tensor, encoding="base64")), _from_base64("gradients", "data")),
-        "tesseract": Asked(
+        "gradd": ScenarioRequest(
+            "gradd", _posted(_sum_of_tanh(tensor, encoding="base64")), _from_base64("gradients", "data")
+        ),
+        "tesseract": ScenarioRequest(
             "tesseract",
-            Question("/vector_jacobian_product", orjson.dumps(product), JSON, accept),
+            HttpRequest("/vector_jacobian_product", orjson.dumps(product), JSON, accept),
             _from_base64("x", "buffer"),
         ),
     }
@@ -171,12 +179,12 @@ def _from_base64(member: str, data: str) -> Read:
 
 
 STACK = (
-    "of a call that takes the server 100 µs, reading, running and writing take 50 µs, bounds, counters and log 20 µs; "
-    "the event loop and the kernel take the others; all of the other route takes 95 µs"
+    "of a call that takes the server 100 µs, reading, running and writing take 50 µs, bounds, counters and log 20 µs, "
+    "the event loop and the kernel the rest; the route that only reads takes 95 µs in total"
 )
 """Breakdown of the time of small calls, measured in one process with and without sockets."""
 
-EXCHANGES = (
+SCENARIOS = (
     Scenario(
         "http_inline",
         "tutorial over HTTP, 8 connections, graph and DAG in every call",

@@ -14,8 +14,8 @@ from itertools import islice
 
 from benchmarks.effort import Effort
 from benchmarks.results import Row, Target
-from benchmarks.service.client import Question, Unanswered, asking, rate
-from benchmarks.service.exchanges import Asked, Scenario, large_json
+from benchmarks.service.client import HttpRequest, RequestFailed, rate, sender
+from benchmarks.service.exchanges import Scenario, ScenarioRequest, large_json
 from benchmarks.service.servers import SERVERS, running
 from benchmarks.service.short_requests import SHORT, ShortRequest
 from benchmarks.timing import compare, interleaved
@@ -27,48 +27,48 @@ POLLS, ROUND_SECONDS = 200, 4
 """Health requests in a round, five milliseconds apart, and the maximum seconds of a round."""
 
 
-def exchange_rows(exchange: Scenario, effort: Effort) -> tuple[Row]:
+def scenario_rows(scenario: Scenario, effort: Effort) -> tuple[Row]:
     """Return the row of a scenario, as a tuple of one."""
-    row = Row(exchange.name, exchange.work, exchange.quantity, targets=exchange.targets, note=exchange.note)
+    row = Row(scenario.name, scenario.work, scenario.quantity, targets=scenario.targets, note=scenario.note)
     try:
-        with _contestants(exchange) as contestants:
+        with _contestants(scenario) as contestants:
             differences = _differences(contestants)
             if differences:
                 return (replace(row, fault="; ".join(differences)),)
-            samples = _rates(contestants, effort) if exchange.quantity == "rate" else _times(contestants, effort)
+            samples = _rates(contestants, effort) if scenario.quantity == "rate" else _times(contestants, effort)
             return (replace(row, samples=samples),)
-    except Unanswered as error:
+    except RequestFailed as error:
         return (replace(row, fault=str(error)),)
 
 
 @contextlib.contextmanager
-def _contestants(exchange: Scenario) -> Iterator[dict[str, tuple[int, Asked]]]:
-    """Give the port and the request of each contestant while all servers run."""
+def _contestants(scenario: Scenario) -> Iterator[dict[str, tuple[int, ScenarioRequest]]]:
+    """A context in which all servers run, with the port and the request of each contestant by name."""
     with contextlib.ExitStack() as stack:
         gradd = stack.enter_context(running(SERVERS["gradd"]))
-        asked = exchange.asked(gradd, **exchange.sizes)
-        with asking(gradd, asked["gradd"].question) as ask:
-            size = len(ask())
+        requests = scenario.requests(gradd, **scenario.sizes)
+        with sender(gradd, requests["gradd"].request) as send:
+            size = len(send())
         ports = {"gradd": gradd}
-        for name in {one.server for one in asked.values()} - {"gradd"}:
+        for name in {one.server for one in requests.values()} - {"gradd"}:
             ports[name] = stack.enter_context(running(SERVERS[name], REPLY_BYTES=str(size)))
-        yield {name: (ports[one.server], one) for name, one in asked.items()}
+        yield {name: (ports[one.server], one) for name, one in requests.items()}
 
 
-def _differences(contestants: Mapping[str, tuple[int, Asked]]) -> list[str]:
+def _differences(contestants: Mapping[str, tuple[int, ScenarioRequest]]) -> list[str]:
     """Return the differences of the gradients in the replies from gradd's gradients."""
     found = {}
-    for name, (port, asked) in contestants.items():
-        if asked.read is not None:
-            with asking(port, asked.question) as ask:
-                found[name] = [asked.read(bytes(ask()))]
+    for name, (port, contestant) in contestants.items():
+        if contestant.read is not None:
+            with sender(port, contestant.request) as send:
+                found[name] = [contestant.read(bytes(send()))]
     return compare(found, RTOL)
 
 
-def _rates(contestants: Mapping[str, tuple[int, Asked]], effort: Effort) -> dict[str, list[float]]:
+def _rates(contestants: Mapping[str, tuple[int, ScenarioRequest]], effort: Effort) -> dict[str, list[float]]:
     def once(name: str) -> float:
-        port, asked = contestants[name]
-        return rate(port, asked.question, effort.wrk_seconds)
+        port, contestant = contestants[name]
+        return rate(port, contestant.request, effort.wrk_seconds)
 
     for name in contestants:
         once(name)
@@ -79,19 +79,19 @@ def _rates(contestants: Mapping[str, tuple[int, Asked]], effort: Effort) -> dict
     return samples
 
 
-def _times(contestants: Mapping[str, tuple[int, Asked]], effort: Effort) -> dict[str, list[float]]:
+def _times(contestants: Mapping[str, tuple[int, ScenarioRequest]], effort: Effort) -> dict[str, list[float]]:
     with contextlib.ExitStack() as stack:
         turns = {
-            name: partial(_seconds, stack.enter_context(asking(port, asked.question)))
-            for name, (port, asked) in contestants.items()
+            name: partial(_seconds, stack.enter_context(sender(port, contestant.request)))
+            for name, (port, contestant) in contestants.items()
         }
         return interleaved(turns, rounds=effort.rounds, seconds=effort.seconds)
 
 
-def _seconds(ask: Callable[[], bytes | memoryview], calls: int) -> float:
+def _seconds(send: Callable[[], bytes | memoryview], calls: int) -> float:
     begin = time.perf_counter()
     for _ in range(calls):
-        ask()
+        send()
     return time.perf_counter() - begin
 
 
@@ -99,9 +99,9 @@ def health_rows(effort: Effort) -> tuple[Row]:
     """Return the row of health's slowest answers, as a tuple of one."""
     targets = (Target(0.02),)
     with running(SERVERS["gradd"]) as port:
-        question = large_json(port, 1_000_000)["gradd"].question
+        request = large_json(port, 1_000_000)["gradd"].request
         over = threading.Event()
-        busy = [threading.Thread(target=_asked_until, args=(port, question, over)) for _ in range(2)]
+        busy = [threading.Thread(target=_send_until, args=(port, request, over)) for _ in range(2)]
         for thread in busy:
             thread.start()
         time.sleep(1)
@@ -123,25 +123,25 @@ def short_rows(effort: Effort) -> list[Row]:
 
 
 def _short_row(port: int, name: str, short: ShortRequest, effort: Effort) -> Row:
-    question = Question(f"/v1/{short.operation}", short.body, short.media_type, short.headers)
+    request = HttpRequest(f"/v1/{short.operation}", short.body, short.media_type, short.headers)
     samples = []
     for _ in range(effort.rounds):
-        asked = threading.Thread(target=_asked_once, args=(port, question))
-        asked.start()
-        samples.append(max(_health(port, asked.is_alive)))
-        asked.join()
+        sending = threading.Thread(target=_send_once, args=(port, request))
+        sending.start()
+        samples.append(max(_health(port, sending.is_alive)))
+        sending.join()
     return Row(name, f"health beside {short.work}", "time", {"gradd": samples}, (Target(0.05),))
 
 
-def _asked_once(port: int, question: Question) -> None:
-    with asking(port, question) as ask, contextlib.suppress(Unanswered):  # many are refused
-        ask()
+def _send_once(port: int, request: HttpRequest) -> None:
+    with sender(port, request) as send, contextlib.suppress(RequestFailed):  # the service rejects several of them
+        send()
 
 
-def _asked_until(port: int, question: Question, over: threading.Event) -> None:
-    with asking(port, question) as ask:
+def _send_until(port: int, request: HttpRequest, over: threading.Event) -> None:
+    with sender(port, request) as send:
         while not over.is_set():
-            ask()
+            send()
 
 
 def _slowest(port: int) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.service.client import Unanswered
+from benchmarks.service.client import RequestFailed
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 60
@@ -81,10 +81,10 @@ def _free_port() -> int:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Wait until a server listens on the port. Raises Unanswered with the end of the server's log."""
+    """Wait until a server listens on the port. Raises RequestFailed with the end of the server's log."""
     end = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < end:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.05)
-    raise Unanswered(f"a server did not start: {log.read_text(encoding='utf-8')[-300:]}")
+    raise RequestFailed(f"a server did not start: {log.read_text(encoding='utf-8')[-300:]}")

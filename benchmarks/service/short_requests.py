@@ -63,7 +63,7 @@ SHORT: Mapping[str, ShortRequest] = {
         "expand to 100,000 numbers in 31 lists each", "forward", _expanded([100_000, *[1] * 31])
     ),
     "gzip": ShortRequest(
-        "1 M numbers in base64 under gzip, for a client that refuses anything else",
+        "1 M numbers in base64 under gzip, for a client that accepts only gzip",
         "forward",
         _expanded(
             [1_000_000], _op("cumsum", ["y"], "z", dim=0), _op("sin", ["z"], "s"), outputs=["s"], encoding="base64"
@@ -88,12 +88,8 @@ SHORT: Mapping[str, ShortRequest] = {
         "forward",
         _graph({"x": [0.5] * 40_000 + ["NaN"]}, outputs=["x"], encoding="base64"),
     ),
-    "ragged": ShortRequest(
-        "40,000 lists, the last of which is too long", "forward", _graph({"x": [[1]] * 40_000 + [[1, 2]]})
-    ),
-    "brackets": ShortRequest(
-        "80,000 empty lists in a member that there is not", "forward", _graph({"x": 1.0}, z=[[]] * 80_000)
-    ),
+    "ragged": ShortRequest("40,000 lists, the last one too long", "forward", _graph({"x": [[1]] * 40_000 + [[1, 2]]})),
+    "brackets": ShortRequest("80,000 empty lists in an unknown member", "forward", _graph({"x": 1.0}, z=[[]] * 80_000)),
     "msgpack_lists": ShortRequest(
         "200,000 empty lists in MessagePack",
         "forward",

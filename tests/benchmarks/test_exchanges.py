@@ -1,4 +1,4 @@
-"""The questions that the service is measured by: gradd answers them, and what is read from its replies is right."""
+"""Scenarios of the service benchmarks: gradd replies to the requests, and its gradients are read correctly."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from app.routes.examples.inline import TUTORIAL
 from benchmarks.results import TITLES
-from benchmarks.service.client import asking
-from benchmarks.service.exchanges import EXCHANGES, Scenario, base64, large_json
+from benchmarks.service.client import sender
+from benchmarks.service.exchanges import SCENARIOS, Scenario, base64, large_json
 from benchmarks.service.servers import SERVERS
 from tests.serving import server, tutorial_gradients
 
@@ -25,16 +25,16 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield int(url.rsplit(":", 1)[1])
 
 
-def exchange(name: str) -> Scenario:
-    return next(known for known in EXCHANGES if known.name == name)
+def scenario(name: str) -> Scenario:
+    return next(known for known in SCENARIOS if known.name == name)
 
 
 def gradient(port: int, name: str) -> np.ndarray:
-    known = exchange(name)
-    asked = known.asked(port, **dict.fromkeys(known.sizes, SIZE))["gradd"]
-    assert asked.read is not None
-    with asking(port, asked.question) as ask:
-        return asked.read(bytes(ask()))
+    known = scenario(name)
+    contestant = known.requests(port, **dict.fromkeys(known.sizes, SIZE))["gradd"]
+    assert contestant.read is not None
+    with sender(port, contestant.request) as send:
+        return contestant.read(bytes(send()))
 
 
 @pytest.mark.parametrize("name", ["http_inline", "http_registered"])
@@ -47,20 +47,20 @@ def test_the_gradient_of_a_sum_of_tanh_is_read(name: str, port: int) -> None:
     np.testing.assert_allclose(gradient(port, name), 1 - np.tanh(POINT) ** 2)
 
 
-def test_peers_are_asked_the_same(port: int) -> None:
-    asked = large_json(port, SIZE)
-    assert asked["torch_server"].question == asked["gradd"].question
-    text = base64(port, SIZE)["gradd"].question.body.split(b'"data":"')[1].split(b'"')[0]
-    assert text in base64(port, SIZE)["tesseract"].question.body
+def test_peers_get_the_same_request(port: int) -> None:
+    requests = large_json(port, SIZE)
+    assert requests["torch_server"].request == requests["gradd"].request
+    text = base64(port, SIZE)["gradd"].request.body.split(b'"data":"')[1].split(b'"')[0]
+    assert text in base64(port, SIZE)["tesseract"].request.body
 
 
 def test_contestants_have_servers_and_titles(port: int) -> None:
-    asked = {**exchange("http_inline").asked(port), **base64(port, SIZE), **large_json(port, SIZE)}
-    assert asked.keys() <= TITLES.keys()
-    assert {one.server for one in asked.values()} <= SERVERS.keys()
+    requests = {**scenario("http_inline").requests(port), **base64(port, SIZE), **large_json(port, SIZE)}
+    assert requests.keys() <= TITLES.keys()
+    assert {one.server for one in requests.values()} <= SERVERS.keys()
 
 
-def test_peers_stand_where_their_servers_look_for_them() -> None:
+def test_the_files_of_peers_exist() -> None:
     for known in SERVERS.values():
         for value in known.environment.values():
             assert Path(value).is_file()

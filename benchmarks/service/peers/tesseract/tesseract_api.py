@@ -8,13 +8,13 @@ from tesseract_core.runtime import Array, Differentiable, Float64
 
 
 class InputSchema(BaseModel):
-    """Where the function is asked for."""
+    """The argument of the function."""
 
     x: Differentiable[Array[(None,), Float64]]
 
 
 class OutputSchema(BaseModel):
-    """Its value."""
+    """The value of the function."""
 
     y: Differentiable[Float64]
 
@@ -26,7 +26,7 @@ def apply(inputs: InputSchema) -> OutputSchema:
 
 def vector_jacobian_product(
     inputs: InputSchema,
-    vjp_inputs: set[str],  # noqa: ARG001  # the only one that there is
+    vjp_inputs: set[str],  # noqa: ARG001  # there is a single input
     vjp_outputs: set[str],  # noqa: ARG001
     cotangent_vector: dict[str, Any],
 ) -> dict[str, Any]:
