@@ -18,7 +18,7 @@ from app.access.middleware import AccessControl
 from app.evaluation.operations import OPERATIONS
 from app.http.compression import Compression
 from app.http.cors import CrossOrigin
-from app.http.middleware import Admission, BodyBounds, Observation
+from app.http.middleware import Admission, BodyBounds, Observation, Pace
 from app.http.refusals import refuse
 from app.http.services import Services, services_of
 from app.routes import catalogue, derivatives, docs, graphs
@@ -66,13 +66,15 @@ def _middleware(services: Services) -> list[Middleware]:
     """Return the middleware, from the outside in."""
     settings = services.settings
     observe = partial(Observation, callers=services.callers, metrics=services.metrics, access=services.access)
+    most = min(settings.max_body_bytes, settings.max_bytes_in_flight, settings.max_client_bytes_in_flight)
+    pace = Pace(settings.body_timeout_ms / 1000, settings.header_timeout_ms / 1000, settings.min_body_rate)
     cors = Middleware(CrossOrigin, origins=settings.cors_origins, observe=observe)
     return [
         *([cors] if settings.cors_origins else []),
         Middleware(observe),
         Middleware(AccessControl, gate=services.gate),
+        Middleware(BodyBounds, most=most, pace=pace, in_flight=services.in_flight),
         Middleware(Admission, slots=services.slots, retry_after_s=settings.retry_after_s),
-        Middleware(BodyBounds, most=settings.max_body_bytes, timeout_s=settings.body_timeout_ms / 1000),
         Middleware(Compression, most=settings.max_body_bytes),
     ]
 

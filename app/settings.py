@@ -96,6 +96,23 @@ class Settings(BaseSettings):
     timeout_ms: int = _limit(30_000, "Milliseconds that a request may take once its body is there; beyond it, 504.")
     body_timeout_ms: int = _limit(60_000, "Milliseconds that a body may take to arrive; beyond it, 408.")
     header_timeout_ms: int = _limit(10_000, "Milliseconds that a request's line and headers may take to arrive.")
+    min_body_rate: int = _limit(
+        4096,
+        "Bytes a second with which a body must arrive, after as long as headers may take; below it, 408. 0: any rate.",
+        at_least=0,
+    )
+    max_bytes_in_flight: int = _limit(
+        1024 * _MIB,
+        "Size of all bodies and replies in flight together in bytes, bodies as they arrive and decompressed; beyond "
+        "it, 503 with Retry-After.",
+        at_least=_MIB,
+    )
+    max_client_bytes_in_flight: int = _limit(
+        256 * _MIB,
+        "Size of all bodies in bytes that may arrive at the same time from one client's address; beyond it, 503 with "
+        "Retry-After.",
+        at_least=_MIB,
+    )
     concurrency: Annotated[int, Field(le=1024)] = _limit(
         os.cpu_count() or 1, "Requests that are computed at the same time."
     )

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import NotAcceptable, TimedOut, UnsupportedMedia
 from app.http.accept import weights
 from app.http.content_coding import CODINGS, Coding
+from app.http.in_flight import RESERVATION, Reservation
 
 MIN_SIZE = 14_600
 """Bytes of a reply below which compressing saves no round trip. Source: RFC 6928, ten segments of 1,460 bytes."""
@@ -75,12 +76,14 @@ class Compression:
         preferred = accepted(headers.get(b"accept-encoding", ""))
         coding = _sent(headers.get(b"content-encoding", ""))
         if coding is not None:
-            scope, receive = _without_coding(scope), self._inflated(coding, receive)
+            _remove_coding(scope)
+            receive = self._inflated(coding, receive, scope.get(RESERVATION))
         await self.app(scope, receive, _Reply(send, preferred, scope).send)
 
-    def _inflated(self, coding: Coding, receive: Receive) -> Receive:
+    def _inflated(self, coding: Coding, receive: Receive, reservation: Reservation | None) -> Receive:
         """Return a `receive` that returns the decompressed body as one message, then the later messages."""
         complete = False
+        count = reservation.add if reservation is not None else None
 
         async def inflated() -> Message:
             nonlocal complete
@@ -94,7 +97,7 @@ class Compression:
                 parts.append(message.get("body", b""))
                 complete = not message.get("more_body", False)
             body = b"".join(parts)
-            return {"type": "http.request", "body": await asyncio.to_thread(coding.inflate, body, self.most)}
+            return {"type": "http.request", "body": await asyncio.to_thread(coding.inflate, body, self.most, count)}
 
         return inflated
 
@@ -112,9 +115,9 @@ def _sent(header: str) -> Coding | None:
     return coding
 
 
-def _without_coding(scope: Scope) -> Scope:
-    kept = [(name, value) for name, value in scope["headers"] if name not in {b"content-encoding", b"content-length"}]
-    return {**scope, "headers": kept}
+def _remove_coding(scope: Scope) -> None:
+    coded = {b"content-encoding", b"content-length"}
+    scope["headers"] = [header for header in scope["headers"] if header[0] not in coded]
 
 
 @dataclass(frozen=True, slots=True)

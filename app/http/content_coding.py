@@ -55,8 +55,11 @@ class Coding:
             yield compressor.compress(body[begin : begin + _STEP])
         yield compressor.flush()
 
-    def inflate(self, body: bytes, most: int) -> bytes:
-        """Return the decompressed body. Raises BadBody if it is malformed, BodyTooLarge beyond `most` bytes."""
+    def inflate(self, body: bytes, most: int, count: Callable[[int], None] | None = None) -> bytes:
+        """Return the decompressed body. `count` is called with the size of each piece, and may raise.
+
+        Raises BadBody if the body is malformed, BodyTooLarge beyond `most` bytes.
+        """
         inflated: list[bytes] = []
         size = 0
         try:
@@ -64,6 +67,8 @@ class Coding:
                 size += len(piece)
                 if size > most:
                     raise BodyTooLarge(f"The body has more than {most} bytes once it is inflated.")
+                if count is not None:
+                    count(len(piece))
                 inflated.append(piece)
         except (EOFError, zlib.error, zstandard.ZstdError) as error:
             detail = f"the body is not {self.name}: {str(error) or 'it is empty or cut off'}"

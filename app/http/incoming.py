@@ -8,6 +8,9 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.errors import ProblemError
 
+ARRIVED = "gradd.arrived"
+"""Key of a request's scope: a function for the number of bytes of its body that have arrived, if the body is large."""
+
 
 class Incoming:
     """The incomplete body of one request. The application has not begun to read it.

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.http.incoming import Incoming
+from app.http.incoming import ARRIVED, Incoming
 from app.workers.shared_memory import LARGE, Lease
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Receiver(Incoming, asyncio.BufferedProtocol):
         lease.body[: len(begun)] = begun
         cycle.body = bytearray()
         cycle.message_event.clear()
+        cast("dict[str, Any]", cycle.scope)[ARRIVED] = lambda: self._position
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Return the buffer for the next bytes. After the answer, the rest of the body is discarded."""

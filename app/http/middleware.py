@@ -1,13 +1,14 @@
 """Middleware of every request: request ids, logging, metrics, common headers, admission and body limits.
 
-Plain ASGI classes, from the outside in: `Observation`, `Admission`, `BodyBounds`. The inner two raise problems, and
+Plain ASGI classes, from the outside in: `Observation`, `BodyBounds`, `Admission`. The inner two raise problems, and
 `Observation` turns every exception into a problem document. `app.main` installs them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from dataclasses import dataclass
 from types import coroutine
 from typing import Any
 
@@ -17,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import BodyTooLarge, Busy, ClientGone, ProblemError, SlowBody
 from app.http.caller import Callers
 from app.http.exchange import Exchange
+from app.http.in_flight import RESERVATION, InFlight, Reservation
+from app.http.incoming import ARRIVED
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
 
@@ -27,6 +30,10 @@ def _header(scope: Scope, name: bytes) -> str:
         if known == name:
             return str(value, "latin-1").strip(" \t")
     return ""
+
+
+CLIENT = "gradd.client"
+"""Key of a request's scope: the client's address."""
 
 
 class Observation:
@@ -47,6 +54,7 @@ class Observation:
         self.metrics.inflight.inc()
         # HEAD is handled as GET; the server omits the body.
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        inner[CLIENT] = caller.address
         try:
             await self._answer(exchange, inner, receive, _Sending(exchange, send))
         finally:
@@ -101,66 +109,145 @@ class Slots:
 
 
 class Admission:
-    """Gives a slot to each POST request before its body is read, and refuses requests if no slot is free."""
+    """Gives a slot to each POST request from the end of its body to the beginning of its answer."""
 
     def __init__(self, app: ASGIApp, slots: Slots, retry_after_s: int) -> None:
         self.app, self.slots, self.retry_after_s = app, slots, retry_after_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hold a slot until the request is answered. Raises Busy."""
+        """Call the inner application. Raises Busy if no slot is free, now or at the end of the body."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
+        self._require_free()
+        holds = False
+
+        async def received() -> Message:
+            nonlocal holds
+            message = await receive()
+            if not holds and message["type"] == "http.request" and not message.get("more_body", False):
+                self._require_free()
+                self.slots.taken += 1
+                holds = True
+            return message
+
+        def leave() -> None:
+            nonlocal holds
+            self.slots.taken -= holds
+            holds = False
+
+        async def sent(message: Message) -> None:
+            leave()
+            await send(message)
+
+        try:
+            await self.app(scope, received, sent)
+        finally:
+            leave()
+
+    def _require_free(self) -> None:
         if not self.slots.is_free:
             raise Busy("All slots are taken and the queue is full; come again later.", self.retry_after_s)
-        self.slots.taken += 1
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self.slots.taken -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a body must arrive: within `timeout_s` seconds, and with `rate` bytes a second after `grace_s`."""
+
+    timeout_s: float
+    grace_s: float
+    rate: int
+
+    def latest(self, began: float, received: int) -> float:
+        """Return the time until which a body may be incomplete, after so many bytes."""
+        whole = began + self.timeout_s
+        return min(whole, began + self.grace_s + received / self.rate) if self.rate else whole
 
 
 class BodyBounds:
-    """Limits the size of a body, declared or streamed, and the time until it has arrived."""
+    """Limits the size of a body, declared or streamed, its time of arrival, and the bytes of all bodies and replies."""
 
-    def __init__(self, app: ASGIApp, most: int, timeout_s: float) -> None:
-        self.app, self.most, self.timeout_s = app, most, timeout_s
+    def __init__(self, app: ASGIApp, most: int, pace: Pace, in_flight: InFlight) -> None:
+        self.app, self.most, self.pace, self.in_flight = app, most, pace, in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the inner application. Raises BodyTooLarge. Reading the body raises BodyTooLarge, SlowBody."""
+        """Call the inner application. Raises BodyTooLarge, Busy. Reading raises SlowBody too; sending raises Busy."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        declared = _header(scope, b"content-length")
-        if declared.isdecimal() and int(declared[:20]) > self.most:
+        declared = _size(scope["headers"])
+        if declared > self.most:
             raise self._too_large()
-        await self.app(scope, self._bounded(receive), send)
+        reservation = self.in_flight.reservation(scope.get(CLIENT, ""))
+        scope[RESERVATION] = reservation
+        try:
+            reservation.expect(declared)
+            await self.app(scope, self._bounded(receive, scope, declared), _reserving(send, reservation))
+        finally:
+            reservation.release()
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The body has more than {self.most} bytes; GET /v1/limits lists the server's limits.")
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, scope: Scope, declared: int) -> Receive:
         """Return a `receive` that enforces the limits until the body is complete."""
+        reservation: Reservation = scope[RESERVATION]
         received = 0
         complete = False
-        latest = asyncio.get_running_loop().time() + self.timeout_s
+        began = asyncio.get_running_loop().time()
+
+        def latest() -> float:
+            arrived = scope[ARRIVED]() if ARRIVED in scope else received
+            return self.pace.latest(began, arrived)
 
         async def bounded() -> Message:
             nonlocal received, complete
             if complete:
                 return await receive()
-            try:
-                message = await _by(latest, receive())
-            except TimeoutError:
-                detail = f"The body did not arrive within {self.timeout_s:g} seconds."
-                raise SlowBody(detail, headers={"Connection": "close"}) from None
+            message = await _in_time(receive, latest)
             received += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
             if received > self.most:
                 raise self._too_large()
+            if received > max(declared, reservation.arriving):
+                reservation.expect(received - reservation.arriving)
+            if not message.get("more_body", False):
+                complete = True
+                reservation.arrived()
             return message
 
         return bounded
+
+
+def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return the Content-Length among the headers, or 0. It is exact up to 20 digits."""
+    for name, value in headers:
+        if name == b"content-length":
+            digits = value.strip()[:20]
+            return int(digits) if digits.isdigit() else 0
+    return 0
+
+
+def _reserving(send: Send, reservation: Reservation) -> Send:
+    """Return a `send` that reserves the bytes of a reply. It raises Busy."""
+
+    async def reserving(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            reservation.add(_size(message["headers"]))
+        await send(message)
+
+    return reserving
+
+
+async def _in_time(receive: Receive, latest: Callable[[], float]) -> Message:
+    """Return the next message. Raises SlowBody at the time `latest`, which may grow while the body arrives."""
+    while True:
+        until = latest()
+        try:
+            return await _by(until, receive())
+        except TimeoutError:
+            if latest() <= until:
+                detail = "The body did not arrive in time; GET /v1/limits has the time and the rate of bodies."
+                raise SlowBody(detail, headers={"Connection": "close"}) from None
 
 
 async def _by(latest: float, message: Awaitable[Message]) -> Message:

@@ -15,6 +15,7 @@ from app.graphs.registered import RegisteredGraphs
 from app.graphs.store.store import Store
 from app.http.caller import Callers
 from app.http.client_address import ClientAddresses
+from app.http.in_flight import InFlight
 from app.http.middleware import Slots
 from app.settings import Settings
 from app.telemetry.logs import AccessLog
@@ -46,6 +47,7 @@ class Services:
     gate: Gate
     readiness: Readiness
     slots: Slots
+    in_flight: InFlight
     store: Store
     graphs: RegisteredGraphs
     evaluator: Evaluator
@@ -61,14 +63,18 @@ class Services:
         graphs = RegisteredGraphs(store, settings)
         evaluator = Evaluator(settings, graphs)
         workers = Workers(settings.model_copy(update={"store": store.location}), store.temporary)
+        in_flight = InFlight(settings.max_bytes_in_flight, settings.max_client_bytes_in_flight, settings.retry_after_s)
+        metrics = Metrics()
+        metrics.bytes_in_flight.set_function(lambda: in_flight.taken)
         return cls(
             settings=settings,
-            metrics=Metrics(),
+            metrics=metrics,
             access=AccessLog(settings),
             callers=Callers(ClientAddresses(settings.trusted_proxies)),
             gate=Gate(settings),
             readiness=Readiness(),
             slots=Slots(settings.concurrency + settings.queue),
+            in_flight=in_flight,
             store=store,
             graphs=graphs,
             evaluator=evaluator,

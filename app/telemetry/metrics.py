@@ -63,6 +63,9 @@ class Metrics:
             "gradd_phase_seconds", "Time that a computation's phases took.", ["phase"], buckets=_PHASE_BOUNDS
         )
         self.inflight = Gauge("gradd_inflight", "Requests being answered.", registry=registry)
+        self.bytes_in_flight = Gauge(
+            "gradd_bytes_in_flight", "Bytes reserved for bodies and replies in flight.", registry=registry
+        )
         self._store = _Store()
         registry.register(self._store)
         self._noted: list[tuple[Callable[..., None], tuple[Any, ...]]] = []

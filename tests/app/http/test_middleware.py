@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 import pytest
-from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 from structlog.testing import capture_logs
@@ -133,20 +132,24 @@ def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:
         assert client.request("POST", "/v1/gradients", content=slow(b"{}", 0)).status_code == 422
 
 
-def blocked(app: FastAPI, body: bytes = b"{}") -> tuple[str, str, dict[str, Any]]:
-    return ("POST", "/v1/gradients", {"content": slow(body, 1)})
+def test_beyond_the_places_requests_are_turned_away_and_health_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    with client_of(create_app(Settings(concurrency=1, queue=2))) as client:
+        answer, metrics = client.services.dispatcher.answer, client.services.metrics
 
+        async def waiting(*arguments: Any) -> Any:
+            while 'gradd_refused_total{code="busy"} 2.0' not in metrics.exposition().decode():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            return await answer(*arguments)
 
-def test_beyond_the_places_requests_are_turned_away_and_health_is_answered() -> None:
-    app = create_app(Settings(concurrency=1, queue=2))
-    with client_of(app) as client:
+        monkeypatch.setattr(client.services.dispatcher, "answer", waiting)
+        posts = [("POST", "/v1/gradients", {"json": sum_of_exp()}) for _ in range(5)]
         health: list[tuple[str, str, dict[str, Any]]] = [("GET", "/health/ready", {}), ("GET", "/v1/limits", {})]
-        replies = client.together([blocked(app) for _ in range(5)] + health)
-        assert sorted(reply.status_code for reply in replies) == [200, 200, 422, 422, 422, 503, 503]
+        replies = client.together(posts + health)
+        assert sorted(reply.status_code for reply in replies) == [200, 200, 200, 200, 200, 503, 503]
         turned_away = next(reply for reply in replies if reply.status_code == 503)
         assert turned_away.json()["code"] == "busy"
         assert int(turned_away.headers["retry-after"]) >= 1
-        assert client.post("/v1/gradients", sum_of_exp()).status_code == 200
+        assert client.services.slots.taken == 0
 
 
 def test_a_streamed_body_is_bounded_while_it_streams() -> None:
