@@ -12,12 +12,13 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 
 RUN = .venv/bin/python -m
 RUN_CONFORMANCE = .venv-conformance/bin/python -m
+RUN_FUZZ = .venv-fuzz/bin/python -m
 RUN_BENCH = .venv-bench/bin/python -m
 PIP_INSTALL = pip install --quiet --disable-pip-version-check --editable
 PYTEST = pytest $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format conformance examples browser clients containers startup postgres scale bench clean
+.PHONY: help run test lint format conformance examples browser clients containers startup postgres scale fuzz bench clean
 # One installation at a time: two of them in one environment trip over each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -65,15 +66,18 @@ postgres: .venv/.dev ## keep registered graphs in PostgreSQL, on a server that i
 scale: .venv/.dev ## run replicas behind nginx, with registered graphs in PostgreSQL
 	$(RUN) $(PYTEST) -m scale tests/scale
 
+fuzz: .venv-fuzz/.installed ## send random input to the server and its parsers (CASES, SECONDS, SEQUENCES: how much)
+	$(RUN_FUZZ) $(PYTEST) -m fuzz tests/fuzz
+
 bench: .venv/.run .venv-bench/.installed ## measure gradd beside other libraries (ARGS="--only mlp,lenet" for some)
 	$(RUN_BENCH) benchmarks $(ARGS)
 
 clean: ## remove environments, caches and build results
-	rm -rf .venv .venv-conformance .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-conformance .venv-fuzz .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A venv that lacks pip was cut off while it was made, or made without python3-venv: it is made again.
-.venv/bin/pip .venv-conformance/bin/pip .venv-bench/bin/pip:
+.venv/bin/pip .venv-conformance/bin/pip .venv-fuzz/bin/pip .venv-bench/bin/pip:
 	@test -n "$(PYTHON)" || { \
 	  echo "gradd needs Python 3.11 or newer, and none is on the path." >&2; \
 	  echo "Install one, or name it: make run PYTHON=/path/to/python3" >&2; exit 1; }
@@ -95,6 +99,10 @@ clean: ## remove environments, caches and build results
 
 .venv-conformance/.installed: pyproject.toml | .venv-conformance/bin/pip
 	$(RUN_CONFORMANCE) $(PIP_INSTALL) '.[conformance]'
+	@touch $@
+
+.venv-fuzz/.installed: pyproject.toml | .venv-fuzz/bin/pip
+	$(RUN_FUZZ) $(PIP_INSTALL) '.[fuzz]'
 	@touch $@
 
 .venv-bench/.installed: pyproject.toml | .venv-bench/bin/pip

@@ -77,14 +77,16 @@ def free_port() -> int:
         return port
 
 
-def wait_until_live(base_url: str, *, seconds: float, alive: Callable[[], bool] = lambda: True) -> None:
+def wait_until_live(
+    base_url: str, *, seconds: float, alive: Callable[[], bool] = lambda: True, path: str = "/health/live"
+) -> None:
     """Return when the server at `base_url` says that it is live; fail after `seconds`, or when `alive` says no."""
     end = time.monotonic() + seconds
     problem = "it was not asked"
     while time.monotonic() < end:
         assert alive(), f"the server ended before it answered at {base_url}"
         try:
-            reply = httpx.get(f"{base_url}/health/live", trust_env=False, timeout=PATIENCE_S)
+            reply = httpx.get(f"{base_url}{path}", trust_env=False, timeout=PATIENCE_S)
             if reply.status_code == 200:
                 return
             problem = f"status {reply.status_code}"

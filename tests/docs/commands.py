@@ -18,7 +18,19 @@ DIGITS = "tests/examples/test_digits.py"
 OWN = "tests/docs/test_commands.py"
 CLI = "tests/app/test_cli.py"
 
-CHECKED = ("test", "lint", "conformance", "examples", "browser", "clients", "containers", "startup", "postgres", "scale")
+CHECKED = (
+    "test",
+    "lint",
+    "conformance",
+    "examples",
+    "browser",
+    "clients",
+    "containers",
+    "startup",
+    "postgres",
+    "scale",
+    "fuzz",
+)
 """Tasks that `.ci/run` runs before a change is taken."""
 
 ELSEWHERE: dict[str, tuple[str, str]] = {
