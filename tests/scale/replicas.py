@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.serving import CHECKOUT, PATIENCE_S, free_port, process, wait_until_live
@@ -57,10 +58,6 @@ class Replica:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def log(self) -> str:
-        return "".join(path.read_text() for path in sorted(self.folder.glob(f"{self.port}-*.log")))
-
     @contextmanager
     def running(self) -> Iterator[None]:
         """Start it and do not wait; the process that it has then, or a later one, ends afterwards."""
@@ -94,11 +91,6 @@ class Replica:
         assert started is not None
         wait_until_live(self.url, seconds=PATIENCE_S, alive=lambda: started.poll() is None)
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the server's process alone."""
-        assert self.process is not None
-        self.process.send_signal(number)
-
     def kill(self) -> None:
         """End the server with SIGKILL. Its workers notice and end themselves."""
         assert self.process is not None
@@ -122,31 +114,44 @@ class Deployment:
     url: str
     replicas: list[Replica]
     folder: Path
-    access_log: Path = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.access_log = self.folder / "access.log"
+    @property
+    def access_log(self) -> Path:
+        return self.folder / "access.log"
+
+
+@contextmanager
+def balancer(replicas: list[int], folder: Path) -> Iterator[str]:
+    """Run nginx before the replicas of these ports; gives the root of its addresses."""
+    port = free_port()
+    path = folder / "nginx.conf"
+    path.write_text(configuration(port, replicas, folder), encoding="utf-8")
+    program = nginx()
+    assert program is not None, "nginx is not installed"
+    # As root, nginx would give its workers another user, who cannot read the folder.
+    user = "user root;" if os.getuid() == 0 else ""
+    command = [program, "-c", str(path), "-e", "stderr", "-g", f"daemon off; {user}"]
+    with process(command, cwd=folder, log=folder / "nginx.log") as running:
+        while not _listens(port):
+            assert running.poll() is None, (folder / "nginx.log").read_text()
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
 def deployment(count: int, store: str, folder: Path, **settings: str) -> Iterator[Deployment]:
     """Run replicas with one store behind nginx. `settings` are environment variables of the replicas."""
-    port = free_port()
     shared = {**os.environ, "GRADD_STORE": store, "GRADD_CONCURRENCY": "2", **settings}
     replicas = [Replica(free_port(), folder, shared) for _ in range(count)]
-    path = folder / "nginx.conf"
-    path.write_text(configuration(port, [replica.port for replica in replicas], folder), encoding="utf-8")
-    program = nginx()
-    assert program is not None
-    # As root, nginx would give its workers another user, who cannot read the folder.
-    user = "user root;" if os.getuid() == 0 else ""
-    command = [program, "-c", str(path), "-e", "stderr", "-g", f"daemon off; {user}"]
     with ExitStack() as stack:
         for replica in replicas:
             stack.enter_context(replica.running())
         for replica in replicas:
             replica.wait()
-        running = stack.enter_context(process(command, cwd=folder, log=folder / "nginx.log"))
-        url = f"http://127.0.0.1:{port}"
-        wait_until_live(url, seconds=PATIENCE_S, alive=lambda: running.poll() is None)
+        url = stack.enter_context(balancer([replica.port for replica in replicas], folder))
         yield Deployment(url, replicas, folder)
