@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -54,10 +55,12 @@ _PATH = 256
 class Exchange:
     """One request and the state of its answer.
 
-    `route` is the path template of the matched route, `status` the HTTP status, `problem` the problem of a refusal.
+    `scope` is the ASGI scope, in which the router stores the matched route; the fast path sets `matched` instead.
+    `status` is the HTTP status, `problem` the problem of a refusal.
     """
 
-    route = "unmatched"
+    scope: Mapping[str, Any] = {}
+    matched = "unmatched"
     status = 0
     problem: ProblemError | None = None
 
@@ -67,6 +70,12 @@ class Exchange:
         self.id = given if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS}{next(_COUNTER):016x}"
         self.trace = caller.trace
         self._method, self._path, self._client = method, path, caller.address
+
+    @property
+    def route(self) -> str:
+        """The path template of the matched route."""
+        path: str = getattr(self.scope.get("route"), "path", self.matched)
+        return path
 
     @property
     def timing(self) -> str:
@@ -123,3 +132,16 @@ class Exchange:
     def _trace_ids(self) -> dict[str, str]:
         """Return the members of a log line that name the trace and the span, if there is a trace."""
         return {} if self.trace is None else {"trace_id": self.trace.trace_id, "span_id": self.trace.span_id}
+
+
+def in_progress(frames: Iterator[FrameType]) -> dict[str, str]:
+    """Return the route and the id of the request that a stack of frames works on; empty without a request.
+
+    `app.telemetry.watchdog` calls it. The functions that answer a request name its exchange `exchange`.
+    """
+    for frame in frames:
+        if "exchange" in frame.f_code.co_varnames:
+            exchange = frame.f_locals.get("exchange")
+            if isinstance(exchange, Exchange):
+                return {"route": exchange.route, "request_id": exchange.id}
+    return {}

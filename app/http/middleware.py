@@ -55,11 +55,11 @@ class Observation:
         # HEAD is handled as GET; the server omits the body.
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         inner[CLIENT] = caller.address
+        exchange.scope = inner
         try:
             await self._answer(exchange, inner, receive, _Sending(exchange, send))
         finally:
             self.metrics.inflight.dec()
-            exchange.route = getattr(inner.get("route"), "path", exchange.route)
             exchange.report(self.metrics, self.access)
 
     async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, sending: _Sending) -> None:

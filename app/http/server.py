@@ -29,7 +29,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, listening: Callable[[str], None]) -> None:
         super().__init__(config_of(app))
         services = services_of(app)
-        self._readiness, self._listening = services.readiness, listening
+        self._readiness, self._watchdog, self._listening = services.readiness, services.watchdog, listening
         self._published_port = services.settings.published_port
 
     def serve_until_stopped(self) -> None:
@@ -41,6 +41,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         collector.configure()
         if self.started:
+            self._watchdog.start()
             self._listening(_url(self.servers[0].sockets[0], self._published_port))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002

@@ -15,11 +15,13 @@ from app.graphs.registered import RegisteredGraphs
 from app.graphs.store.store import Store
 from app.http.caller import Callers
 from app.http.client_address import ClientAddresses
+from app.http.exchange import in_progress
 from app.http.in_flight import InFlight
 from app.http.middleware import Slots
 from app.settings import Settings
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
+from app.telemetry.watchdog import EventLoopWatchdog
 from app.workers.dispatch import Dispatcher
 from app.workers.pool import Workers
 from app.workers.shared_memory import Segments
@@ -42,6 +44,7 @@ class Services:
 
     settings: Settings
     metrics: Metrics
+    watchdog: EventLoopWatchdog
     access: AccessLog
     callers: Callers
     gate: Gate
@@ -69,6 +72,7 @@ class Services:
         return cls(
             settings=settings,
             metrics=metrics,
+            watchdog=EventLoopWatchdog(metrics, in_progress),
             access=AccessLog(settings),
             callers=Callers(ClientAddresses(settings.trusted_proxies)),
             gate=Gate(settings),
@@ -92,6 +96,7 @@ class Services:
     def close(self) -> None:
         """Set the service not ready, end the workers, and release all resources. Call it on the event loop."""
         self.readiness.is_ready = False
+        self.watchdog.stop()
         self.pool.close()
         self.lookups.close()
         self.store.close()  # before the fork server, which removes the temporary store after a kill

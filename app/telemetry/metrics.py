@@ -18,6 +18,7 @@ from app.errors import ProblemError
 
 _REQUEST_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _PHASE_BOUNDS = (0.00001, 0.000025, 0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1, 2.5, 10, 30)
+_LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 """Upper bounds of the buckets, in seconds."""
 
 _PHASES = ("parse", "plan", "run", "encode")
@@ -66,6 +67,12 @@ class Metrics:
         self.bytes_in_flight = Gauge(
             "gradd_bytes_in_flight", "Bytes reserved for bodies and replies in flight.", registry=registry
         )
+        self._lag = histogram(
+            "gradd_event_loop_lag_seconds",
+            "Time until the event loop gets to new work, 40 times a second.",
+            buckets=_LAG_BOUNDS,
+        )
+        holds = counter("gradd_event_loop_holds", "Steps that held the event loop over 50 ms.", ["endpoint"])
         self._store = _Store()
         registry.register(self._store)
         self._noted: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
@@ -75,6 +82,7 @@ class Metrics:
         self._lookups: Callable[[str], Counter] = cache(lookups.labels)
         self._seconds: Callable[[str], Histogram] = cache(seconds.labels)
         self._phases: Callable[[str], Histogram] = cache(phases.labels)
+        self._holds: Callable[[str], Counter] = holds.labels
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
         """Count a request and the seconds until its answer."""
@@ -109,6 +117,14 @@ class Metrics:
         """Count a problem once for each distinct code of its faults, or for its own code."""
         for code in {fault.code for fault in problem.faults} or {problem.code}:
             self._refused(code).inc()
+
+    def lagged(self, seconds: float) -> None:
+        """Record the lag of the event loop."""
+        self._lag.observe(seconds)
+
+    def held(self, endpoint: str) -> None:
+        """Count a step that held the event loop for long. The watchdog's thread calls it."""
+        self._holds(endpoint).inc()
 
     def looked_up(self, found: bool) -> None:
         """Count a call of a registered graph, by whether its id is registered."""

@@ -134,7 +134,7 @@ class FastPath:
         if not self._slots.is_free or not (parsed.graph is None or self._store.is_known(parsed.graph)):
             return None
         exchange = Exchange("POST", parsed.path, self._callers.of(peer, call.varying) if call.varying else Caller(peer))
-        exchange.route = parsed.route
+        exchange.matched = parsed.route
         try:
             answered = self._computed(parsed, data[call.begin :], exchange)
         except ProblemError as problem:
