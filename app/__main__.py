@@ -1,4 +1,4 @@
-"""The command line: `gradd serve`, `gradd run`, `gradd ops`, `gradd openapi`. `python -m app` runs it too."""
+"""The command line: `gradd serve`, `run`, `ops`, `openapi` and `keys`. `python -m app` runs it too."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from app import startup
+from app.access.commands import keys
 from app.errors import ProblemError
 from app.evaluation.evaluator import Call, Evaluator
 from app.evaluation.operations import OPERATIONS
@@ -22,6 +23,7 @@ from app.telemetry import logs
 from engine import did_you_mean
 
 main = typer.Typer(name="gradd", help="A gradient server.", no_args_is_help=True, add_completion=False)
+main.add_typer(keys, name="keys")
 
 
 def _version(wanted: bool) -> None:

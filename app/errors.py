@@ -4,6 +4,8 @@
     ├── MalformedHttp       400  the bytes are not an HTTP/1.1 request
     ├── CrossOriginRefused  400  a page of another origin may not make this request
     ├── BadBody             400  the body is not JSON or MessagePack, or repeats a key
+    ├── Unauthenticated     401  the request has no known key
+    ├── Forbidden           403  the key does not have the permission
     ├── ForeignOrigin       403  the page that sends the request is of another origin
     ├── NotFound            404
     ├── MethodNotAllowed    405
@@ -110,6 +112,26 @@ class BadBody(ProblemError):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.detail, [fault])
         self.code = fault.code
+
+
+class Unauthenticated(ProblemError):
+    """The request has no key, or a key that is not known. `challenge` is the header WWW-Authenticate."""
+
+    status, code, title = 401, "unauthenticated", "A key is needed"
+    hint = "Send a key of this server in the header: Authorization: Bearer KEY."
+
+    def __init__(self, detail: str, challenge: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": challenge})
+
+
+class Forbidden(ProblemError):
+    """The key does not have the permission for the request."""
+
+    status, code, title = 403, "forbidden", "The key may not do this"
+    hint = "Use a key that has the permission; the operator gives it with gradd keys add."
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
 
 
 class ForeignOrigin(ProblemError):

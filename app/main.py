@@ -23,7 +23,7 @@ from app.http.refusals import refuse
 from app.http.services import Services, services_of
 from app.routes import catalogue, derivatives, docs, graphs
 from app.routes import health as service
-from app.schemas.openapi import components
+from app.schemas.openapi import components, guard
 from app.schemas.replies import Health, Limit, OpList, OpPage, Problem, RegisteredGraph, RegistrationReply
 from app.schemas.requests import RegistrationRequest
 from app.settings import Settings
@@ -72,7 +72,7 @@ def _middleware(services: Services) -> list[Middleware]:
     return [
         *([cors] if settings.cors_origins else []),
         Middleware(observe),
-        Middleware(AccessControl, gate=services.gate),
+        Middleware(AccessControl, access=services.access_control),
         Middleware(BodyBounds, most=most, pace=pace, in_flight=services.in_flight),
         Middleware(Admission, slots=services.slots, retry_after_s=settings.retry_after_s),
         Middleware(Compression, most=settings.max_body_bytes),
@@ -93,6 +93,7 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
                 routes=app.routes,
             )
             described["components"] = {"schemas": components(_models())}
+            guard(described, needs_key=services_of(app).access_control.keys is not None)
             app.openapi_schema = described
         return app.openapi_schema
 

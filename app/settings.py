@@ -159,6 +159,9 @@ class Settings(BaseSettings):
     cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
         [], description="Origins whose pages may call the service, as a JSON list."
     )
+    keys_file: Annotated[str | None, BeforeValidator(_text_of_path)] = Field(
+        None, description="File with the names and hashes of API keys; without one everybody may call the service."
+    )
     docs: bool = Field(True, description="Whether the documentation page is served at /docs.")
     log_format: Literal["json", "console"] = Field("json", description="Log lines as JSON, or for a person.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")

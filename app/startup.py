@@ -1,7 +1,7 @@
 """The settings of a start: from the environment and the command line, with every fault of them in one line each.
 
 The command line calls `settings_of`. For a server it also finds the faults that only the machine knows: a host without
-an address, and a store that does not open.
+an address, a store that does not open, and a file of keys that cannot be read.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import re
 import socket
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from app.access import key_file
+from app.access.key_file import UnusableKeyFile
 from app.graphs.store.store import Store
 from app.graphs.store.tables import UnusableStore
 from app.settings import PREFIX, Settings
@@ -65,6 +68,7 @@ def settings_of(options: Options, *, serves: bool = False) -> Settings:
     if serves:
         lines += _of_host(settings, given, faults.keys())
         lines += _of_store(settings)
+        lines += _of_keys(settings)
     if lines:
         raise BadSettings(lines)
     return settings
@@ -189,3 +193,12 @@ def _of_store(settings: Settings) -> Iterator[str]:
         yield f"GRADD_STORE: {error}"
     finally:
         store.close()
+
+
+def _of_keys(settings: Settings) -> Iterator[str]:
+    """Yield a message if the file of keys is not usable."""
+    if settings.keys_file is not None:
+        try:
+            key_file.read(Path(settings.keys_file))
+        except UnusableKeyFile as error:
+            yield f"GRADD_KEYS_FILE: {error}"

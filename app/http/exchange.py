@@ -15,6 +15,8 @@ from typing import Any
 
 import structlog
 
+from app.access.key_file import ApiKey
+from app.access.middleware import KEY
 from app.errors import MEDIA_TYPE, ProblemError, Unexpected
 from app.http.caller import Caller
 from app.telemetry.logs import AccessLog
@@ -57,12 +59,14 @@ class Exchange:
 
     `scope` is the ASGI scope, in which the router stores the matched route; the fast path sets `matched` instead.
     `status` is the HTTP status, `problem` the problem of a refusal.
+    The middleware stores the client's key in the scope; the fast path sets `key` instead.
     """
 
     scope: Mapping[str, Any] = {}
     matched = "unmatched"
     status = 0
     problem: ProblemError | None = None
+    key: ApiKey | None = None
 
     def __init__(self, method: str, path: str, caller: Caller) -> None:
         self.began = time.perf_counter()
@@ -124,6 +128,9 @@ class Exchange:
             "client": self._client,
             **self._trace_ids(),
         }
+        key = self.key or self.scope.get(KEY)
+        if key is not None:
+            line["key"] = key.name
         if self.problem is not None:
             metrics.refused(self.problem)
             line["code"] = self.problem.code

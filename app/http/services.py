@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from app.access.gate import Gate
+from app.access.control import Access
 from app.evaluation.evaluator import Evaluator
 from app.graphs.registered import RegisteredGraphs
 from app.graphs.store.store import Store
@@ -47,7 +47,7 @@ class Services:
     watchdog: EventLoopWatchdog
     access: AccessLog
     callers: Callers
-    gate: Gate
+    access_control: Access
     readiness: Readiness
     slots: Slots
     in_flight: InFlight
@@ -75,7 +75,7 @@ class Services:
             watchdog=EventLoopWatchdog(metrics, in_progress),
             access=AccessLog(settings),
             callers=Callers(ClientAddresses(settings.trusted_proxies)),
-            gate=Gate(settings),
+            access_control=Access(settings),
             readiness=Readiness(),
             slots=Slots(settings.concurrency + settings.queue),
             in_flight=in_flight,
@@ -91,12 +91,14 @@ class Services:
     def start(self) -> None:
         """Start the worker processes, and set the service ready. Call it on the event loop."""
         self.dispatcher.workers.start()
+        self.access_control.start()
         self.readiness.is_ready = True
 
     def close(self) -> None:
         """Set the service not ready, end the workers, and release all resources. Call it on the event loop."""
         self.readiness.is_ready = False
         self.watchdog.stop()
+        self.access_control.stop()
         self.pool.close()
         self.lookups.close()
         self.store.close()  # before the fork server, which removes the temporary store after a kill

@@ -68,3 +68,20 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the descriptions of problem documents with these statuses."""
     media = {"application/problem+json": {"schema": ref(Problem)}}
     return {status: {"description": HTTPStatus(status).phrase, "content": media} for status in statuses}
+
+
+def guard(described: dict[str, Any], *, needs_key: bool) -> None:
+    """Add the API keys to an OpenAPI document, and the statuses of requests that are not let in.
+
+    A server without keys takes requests with and without them.
+    """
+    described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    described["security"] = [{"key": []}] if needs_key else [{}, {"key": []}]
+    for path, methods in described["paths"].items():
+        is_open = path.startswith("/health/")
+        for operation in methods.values():
+            if is_open:
+                operation["security"] = []
+            statuses = (403, 421) if is_open else (401, 403, 421, 429)
+            added = {str(status): value for status, value in problems(*statuses).items()}
+            operation["responses"] = dict(sorted({**added, **operation["responses"]}.items()))

@@ -57,6 +57,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     r"\.venv/bin/python -m examples\.digits ": (DIGITS, '"-m", "examples.digits"'),
     r"gradd serve\b": (STARTUP, '".venv/bin/gradd", "serve"'),
     r"gradd --version$": (CLI, '"--version"'),
+    r"gradd keys (add|list|remove)\b": ("tests/app/access/test_keys.py", 'main, ["keys", arguments[0], "--file"'),
     **{rf"gradd {command}\b": (CLI, f'"{command}"') for command in ("run", "ops", "openapi")},
 }
 """What a command begins with, the file that runs it, and how it stands there."""

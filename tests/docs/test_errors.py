@@ -33,6 +33,8 @@ ELSEWHERE = {
     (400, "cross_origin"): ("tests/app/http/test_middleware.py", '400, "cross_origin"'),
     (400, "malformed_http"): ("tests/app/http/test_refusals.py", '400, "malformed_http"'),
     (400, "malformed_msgpack"): ("tests/app/wire/test_msgpack.py", '"malformed_msgpack"'),
+    (401, "unauthenticated"): ("tests/app/access/test_keys.py", "401, b'\"unauthenticated\"'"),
+    (403, "forbidden"): ("tests/app/access/test_keys.py", "403, b'\"forbidden\"'"),
     (403, "foreign_origin"): ("tests/app/access/test_gate.py", '403, "foreign_origin"'),
     (404, "not_found"): ("tests/app/http/test_endpoints.py", '404, "not_found"'),
     (405, "method_not_allowed"): ("tests/app/http/test_endpoints.py", '405, "method_not_allowed"'),

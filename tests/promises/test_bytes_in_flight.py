@@ -23,7 +23,9 @@ HEALTH = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n
 
 
 def head(size: int, *fields: str, path: str = "/v1/forward") -> bytes:
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {size}", *fields, "", ""]).encode()
+    return "\r\n".join(
+        [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {size}", *fields, "", ""]
+    ).encode()
 
 
 def of(client: int) -> str:

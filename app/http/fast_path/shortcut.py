@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from app.access.control import READ, Claims
+from app.access.key_file import ApiKey
 from app.errors import ProblemError
 from app.evaluation.evaluator import Call
 from app.evaluation.operations import OPERATIONS
@@ -54,6 +56,7 @@ class _Parsed:
     reads: Codec
     writes: Codec
     accepted: Accepted
+    key: ApiKey | None
 
 
 class SmallCall(NamedTuple):
@@ -74,12 +77,19 @@ class FastPath:
     def __init__(self, services: Services) -> None:
         self._slots, self._store, self._dispatcher = services.slots, services.store, services.dispatcher
         self._metrics, self._access, self._callers = services.metrics, services.access, services.callers
-        self._gate = services.gate
+        self._access_control = services.access_control
         self._most = min(_BODY, services.settings.max_body_bytes)
         self._excluded = {"content-encoding", *(["origin"] if services.settings.cors_origins else [])}
         self._head = lru_cache(_HEADS)(self._parsed)
         self._constant: dict[bytes, SmallCall] = {}
         """Calls without varying headers, by their heads."""
+        if self._access_control.keys is not None:
+            self._access_control.keys.on_change(self._forget)
+
+    def _forget(self) -> None:
+        """Forget the heads, which were let in with keys that may be removed."""
+        self._head.cache_clear()
+        self._constant.clear()
 
     def call(self, data: bytes) -> SmallCall | None:
         """Return the small call that begins with these bytes, or None. The bytes must include the whole head."""
@@ -112,7 +122,8 @@ class FastPath:
         if route is None or route["operation"] not in OPERATIONS or headers.keys() & self._excluded:
             return None
         try:
-            self._gate.check([headers.get("host", "")], headers.get("origin", ""), headers.get("sec-fetch-site", ""))
+            claims = Claims.of([(name, headers[name]) for name in READ & headers.keys()])
+            key = self._access_control.admit("POST", found.path, claims)
             reads, writes = negotiated(headers.get("content-type", ""), headers.get("accept", "*/*"))
             coding = accepted(headers.get("accept-encoding", ""))
         except ProblemError:
@@ -126,6 +137,7 @@ class FastPath:
             reads=reads,
             writes=writes,
             accepted=coding,
+            key=key,
         )
 
     def answer(self, call: SmallCall, data: bytes, peer: str) -> Answered | None:
@@ -134,7 +146,7 @@ class FastPath:
         if not self._slots.is_free or not (parsed.graph is None or self._store.is_known(parsed.graph)):
             return None
         exchange = Exchange("POST", parsed.path, self._callers.of(peer, call.varying) if call.varying else Caller(peer))
-        exchange.matched = parsed.route
+        exchange.matched, exchange.key = parsed.route, parsed.key
         try:
             answered = self._computed(parsed, data[call.begin :], exchange)
         except ProblemError as problem:

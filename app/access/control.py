@@ -1,0 +1,73 @@
+"""Decides whether a request is let in, from its headers alone. The middleware and the fast path call `Access.admit`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.access.gate import Gate
+from app.access.key_file import ApiKey
+from app.access.keys import Keys
+from app.access.permissions import OPEN, needed
+from app.errors import Forbidden
+from app.settings import Settings
+
+READ = frozenset({"host", "origin", "sec-fetch-site", "authorization"})
+"""The names of the headers that decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a request says of its origin: the values of its headers, and the key that it has."""
+
+    hosts: Sequence[str] = ()
+    origin: str = ""
+    site: str = ""
+    authorization: str = ""
+
+    @classmethod
+    def of(cls, headers: Sequence[tuple[str, str]]) -> Claims:
+        """Return the claims in headers with lower-case names. Of several Authorization headers none counts."""
+        single = dict(headers)
+        keys = [value for name, value in headers if name == "authorization"]
+        return cls(
+            hosts=[value for name, value in headers if name == "host"],
+            origin=single.get("origin", ""),
+            site=single.get("sec-fetch-site", ""),
+            authorization=keys[0] if len(keys) == 1 else "",
+        )
+
+
+class Access:
+    """The access control of one application. `keys` is None for a server without keys, which is open."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._gate = Gate(settings)
+        self.keys = None if settings.keys_file is None else Keys(Path(settings.keys_file))
+        self._watching: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start to watch the file of keys. Call it on the event loop."""
+        if self.keys is not None:
+            self._watching = asyncio.get_running_loop().create_task(self.keys.watch())
+
+    def stop(self) -> None:
+        """Stop to watch it."""
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def admit(self, method: str, path: str, claims: Claims) -> ApiKey | None:
+        """Return the key of a request, or None if it needs none.
+
+        Raises UnknownHost, ForeignOrigin, Unauthenticated, Forbidden, NotFound, MethodNotAllowed.
+        """
+        self._gate.check(claims.hosts, claims.origin, claims.site)
+        if self.keys is None or OPEN.fullmatch(path):
+            return None
+        key = self.keys.authenticated(claims.authorization)
+        permission = needed(method, path)
+        if permission is not None and permission not in key.permissions:
+            raise Forbidden(f"The key {key.name} has no permission {permission}.")
+        return key
