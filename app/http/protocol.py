@@ -121,9 +121,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Stop counting and stop the timer until the body is complete."""
+        if not self.url.startswith(b"/"):
+            self.url = _with_path(self.url)
+        super().on_headers_complete()
         self._in_headers = False
         self._stop_timer()
-        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Start counting for the next request, unless the parser has stopped before the body."""
@@ -201,6 +203,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def beginning(self, status: int) -> bytes:
         """Return the status line and the headers that the server adds to every response."""
         return _status_line(status) + lines(self.server_state.default_headers)
+
+
+def _with_path(url: bytes) -> bytes:
+    """Return a request target that has a path: "/" if it has none. Source: RFC 9112, sections 3.2.2 and 3.2.3."""
+    try:
+        parts = httptools.parse_url(url)
+    except httptools.HttpParserInvalidURLError:  # the host and port of CONNECT
+        return b"/"
+    return url if parts.path else b"/" + (b"?" + parts.query if parts.query else b"")
 
 
 _FRAMING = {b"content-length", b"transfer-encoding"}

@@ -353,6 +353,13 @@ def _plain(names: Mapping[str, Tensor], op: Op, call: OpCall) -> Bound | None:
     return None if signature.missing(given) else given
 
 
+def _may_name_tensor(argument: Argument, parameter: Parameter) -> bool:
+    """Whether an attribute refers to a tensor, or is a string where the parameter takes a tensor and no string."""
+    if type(argument) is str:
+        return parameter.takes_tensors and str not in parameter.takes
+    return type(argument) is Ref or (type(argument) is tuple and any(_nested_references((), argument)))
+
+
 class _Binding:
     """Binds the arguments of a call to the op's parameters. `places` has the path of each argument in the call."""
 
@@ -421,7 +428,7 @@ class _Binding:
             self._fault(place, "repeated_argument", f"{name!r} is given twice", "Give it once.")
             return
         self.places[name] = place
-        if attribute and isinstance(argument, str) and parameter.takes_tensors and str not in parameter.takes:
+        if attribute and _may_name_tensor(argument, parameter):
             self._fault(
                 place,
                 "tensor_in_attributes",

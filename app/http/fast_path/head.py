@@ -47,16 +47,20 @@ def read(text: bytes) -> Head | None:
     parser = httptools.HttpRequestParser(found)
     try:
         parser.feed_data(text)
-        path = httptools.parse_url(found.url).path.decode("ascii")
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade, UnicodeDecodeError):
+        path = httptools.parse_url(found.url).path
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
     headers = dict(found.headers)
-    if not found.is_complete or "%" in path or len(headers) < len(found.headers):
+    if not found.is_complete or not path or b"%" in path or len(headers) < len(found.headers):
         return None
     if parser.get_http_version() != "1.1" or not parser.should_keep_alive() or headers.keys() & _UNDECIDED:
         return None
     length = headers.get("content-length", "")
-    return Head(parser.get_method().decode("ascii"), path, headers, int(length)) if length.isdecimal() else None
+    return (
+        Head(parser.get_method().decode("ascii"), path.decode("ascii"), headers, int(length))
+        if length.isdecimal()
+        else None
+    )
 
 
 _UNDECIDED = {"expect", "transfer-encoding", "upgrade", *(name.decode("ascii") for name in VARYING)}

@@ -9,6 +9,18 @@ from pkgutil import iter_modules
 import pytest
 
 import engine.compile.derivatives
+from engine import (
+    Argument,
+    ForwardRequest,
+    GraphError,
+    Leaf,
+    Limits,
+    OpCall,
+    Program,
+    Ref,
+    compile_request,
+    float64,
+)
 from engine.compile.request import Request
 
 
@@ -37,3 +49,13 @@ def test_a_kind_names_members_that_it_has(kind: type[Request]) -> None:
     assert {kind.by, kind.brings} - {None} <= members
     assert kind.derive is not Request.derive
     assert kind.differentiates == (kind.by is not None)
+
+
+@pytest.mark.parametrize("value", [Ref("x"), Ref("y"), Ref("later"), Ref("nothing"), (1, (Ref("x"),))], ids=str)
+@pytest.mark.parametrize("name", ["input", "dim", "unknown"])
+def test_a_tensor_in_attributes_is_a_fault(name: str, value: Argument) -> None:
+    calls = (OpCall("sum", (), {name: value}, "y"), OpCall("exp", (Ref("x"),), output="later"))
+    with pytest.raises(GraphError) as raised:
+        compile_request(Program({"x": Leaf(float64, (2,))}, calls), ForwardRequest(), Limits())
+    expected = "unknown_parameter" if name == "unknown" else "tensor_in_attributes"
+    assert (("graph", "ops", 0, "attributes", name), expected) in {(f.path, f.code) for f in raised.value.faults}
