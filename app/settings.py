@@ -72,30 +72,33 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 selects a free port.")
     published_port: int | None = Field(
-        None, ge=1, le=65535, description="Port that clients call, if it is another one, as that of a container."
+        None,
+        ge=1,
+        le=65535,
+        description="Port that clients call, if it is a different port, for example of a container.",
     )
 
     max_body_bytes: int = _limit(
-        128 * _MIB, "Size of a request's body in bytes, also once it is inflated; beyond it, 413."
+        128 * _MIB, "Maximum bytes of a request's body, before and after decompression; over it, 413."
     )
     max_reply_bytes: int = _limit(
         512 * _MIB,
-        "Size of a reply in bytes, with each number at its longest, computed before it runs; beyond it, 422.",
+        "Maximum bytes of a reply, predicted with the maximum length of each number; over it, 422.",
     )
     max_header_bytes: int = _limit(
-        64 * 1024, "Size of a request's line and headers in bytes; beyond it, 431.", at_least=1024
+        64 * 1024, "Maximum bytes of a request's line and headers; over it, 431.", at_least=1024
     )
     max_tensors: int = _limit(100_000, "Tensors in a graph.")
     max_ops: int = _limit(100_000, "Ops in a graph.")
     max_rank: Annotated[int, Field(le=32)] = _limit(32, "Dimensions of a tensor.")
-    max_elements: int = _limit(2**28, "Elements of a tensor, given or computed.")
+    max_elements: int = _limit(2**28, "Elements of a tensor of a request or of a result.")
     max_nodes: int = _limit(2_000_000, "Primitive operations of a computation, with its derivatives.")
     max_memory_bytes: int = _limit(4096 * _MIB, "Peak memory of a computation in bytes, computed before it runs.")
-    timeout_ms: int = _limit(30_000, "Milliseconds that a request may take once its body is there; beyond it, 504.")
-    body_timeout_ms: int = _limit(60_000, "Milliseconds that a body may take to arrive; beyond it, 408.")
-    header_timeout_ms: int = _limit(10_000, "Milliseconds that a request's line and headers may take to arrive.")
+    timeout_ms: int = _limit(30_000, "Milliseconds from the arrival of a request's body to the reply; over it, 504.")
+    body_timeout_ms: int = _limit(60_000, "Milliseconds for the arrival of a body; over it, 408.")
+    header_timeout_ms: int = _limit(10_000, "Milliseconds for the arrival of a request's line and headers.")
     min_body_rate: int = _limit(
         4096,
         "Bytes a second with which a body must arrive, after as long as headers may take; below it, 408. 0: any rate.",
@@ -116,30 +119,36 @@ class Settings(BaseSettings):
     concurrency: Annotated[int, Field(le=1024)] = _limit(
         os.cpu_count() or 1, "Requests that are computed at the same time."
     )
-    queue: int = _limit(256, "Requests that may wait for a slot; beyond them, 503 with Retry-After.", at_least=0)
+    queue: int = _limit(256, "Requests that may wait for a slot; over it, 503 with Retry-After.", at_least=0)
 
-    max_graphs: int = _limit(1000, "Graphs that may be registered at the same time; beyond them, 429.", at_least=0)
-    max_graph_bytes: int = _limit(64 * _MIB, "Size of a registered graph in bytes: its text and its tensors' values.")
-    max_store_bytes: int = _limit(512 * _MIB, "Size of all registered graphs together in bytes; beyond it, 429.")
+    max_graphs: int = _limit(1000, "Maximum number of registered graphs; over it, 429.", at_least=0)
+    max_graph_bytes: int = _limit(64 * _MIB, "Maximum bytes of a registered graph: its text and its tensors' values.")
+    max_store_bytes: int = _limit(512 * _MIB, "Maximum bytes of all registered graphs together; over it, 429.")
 
     inline_ms: float = Field(
         1.0,
         ge=0,
         allow_inf_nan=False,
-        description="Milliseconds up to which a computation does not leave the process that speaks HTTP.",
+        description="Predicted milliseconds up to which a request is computed in the server process, without a worker.",
     )
     worker_memory_bytes: int = Field(
-        8192 * _MIB, ge=512 * _MIB, description="Memory that a worker process may write to, where the system counts it."
+        8192 * _MIB,
+        ge=512 * _MIB,
+        description="Maximum bytes of writable memory of a worker process, if the operating system limits it.",
     )
-    retry_after_s: int = Field(1, ge=0, description="Seconds after which a client that got 429 or 503 may come again.")
-    idle_timeout_s: int = Field(30, ge=1, description="Seconds that a connection may stay open between two requests.")
-    stop_timeout_s: int = Field(30, ge=0, description="Seconds that requests in flight have to finish when it stops.")
-    cached_plans: int = Field(512, ge=1, description="Computations whose plan is kept for the next request like them.")
+    retry_after_s: int = Field(1, ge=0, description="Value of Retry-After in replies with 429 or 503, in seconds.")
+    idle_timeout_s: int = Field(30, ge=1, description="Seconds that a connection may be idle between two requests.")
+    stop_timeout_s: int = Field(
+        30, ge=0, description="Seconds that running requests have to end when the server stops."
+    )
+    cached_plans: int = Field(512, ge=1, description="Maximum number of cached plans.")
     cached_plan_bytes: int = Field(
-        256 * _MIB, ge=0, description="Bytes that plans kept may take together, and as many for what requests say."
+        256 * _MIB,
+        ge=0,
+        description="Maximum bytes of cached plans, and separately of cached request structures.",
     )
     cached_graph_bytes: int = Field(
-        256 * _MIB, ge=0, description="Bytes of registered tensors that are kept ready beside the store."
+        256 * _MIB, ge=0, description="Maximum bytes of registered graphs in the memory of a process."
     )
     store: Annotated[str | None, BeforeValidator(_text_of_path)] = Field(
         None,
@@ -153,7 +162,7 @@ class Settings(BaseSettings):
     )
     allowed_hosts: list[Annotated[str, AfterValidator(_host_name)]] = Field(
         [],
-        description="More host names by which clients may call the service, as a JSON list; `*.example.org` is every "
+        description="Additional host names of the service, as a JSON list; `*.example.org` is every "
         "name below it, `*` every name.",
     )
     cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
@@ -163,8 +172,12 @@ class Settings(BaseSettings):
         None, description="File with the names and hashes of API keys; without one everybody may call the service."
     )
     docs: bool = Field(True, description="Whether the documentation page is served at /docs.")
-    log_format: Literal["json", "console"] = Field("json", description="Log lines as JSON, or for a person.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["json", "console"] = Field(
+        "json", description="Format of log lines: JSON, or text for a console."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Minimum level of logged messages."
+    )
 
     @field_validator("*", mode="after")
     @classmethod

@@ -38,7 +38,7 @@ def test_limits_are_shown_with_their_descriptions(client: Client) -> None:
     shown = client.get("/v1/limits").json()
     assert shown["max_body_bytes"] == {
         "value": 128 * 2**20,
-        "description": "Size of a request's body in bytes, also once it is inflated; beyond it, 413.",
+        "description": "Maximum bytes of a request's body, before and after decompression; over it, 413.",
     }
     assert "host" not in shown
     assert {name for name in FIELDS if name.startswith("max_")} <= set(shown)
