@@ -18,7 +18,8 @@ RUN python3 -m venv --without-pip /opt/gradd
 # Dependencies first: this layer is built again when they change, not whenever a line of code does.
 COPY pyproject.toml ./
 RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-      print(*p['dependencies'], *p['optional-dependencies']['postgres'], sep='\n')" \
+      extras = p['optional-dependencies']; \
+      print(*p['dependencies'], *extras['postgres'], *extras['otel'], sep='\n')" \
       > requirements.txt \
  && python3 -m pip --python /opt/gradd/bin/python install --only-binary :all: --requirement requirements.txt
 

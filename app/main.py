@@ -32,7 +32,7 @@ VERSION = version("gradd")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the service as an ASGI application."""
+    """Return the service as an ASGI application. Raises UnusableTracing."""
     services = Services.create(settings or Settings())
     app = FastAPI(
         title="gradd",
@@ -65,7 +65,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def _middleware(services: Services) -> list[Middleware]:
     """Return the middleware, from the outside in."""
     settings = services.settings
-    observe = partial(Observation, callers=services.callers, metrics=services.metrics, access=services.access)
+    observe = partial(
+        Observation,
+        callers=services.callers,
+        metrics=services.metrics,
+        access=services.access,
+        tracing=services.tracing,
+    )
     most = min(settings.max_body_bytes, settings.max_bytes_in_flight, settings.max_client_bytes_in_flight)
     pace = Pace(settings.body_timeout_ms / 1000, settings.header_timeout_ms / 1000, settings.min_body_rate)
     cors = Middleware(CrossOrigin, origins=settings.cors_origins, observe=observe)

@@ -171,6 +171,11 @@ class Settings(BaseSettings):
     keys_file: Annotated[str | None, BeforeValidator(_text_of_path)] = Field(
         None, description="File with the names and hashes of API keys; without one everybody may call the service."
     )
+    otel: bool | None = Field(
+        None,
+        description="Whether spans go to an OpenTelemetry collector; unset, they do if OTEL_EXPORTER_OTLP_ENDPOINT is "
+        "set.",
+    )
     docs: bool = Field(True, description="Whether the documentation page is served at /docs.")
     log_format: Literal["json", "console"] = Field(
         "json", description="Format of log lines: JSON, or text for a console."

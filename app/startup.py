@@ -1,7 +1,7 @@
 """The settings of a start: from the environment and the command line, with every fault of them in one line each.
 
 The command line calls `settings_of`. For a server it also finds the faults that only the machine knows: a host without
-an address, a store that does not open, and a file of keys that cannot be read.
+an address, a store that does not open, a file of keys that cannot be read, and a missing package for spans.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from app.access.key_file import UnusableKeyFile
 from app.graphs.store.store import Store
 from app.graphs.store.tables import UnusableStore
 from app.settings import PREFIX, Settings
+from app.telemetry import tracing
 from engine import Suggestions
 
 Options = Mapping[str, str | None]
@@ -60,7 +61,8 @@ class BadSettings(Exception):
 def settings_of(options: Options, *, serves: bool = False) -> Settings:
     """Return the settings of the environment and the options. Options have precedence.
 
-    If the process `serves`, the host and the store are checked too. Raises BadSettings with all faults.
+    If the process `serves`, the host, the store and the export of spans are checked too. Raises BadSettings with all
+    faults.
     """
     given = {name: value for name, value in options.items() if value is not None}
     settings, faults = _validated(given)
@@ -69,6 +71,7 @@ def settings_of(options: Options, *, serves: bool = False) -> Settings:
         lines += _of_host(settings, given, faults.keys())
         lines += _of_store(settings)
         lines += _of_keys(settings)
+        lines += _of_tracing(settings)
     if lines:
         raise BadSettings(lines)
     return settings
@@ -182,6 +185,14 @@ def _of_host(settings: Settings, given: Mapping[str, str], wrong: AbstractSet[st
         reason = getattr(error, "strerror", None) or "not a name of a host"
         allowed = "It takes an address or a name of this machine."
         yield f"{_shown('host', given)}: this host has no address ({reason}). {allowed}"
+
+
+def _of_tracing(settings: Settings) -> Iterator[str]:
+    """Yield a message if spans are wanted and cannot be exported."""
+    try:
+        tracing.check(settings)
+    except tracing.UnusableTracing as error:
+        yield f"GRADD_OTEL: {error}"
 
 
 def _of_store(settings: Settings) -> Iterator[str]:

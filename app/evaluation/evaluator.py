@@ -61,13 +61,16 @@ class Timings(NamedTuple):
 class Answer(NamedTuple):
     """The reply to a call, the seconds of each phase, and the seconds of waiting for a worker and of the transfer.
 
-    `deadline`, in time.monotonic(), limits the compression of the reply.
+    `deadline`, in time.monotonic(), limits the compression of the reply. `began` is the start of the first phase, and
+    `waiting` the start and the end of the wait for a worker, in time.perf_counter().
     """
 
     body: bytes | memoryview
     timings: Timings
     elsewhere_s: float | None = None
     deadline: float | None = None
+    began: float = 0.0
+    waiting: tuple[float, float] | None = None
 
 
 class Observer:
@@ -163,7 +166,7 @@ class Evaluator:
         body = call.put(_until(call.writes.pieces(members, options["encoding"]), deadline))
         encoded = time.perf_counter()
         timings = Timings(parsed - began, planned - parsed, ran - planned, encoded - ran, kept)
-        return Answer(body, timings, deadline=deadline)
+        return Answer(body, timings, deadline=deadline, began=began)
 
     def _check_reply(self, reply: Size) -> None:
         """Raise InvalidRequest if the reply may exceed the size limit."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from app.http.client_address import ClientAddresses
 from app.telemetry import trace_context
 from app.telemetry.trace_context import TraceContext
+from app.telemetry.tracing import Tracing
 
 
 class Caller(NamedTuple):
@@ -22,10 +23,10 @@ class Caller(NamedTuple):
 
 
 class Callers:
-    """Reads the clients of requests."""
+    """Reads the clients of requests, and begins their spans."""
 
-    def __init__(self, addresses: ClientAddresses) -> None:
-        self._addresses = addresses
+    def __init__(self, addresses: ClientAddresses, tracing: Tracing) -> None:
+        self._addresses, self._tracing = addresses, tracing
 
     def of(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
         """Return the client. `peer` is the address of the connection; header names are in lower case."""
@@ -39,4 +40,9 @@ class Callers:
             elif name == b"x-request-id" and not request_id:
                 request_id = value.strip(b" \t")
         trace = trace_context.read(parents[0], b",".join(states)) if len(parents) == 1 else None
-        return Caller(self._addresses.of(peer, headers), request_id.decode("latin-1"), trace)
+        address = self._addresses.of(peer, headers)
+        return Caller(address, request_id.decode("latin-1"), self._tracing.begin(trace))
+
+    def constant(self, peer: str) -> Caller:
+        """Return the client of a request without such headers."""
+        return Caller(peer, trace=self._tracing.begin(None))

@@ -11,20 +11,26 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 from app.access.key_file import ApiKey
 from app.access.middleware import KEY
 from app.errors import MEDIA_TYPE, ProblemError, Unexpected
+from app.evaluation.evaluator import Answer, Timings
 from app.http.caller import Caller
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
+from app.telemetry.trace_context import TraceContext
+from app.telemetry.tracing import Phase, RequestSpan, Tracing
 
 _log = structlog.get_logger("gradd.access")
 
 Headers = list[tuple[bytes, bytes]]
+
+_METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+"""Methods that are named in spans. Others count as one, so that clients cannot invent names."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
@@ -50,6 +56,34 @@ def lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 COMMON_LINES = lines(_HEADERS.items()).decode("ascii")
 """The common headers as lines of HTTP/1.1."""
 
+COMPUTED = "gradd.computed"
+"""The key of a request's `ComputationTimes` in its scope."""
+
+
+class ComputationTimes(NamedTuple):
+    """The times of a computation, without its result: see `Answer`."""
+
+    timings: Timings
+    began: float
+    waiting: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, answer: Answer) -> ComputationTimes:
+        """Return the times of an answer."""
+        return cls(answer.timings, answer.began, answer.waiting)
+
+    def phases(self) -> list[Phase]:
+        """Return the wait for a worker, if any, and the evaluator's phases."""
+        phases = [] if self.waiting is None else [Phase("wait", *self.waiting)]
+        at = self.began
+        *seconds, kept = self.timings
+        for name, taken in zip(("parse", "plan", "run", "encode"), seconds, strict=True):
+            attributes = {"gradd.plan": "hit" if kept else "miss"} if name == "plan" else {}
+            phases.append(Phase(name, at, at + taken, attributes))
+            at += taken
+        return phases
+
+
 _PATH = 256
 """The most characters of a path in the log."""
 
@@ -59,7 +93,8 @@ class Exchange:
 
     `scope` is the ASGI scope, in which the router stores the matched route; the fast path sets `matched` instead.
     `status` is the HTTP status, `problem` the problem of a refusal.
-    The middleware stores the client's key in the scope; the fast path sets `key` instead.
+    The middleware stores the client's key in the scope, the routes the times of the computation; the fast path
+    sets `key` and `computation` instead.
     """
 
     scope: Mapping[str, Any] = {}
@@ -67,6 +102,7 @@ class Exchange:
     status = 0
     problem: ProblemError | None = None
     key: ApiKey | None = None
+    computation: ComputationTimes | None = None
 
     def __init__(self, method: str, path: str, caller: Caller) -> None:
         self.began = time.perf_counter()
@@ -115,9 +151,10 @@ class Exchange:
         _log.exception("failed", request_id=self.id, **self._trace_ids())
         return Unexpected(f"The service failed; its log tells more under the id {self.id}.")
 
-    def report(self, metrics: Metrics, access: AccessLog) -> None:
-        """Log and count the request."""
-        seconds = time.perf_counter() - self.began
+    def report(self, metrics: Metrics, access: AccessLog, tracing: Tracing) -> None:
+        """Log and count the request, and end its span."""
+        ended = time.perf_counter()
+        seconds = ended - self.began
         metrics.answered(self.route, self.status, seconds)
         line: dict[str, Any] = {
             "request_id": self.id,
@@ -135,6 +172,31 @@ class Exchange:
             metrics.refused(self.problem)
             line["code"] = self.problem.code
         access.write(line)
+        if self.trace is not None and tracing.is_on:
+            tracing.end(self._span(self.trace, ended))
+
+    def _span(self, trace: TraceContext, ended: float) -> RequestSpan:
+        """Return the span of the request. Source: OpenTelemetry semantic conventions for HTTP servers."""
+        method = self._method if self._method in _METHODS else "_OTHER"
+        attributes: dict[str, str | int] = {
+            "http.request.method": method,
+            "http.response.status_code": self.status,
+            "url.path": self._path[:_PATH],
+            "url.scheme": "http",
+            "client.address": self._client,
+            "gradd.request_id": self.id,
+        }
+        name = "HTTP" if method == "_OTHER" else method
+        if self.route != Exchange.matched:
+            attributes["http.route"] = self.route
+            name = f"{name} {self.route}"
+        code = "" if self.problem is None else self.problem.code
+        if code:
+            attributes["error.type"] = code
+        error = code if self.status >= 500 else ""
+        computation: ComputationTimes | None = self.scope.get(COMPUTED, self.computation)
+        phases = [] if computation is None else computation.phases()
+        return RequestSpan(trace, name, self.began, ended, time.time_ns(), attributes, error, phases)
 
     def _trace_ids(self) -> dict[str, str]:
         """Return the members of a log line that name the trace and the span, if there is a trace."""

@@ -22,6 +22,7 @@ from app.http.in_flight import RESERVATION, InFlight, Reservation
 from app.http.incoming import ARRIVED
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing
 
 
 def _header(scope: Scope, name: bytes) -> str:
@@ -39,8 +40,8 @@ CLIENT = "gradd.client"
 class Observation:
     """Gives every request an id and an answer, logs it and counts it."""
 
-    def __init__(self, app: ASGIApp, callers: Callers, metrics: Metrics, access: AccessLog) -> None:
-        self.app, self.callers, self.metrics, self.access = app, callers, metrics, access
+    def __init__(self, app: ASGIApp, callers: Callers, metrics: Metrics, access: AccessLog, tracing: Tracing) -> None:
+        self.app, self.callers, self.metrics, self.access, self.tracing = app, callers, metrics, access, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, also after an exception."""
@@ -60,7 +61,7 @@ class Observation:
             await self._answer(exchange, inner, receive, _Sending(exchange, send))
         finally:
             self.metrics.inflight.dec()
-            exchange.report(self.metrics, self.access)
+            exchange.report(self.metrics, self.access, self.tracing)
 
     async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, sending: _Sending) -> None:
         try:

@@ -16,7 +16,6 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import HeadersTooLarge, MalformedHttp, ProblemError, SlowHeaders
-from app.http.caller import Caller
 from app.http.exchange import Exchange, lines
 from app.http.incoming import Incoming
 from app.http.large_body import Receiver, promised
@@ -193,12 +192,15 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         path = self.url.partition(b"?")[0].decode("latin-1")
-        exchange = Exchange(self.parser.get_method().decode("ascii") if path else "", path, Caller(self.peer))
+        exchange = Exchange(
+            self.parser.get_method().decode("ascii") if path else "", path, self.services.callers.constant(self.peer)
+        )
         headers, body = exchange.refused(problem)
         head = lines(exchange.answered(problem.status, headers))
         self.transport.write(b"".join((self.beginning(problem.status), head, b"\r\n", body)))
         self.transport.close()
-        exchange.report(self.services.metrics, self.services.access)
+        services = self.services
+        exchange.report(services.metrics, services.access, services.tracing)
 
     def beginning(self, status: int) -> bytes:
         """Return the status line and the headers that the server adds to every response."""

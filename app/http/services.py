@@ -21,6 +21,7 @@ from app.http.middleware import Slots
 from app.settings import Settings
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing, tracing_of
 from app.telemetry.watchdog import EventLoopWatchdog
 from app.workers.dispatch import Dispatcher
 from app.workers.pool import Workers
@@ -46,6 +47,7 @@ class Services:
     metrics: Metrics
     watchdog: EventLoopWatchdog
     access: AccessLog
+    tracing: Tracing
     callers: Callers
     access_control: Access
     readiness: Readiness
@@ -61,7 +63,11 @@ class Services:
 
     @classmethod
     def create(cls, settings: Settings) -> Services:
-        """Create the objects with these settings. No process or thread runs before `start`."""
+        """Create the objects with these settings. Raises UnusableTracing.
+
+        No process or thread runs before `start`, except the thread that exports spans.
+        """
+        tracing = tracing_of(settings)
         store = Store(settings)
         graphs = RegisteredGraphs(store, settings)
         evaluator = Evaluator(settings, graphs)
@@ -74,7 +80,8 @@ class Services:
             metrics=metrics,
             watchdog=EventLoopWatchdog(metrics, in_progress),
             access=AccessLog(settings),
-            callers=Callers(ClientAddresses(settings.trusted_proxies)),
+            tracing=tracing,
+            callers=Callers(ClientAddresses(settings.trusted_proxies), tracing),
             access_control=Access(settings),
             readiness=Readiness(),
             slots=Slots(settings.concurrency + settings.queue),
@@ -105,6 +112,7 @@ class Services:
         self.dispatcher.workers.close()
         self.segments.close()
         self.access.flush()
+        self.tracing.close()
 
 
 def services_of(app: FastAPI) -> Services:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from app.evaluation.evaluator import Answer, Call
 from app.evaluation.operations import OPERATIONS
 from app.http.compression import DEADLINE
+from app.http.exchange import COMPUTED, ComputationTimes
 from app.http.negotiation import VARY, codecs
 from app.http.server_timing import server_timing
 from app.http.services import services_of
@@ -56,6 +57,7 @@ async def answered(request: Request, operation: str, graph_id: str | None = None
         if lease is not None:
             lease.end()
     services.metrics.computed(answer.timings)
+    request.scope[COMPUTED] = ComputationTimes.of(answer)
     request.scope[DEADLINE] = answer.deadline
     return _Reply(answer, writes)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _TRACEPARENT = re.compile(
     rb"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<rest>-.*)?"
@@ -21,8 +21,7 @@ _INVALID_TRACE, _INVALID_PARENT = b"0" * 32, b"0" * 16
 _SAMPLED = 0x01
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(NamedTuple):
     """The position of a request in a distributed trace. All ids are in lower-case hexadecimal digits.
 
     `parent_id` is the span of the client, None if the trace begins here, and `span_id` the span of the request.
@@ -60,6 +59,22 @@ def read(traceparent: bytes, tracestate: bytes = b"") -> TraceContext | None:
     )
 
 
+_KEY = r"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+_VALUE = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+_MEMBER = re.compile(f"({_KEY})=({_VALUE})")
+_MAX_MEMBERS = 32
+"""The members of `tracestate`. Source: sections 3.3.1 and 3.3.2."""
+
+
+def state_members(tracestate: str) -> list[tuple[str, str]]:
+    """Return keys and values of a header `tracestate`; none if it is invalid."""
+    members = [member for part in tracestate.split(",") if (member := part.strip(" \t"))]
+    found = [_MEMBER.fullmatch(member) for member in members]
+    pairs = [(member[1], member[2]) for member in found if member is not None]
+    is_valid = len(pairs) == len(members) == len(dict(pairs)) and len(pairs) <= _MAX_MEMBERS
+    return pairs if is_valid else []
+
+
 def new_span_id() -> str:
     """Return a random span id. It is not a secret."""
-    return f"{random.randrange(1, 2**64):016x}"  # noqa: S311
+    return f"{random.getrandbits(64) or 1:016x}"

@@ -184,6 +184,7 @@ class Dispatcher:
                 _cancelled_when(sent.gone),
                 self.workers.acquire(sent.key) as worker,
             ):
+                acquired = time.perf_counter()
                 header = sent.header(others=self.workers.busy - 1)
                 reply, written = await worker.exchange(
                     header, sent.body, sent.lease, lambda message: limit.reschedule(message["deadline"] + _GRACE_S)
@@ -196,7 +197,8 @@ class Dispatcher:
             detail = "The process that computed this ended before it was done; others are not touched by that."
             raise Busy(detail, self._retry_after_s) from None
         worker_s = time.perf_counter() - asked
-        return self._decoded(reply, written, sent.key, worker_s)._replace(deadline=_deadline(limit))
+        answer = self._decoded(reply, written, sent.key, worker_s)
+        return answer._replace(deadline=_deadline(limit), began=reply["began"], waiting=(asked, acquired))
 
     def _decoded(self, reply: Header, written: bytearray | memoryview, key: Key | None, worker_s: float) -> Answer:
         """Return the answer from a worker's reply, which took `worker_s` seconds.

@@ -89,4 +89,4 @@ def _answer(evaluator: Evaluator, call: Call, header: Header, reporter: _Reporte
         return {"problem": problem.packed(), "spent": isinstance(problem, Busy)}, b""
     except Exception:  # noqa: BLE001  # the server raises it again and logs it
         return {"failed": traceback.format_exc()}, b""
-    return {"timings": tuple(answer.timings), "seconds": reporter.seconds}, answer.body
+    return {"timings": tuple(answer.timings), "began": answer.began, "seconds": reporter.seconds}, answer.body

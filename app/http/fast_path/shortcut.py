@@ -19,9 +19,8 @@ from app.access.key_file import ApiKey
 from app.errors import ProblemError
 from app.evaluation.evaluator import Call
 from app.evaluation.operations import OPERATIONS
-from app.http.caller import Caller
 from app.http.compression import BRIEF, Accepted, accepted, timing
-from app.http.exchange import COMMON_LINES, Exchange, lines
+from app.http.exchange import COMMON_LINES, ComputationTimes, Exchange, lines
 from app.http.fast_path import head
 from app.http.negotiation import negotiated
 from app.http.server_timing import server_timing
@@ -76,8 +75,8 @@ class FastPath:
 
     def __init__(self, services: Services) -> None:
         self._slots, self._store, self._dispatcher = services.slots, services.store, services.dispatcher
-        self._metrics, self._access, self._callers = services.metrics, services.access, services.callers
-        self._access_control = services.access_control
+        self._metrics, self._access, self._tracing = services.metrics, services.access, services.tracing
+        self._callers, self._access_control = services.callers, services.access_control
         self._most = min(_BODY, services.settings.max_body_bytes)
         self._excluded = {"content-encoding", *(["origin"] if services.settings.cors_origins else [])}
         self._head = lru_cache(_HEADS)(self._parsed)
@@ -145,7 +144,8 @@ class FastPath:
         parsed = call.head
         if not self._slots.is_free or not (parsed.graph is None or self._store.is_known(parsed.graph)):
             return None
-        exchange = Exchange("POST", parsed.path, self._callers.of(peer, call.varying) if call.varying else Caller(peer))
+        caller = self._callers.of(peer, call.varying) if call.varying else self._callers.constant(peer)
+        exchange = Exchange("POST", parsed.path, caller)
         exchange.matched, exchange.key = parsed.route, parsed.key
         try:
             answered = self._computed(parsed, data[call.begin :], exchange)
@@ -156,7 +156,7 @@ class FastPath:
         if answered is not None:
             if parsed.graph is not None:
                 self._metrics.looked_up(found=True)
-            exchange.report(self._metrics, self._access)
+            exchange.report(self._metrics, self._access, self._tracing)
         return answered
 
     def _computed(self, call: _Parsed, body: bytes, exchange: Exchange) -> Answered | None:
@@ -173,6 +173,7 @@ class FastPath:
             taken = timing(time.perf_counter() - began)
             coding_line = f"content-encoding: {coding.name}\r\nserver-timing: {taken}\r\n"
         self._metrics.computed(answer.timings)
+        exchange.computation = ComputationTimes.of(answer)
         exchange.status = 200
         trace_line = f"traceresponse: {exchange.trace.response}\r\n" if exchange.trace is not None else ""
         head = (
