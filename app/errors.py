@@ -16,6 +16,7 @@
     ├── UnsupportedMedia    415
     ├── UnknownHost         421  the service has no such host name
     ├── InvalidRequest      422  invalid members, each with its pointer
+    ├── QuotaExceeded       429  a quota of the key is used up
     ├── OverQuota           429  the limit of registered graphs is reached
     ├── HeadersTooLarge     431
     ├── ClientGone          499  the client closed the connection; in logs and metrics only
@@ -216,6 +217,28 @@ class OverQuota(ProblemError):
 
     def __init__(self, detail: str, retry_after_s: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
+
+
+class QuotaExceeded(ProblemError):
+    """A quota of the key is used up: calls in a time, registered graphs or their bytes."""
+
+    status, code, title = 429, "quota_exceeded", "A quota of the key is used up"
+    hint = (
+        "Come again after as many seconds as the header Retry-After says, or DELETE graphs that nobody calls any more."
+    )
+
+    def __init__(self, detail: str, headers: Mapping[str, str]) -> None:
+        super().__init__(detail, headers=headers)
+
+
+def quota_headers(quota: str, most: int, left: int, retry_after_s: int, window_s: int | None = None) -> dict[str, str]:
+    """Return the headers of a quota that is used up. Source: draft-ietf-httpapi-ratelimit-headers-10, sections 3, 4."""
+    window, reset = ("", "") if window_s is None else (f";w={window_s}", f";t={retry_after_s}")
+    return {
+        "Retry-After": str(retry_after_s),
+        "RateLimit-Policy": f'"{quota}";q={most}{window}',
+        "RateLimit": f'"{quota}";r={left}{reset}',
+    }
 
 
 class HeadersTooLarge(ProblemError):

@@ -1,4 +1,7 @@
-"""Decides whether a request is let in, from its headers alone. The middleware and the fast path call `Access.admit`."""
+"""Decides whether a request is let in, from its headers alone.
+
+The middleware and the fast path call `Access.identified` and `permit`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from app.access.gate import Gate
 from app.access.key_file import ApiKey
 from app.access.keys import Keys
 from app.access.permissions import OPEN, needed
+from app.access.quotas import CallWindow
 from app.errors import Forbidden
 from app.settings import Settings
 
@@ -46,6 +50,7 @@ class Access:
     def __init__(self, settings: Settings) -> None:
         self._gate = Gate(settings)
         self.keys = None if settings.keys_file is None else Keys(Path(settings.keys_file))
+        self._windows: dict[str, CallWindow] = {}
         self._watching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -58,16 +63,25 @@ class Access:
         if self._watching is not None:
             self._watching.cancel()
 
-    def admit(self, method: str, path: str, claims: Claims) -> ApiKey | None:
-        """Return the key of a request, or None if it needs none.
-
-        Raises UnknownHost, ForeignOrigin, Unauthenticated, Forbidden, NotFound, MethodNotAllowed.
-        """
+    def identified(self, path: str, claims: Claims) -> ApiKey | None:
+        """Return the key of a request, or None if it needs none. Raises UnknownHost, ForeignOrigin, Unauthenticated."""
         self._gate.check(claims.hosts, claims.origin, claims.site)
         if self.keys is None or OPEN.fullmatch(path):
             return None
-        key = self.keys.authenticated(claims.authorization)
-        permission = needed(method, path)
-        if permission is not None and permission not in key.permissions:
-            raise Forbidden(f"The key {key.name} has no permission {permission}.")
-        return key
+        return self.keys.authenticated(claims.authorization)
+
+    def window(self, key: ApiKey) -> CallWindow | None:
+        """Return the quota of calls of a key, or None if it has none. It survives changes of the file of keys."""
+        if key.quotas.rate is None:
+            return None
+        window = self._windows.get(key.name)
+        if window is None or (window.most, window.seconds) != key.quotas.rate:
+            window = self._windows[key.name] = CallWindow(*key.quotas.rate)
+        return window
+
+
+def permit(key: ApiKey, method: str, path: str) -> None:
+    """Check that a key may make a request. Raises Forbidden, NotFound, MethodNotAllowed."""
+    permission = needed(method, path)
+    if permission is not None and permission not in key.permissions:
+        raise Forbidden(f"The key {key.name} has no permission {permission}.")

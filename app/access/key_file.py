@@ -40,6 +40,36 @@ def _hash(value: str) -> str:
     return value
 
 
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+def _rate(value: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,11}/(?:second|minute|hour|day)", value):
+        raise ValueError(f"it is no rate as 100/minute; the units are {', '.join(_UNITS)}")
+    return value
+
+
+class Quotas(BaseModel):
+    """The quotas of a key. None: the limits of the server alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    calls: Annotated[str, AfterValidator(_rate)] | None = None
+    """Requests in a time, as `100/minute`."""
+    graphs: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    """Registered graphs."""
+    bytes: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    """Bytes of registered graphs."""
+
+    @property
+    def rate(self) -> tuple[int, int] | None:
+        """The number of calls, and the seconds in which the key may make them."""
+        if self.calls is None:
+            return None
+        number, _, unit = self.calls.partition("/")
+        return int(number), _UNITS[unit]
+
+
 class ApiKey(BaseModel):
     """A key: its name, which owns the registered graphs, its hash, and what it may do."""
 
@@ -48,6 +78,7 @@ class ApiKey(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     hash: Annotated[str, AfterValidator(_hash)]
     permissions: frozenset[Permission] = USUAL
+    quotas: Quotas = Quotas()
     created: str | None = None
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.access.control import READ, Access, Claims
+from app.access.control import READ, Access, Claims, permit
 
 KEY = "gradd.key"
 """The member of a request's scope with its `ApiKey`, or None."""
+
+WINDOW = "gradd.calls"
+"""The member of a request's scope with the `CallWindow` of its key, or None."""
 
 _READ = {name.encode("ascii") for name in READ}
 
@@ -19,8 +22,16 @@ class AccessControl:
         self.app, self.access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the inner application with the request's key in the scope. Raises the problems of `Access.admit`."""
+        """Call the inner application with the request's key in the scope.
+
+        Raises the problems of `Access.identified` and `permit`, and QuotaExceeded.
+        """
         if scope["type"] == "http":
             read = [(n.decode("ascii"), v.decode("latin-1").strip(" \t")) for n, v in scope["headers"] if n in _READ]
-            scope[KEY] = self.access.admit(scope["method"], scope["path"], Claims.of(read))
+            key = scope[KEY] = self.access.identified(scope["path"], Claims.of(read))
+            if key is not None:
+                window = scope[WINDOW] = self.access.window(key)
+                if window is not None and not window.take():
+                    raise window.exceeded(key.name)
+                permit(key, scope["method"], scope["path"])
         await self.app(scope, receive, send)

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import structlog
 
 from app.access.key_file import ApiKey
-from app.access.middleware import KEY
+from app.access.middleware import KEY, WINDOW
+from app.access.quotas import CallWindow
 from app.errors import MEDIA_TYPE, ProblemError, Unexpected
 from app.evaluation.evaluator import Answer, Timings
 from app.http.caller import Caller
@@ -93,8 +94,8 @@ class Exchange:
 
     `scope` is the ASGI scope, in which the router stores the matched route; the fast path sets `matched` instead.
     `status` is the HTTP status, `problem` the problem of a refusal.
-    The middleware stores the client's key in the scope, the routes the times of the computation; the fast path
-    sets `key` and `computation` instead.
+    The middleware stores the client's key and its quota of calls in the scope, the routes the times of the computation;
+    the fast path sets `key`, `window` and `computation` instead.
     """
 
     scope: Mapping[str, Any] = {}
@@ -103,6 +104,7 @@ class Exchange:
     problem: ProblemError | None = None
     key: ApiKey | None = None
     computation: ComputationTimes | None = None
+    window: CallWindow | None = None
 
     def __init__(self, method: str, path: str, caller: Caller) -> None:
         self.began = time.perf_counter()
@@ -122,6 +124,12 @@ class Exchange:
         """The time since the request began, in the format of the Server-Timing header."""
         return f"total;dur={(time.perf_counter() - self.began) * 1000:.3f}"
 
+    @property
+    def quota(self) -> Headers:
+        """The headers of the key's quota of calls."""
+        window: CallWindow | None = self.window or self.scope.get(WINDOW)
+        return [] if window is None else window.headers
+
     def answered(self, status: int, given: Sequence[tuple[bytes, bytes]]) -> Headers:
         """Record the answer's status, and return its headers: the given headers and the common headers."""
         self.status = status
@@ -130,6 +138,7 @@ class Exchange:
             *given,
             (b"x-request-id", self.id.encode("ascii")),
             (b"server-timing", self.timing.encode("ascii")),
+            *self.quota,
             *([] if self.trace is None else [(b"traceresponse", self.trace.response.encode("ascii"))]),
             *[header for header in _HEADERS.items() if header[0] not in names],
         ]

@@ -11,9 +11,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.access.key_file import ApiKey
+from app.access.middleware import KEY
 from app.evaluation.operations import OPERATIONS
 from app.graphs import registration
 from app.graphs.registered import unknown
+from app.graphs.store.store import Owner
 from app.http.negotiation import VARY, codecs, reply_codec
 from app.http.services import services_of
 from app.routes.derivatives import BareRoute, answered, gone
@@ -43,13 +46,20 @@ async def known(request: Request) -> str:
     """Return the id in the path if its graph is registered. Raises NotFound, StoreUnavailable, TimedOut."""
     graph_id: str = request.path_params["id"]
     services = services_of(request.app)
-    found = services.store.is_known(graph_id) or await services.lookups.run(
-        lambda: graph_id in services.store, timeout_s=services.settings.timeout_ms / 1000
+    owner = _owner(request)
+    found = services.store.is_known(graph_id, owner) or await services.lookups.run(
+        lambda: services.store.has(graph_id, owner), timeout_s=services.settings.timeout_ms / 1000
     )
     services.metrics.looked_up(found)
     if not found:
         raise unknown(graph_id)
     return graph_id
+
+
+def _owner(request: Request) -> str | None:
+    """Return the name of the request's key, which owns graphs, or None on a server without keys."""
+    key: ApiKey | None = request.scope.get(KEY)
+    return None if key is None else key.name
 
 
 async def _off_loop(request: Request, work: Callable[[], T]) -> T:
@@ -81,11 +91,13 @@ async def register(request: Request) -> Response:
     reads, writes = codecs(request)
     body = await request.body()
     services = services_of(request.app)
+    key: ApiKey | None = request.scope.get(KEY)
+    owner = None if key is None else Owner(key.name, key.quotas.graphs, key.quotas.bytes)
 
     def work() -> tuple[str, bytes, bool]:
         deadline = time.monotonic() + services.settings.timeout_ms / 1000
         kept, needs = registration.read(body, reads, services.settings, deadline)
-        created, new = services.store.put(kept)
+        created, new = services.store.put(kept, owner)
         return kept.id, writes.write({"id": kept.id, "created": created, "needs": needs}, "json"), new
 
     graph_id, reply, new = await _off_loop(request, work)
@@ -113,8 +125,15 @@ async def show(request: Request) -> Response:
     headers = {**VARY, "ETag": f'"{graph_id}"', "Cache-Control": _FOREVER}
     if _has(request, graph_id):
         return Response(status_code=304, headers=headers)
-    graphs = services_of(request.app).graphs
-    reply = await _off_loop(request, lambda: writes.write(graphs.get(graph_id).shown(), "json"))
+    services, owner = services_of(request.app), _owner(request)
+
+    def work() -> bytes:
+        shown = services.graphs.get(graph_id).shown()
+        if owner is not None:
+            shown["created"] = services.store.created(graph_id, owner)
+        return writes.write(shown, "json")
+
+    reply = await _off_loop(request, work)
     return Response(reply, media_type=writes.media_type, headers=headers)
 
 
@@ -136,7 +155,7 @@ def _has(request: Request, graph_id: str) -> bool:
 async def delete(request: Request) -> Response:
     """Delete a graph. Calls of it return 404 from now on. The same graph, registered again, has the same id."""
     graph_id: str = request.path_params["id"]
-    if not await _off_loop(request, lambda: services_of(request.app).store.delete(graph_id)):
+    if not await _off_loop(request, lambda: services_of(request.app).store.delete(graph_id, _owner(request))):
         raise unknown(graph_id)
     return Response(status_code=204)
 

@@ -48,6 +48,7 @@ ELSEWHERE = {
     (422, "graph_bytes_limit"): ("tests/app/graphs/test_registration.py", '"graph_bytes_limit"'),
     (422, "missing_value"): ("tests/app/evaluation/test_called.py", '"missing_value"'),
     (422, "requires_grad_mismatch"): ("tests/app/evaluation/test_called.py", '"requires_grad_mismatch"'),
+    (429, "quota_exceeded"): ("tests/app/access/test_quotas.py", "429, b'\"quota_exceeded\"'"),
     (429, "over_quota"): ("tests/app/graphs/test_graphs.py", '429, "over_quota"'),
     (431, "headers_too_large"): ("tests/app/http/test_refusals.py", '431, "headers_too_large"'),
     (503, "busy"): ("tests/app/http/test_middleware.py", '"busy"'),

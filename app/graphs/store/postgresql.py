@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
-from app.graphs.store.tables import BUSY_S, METADATA, Opened, UnusableStore, check_version
+from app.graphs.store.tables import BUSY_S, METADATA, UPGRADED, VERSION, Opened, UnusableStore, check_version
 
 T = TypeVar("T")
 
@@ -106,7 +106,21 @@ def _prepare(engine: Engine, name: str) -> None:
     if program != "gradd" or not version.isdecimal():
         detail = "has another program's table `graphs`; name another database or schema in GRADD_STORE."
         raise UnusableStore(f"The store {name} {detail}")
+    if int(version) in UPGRADED:
+        version = _upgraded(engine)
     check_version(name, int(version))
+
+
+def _upgraded(engine: Engine) -> str:
+    """Upgrade the tables, unless another server has done so meanwhile. Return their version."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(_LOCK)
+        version = (_found(connection)[1] or "").partition(" ")[2]
+        if int(version) in UPGRADED:
+            METADATA.create_all(connection)
+            connection.exec_driver_sql(f"COMMENT ON TABLE graphs IS 'gradd {VERSION}'")
+            version = str(VERSION)
+    return version
 
 
 def _found(connection: Connection) -> tuple[bool, str | None]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import OperationalError
 
-from app.graphs.store.tables import BUSY_S, METADATA, VERSION, Opened, UnusableStore, check_version
+from app.graphs.store.tables import BUSY_S, METADATA, UPGRADED, VERSION, Opened, UnusableStore, check_version
 
 APPLICATION = 0x67726164
 """Identifies a SQLite file of this service: "grad" in ASCII. Source: SQLite, PRAGMA application_id."""
@@ -83,8 +83,22 @@ def _prepare(engine: Engine, path: str) -> None:
     application, version = _header(engine)
     if application != APPLICATION:
         raise UnusableStore(f"The store {path} is another program's SQLite file; name another in GRADD_STORE.")
+    if version in UPGRADED:
+        version = _upgraded(engine)
     check_version(path, version)
     _write_ahead(engine)
+
+
+def _upgraded(engine: Engine) -> int:
+    """Upgrade the tables, unless another process has done so meanwhile. Return their version."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(_LOCK)
+        version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+        if version in UPGRADED:
+            METADATA.create_all(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+            version = VERSION
+    return version
 
 
 def _header(engine: Engine) -> tuple[int, int]:

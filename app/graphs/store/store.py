@@ -20,9 +20,9 @@ import structlog
 from sqlalchemy import Connection, delete, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import OverQuota, StoreUnavailable
+from app.errors import OverQuota, QuotaExceeded, StoreUnavailable, quota_headers
 from app.graphs.store.database import Database, reason
-from app.graphs.store.tables import GRAPHS, UnusableStore
+from app.graphs.store.tables import CALLS, GRAPHS, OWNERS, UnusableStore
 from app.settings import Settings
 
 _log = structlog.get_logger("gradd.store")
@@ -54,16 +54,26 @@ class StoreUsage:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who registers, reads, calls and deletes a graph, by name, and the limits of the graphs of this owner."""
+
+    name: str
+    max_graphs: int | None = None
+    max_bytes: int | None = None
+
+
 class Store:
     """The registered graphs. Several threads, processes and servers may use one store.
 
-    Without a location in the settings, the graphs are deleted with this object or its process.
+    Without a location in the settings, the graphs are deleted with this object or its process. Methods with an `owner`
+    see the graphs of this owner alone, without one they see all.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database = Database(settings.store)
-        self._found_until: dict[str, float] = {}
+        self._found_until: dict[tuple[str, str | None], float] = {}
         self._deletions = 0
         self._lock = Lock()
         self._finalizer = weakref.finalize(self, self._database.close)
@@ -97,27 +107,35 @@ class Store:
         """Close the connections, and remove a temporary store."""
         self._finalizer()
 
-    def is_known(self, graph_id: str) -> bool:
+    def is_known(self, graph_id: str, owner: str | None = None) -> bool:
         """Return whether the graph was found less than a second ago. Does not query the database, so it never waits."""
-        return time.monotonic() < self._found_until.get(graph_id, 0.0)
+        return time.monotonic() < self._found_until.get((graph_id, owner), 0.0)
 
     def __contains__(self, graph_id: str) -> bool:
         """Return whether the graph is registered. Raises StoreUnavailable."""
-        return self.is_known(graph_id) or self._is_found(graph_id)
+        return self.has(graph_id)
 
-    def _is_found(self, graph_id: str) -> bool:
+    def has(self, graph_id: str, owner: str | None = None) -> bool:
+        """Return whether the graph is registered. Raises StoreUnavailable."""
+        return self.is_known(graph_id, owner) or self._is_found(graph_id, owner)
+
+    def _is_found(self, graph_id: str, owner: str | None) -> bool:
         """Query the database. The result is not cached if a graph was deleted during the query."""
         deletions, until = self._deletions, time.monotonic() + _BELIEVED_S
-        if not _is_askable(graph_id):
-            return False
-        with self._available(), self._database.reading() as connection:
-            found = connection.execute(select(GRAPHS.c.id).where(GRAPHS.c.id == graph_id)).first() is not None
+        found = self.created(graph_id, owner) is not None
         with self._lock:
             if found and deletions == self._deletions:
                 if len(self._found_until) >= self._settings.max_graphs:
                     self._found_until.clear()
-                self._found_until[graph_id] = until
+                self._found_until[graph_id, owner] = until
         return found
+
+    def created(self, graph_id: str, owner: str | None = None) -> str | None:
+        """Return the time of the first registration, or None. Raises StoreUnavailable."""
+        if not _is_askable(graph_id):
+            return None
+        with self._available(), self._database.reading() as connection:
+            return _created(connection, graph_id, owner)
 
     def get(self, graph_id: str) -> StoredGraph | None:
         """Return the graph, or None. Raises StoreUnavailable."""
@@ -128,30 +146,46 @@ class Store:
             row = connection.execute(query).first()
         return None if row is None else StoredGraph(*row)
 
-    def put(self, graph: StoredGraph) -> tuple[str, bool]:
+    def put(self, graph: StoredGraph, owner: Owner | None = None) -> tuple[str, bool]:
         """Store a graph. Return the time of its first registration, and whether this call is the first.
 
-        Of concurrent calls with the same graph, exactly one is first. Raises OverQuota, StoreUnavailable.
+        Of concurrent calls with the same graph, exactly one is first; with owners, one of each owner. Raises OverQuota,
+        QuotaExceeded, StoreUnavailable.
         """
         with self._available(), self._database.writing() as connection:
-            known = connection.execute(select(GRAPHS.c.created).where(GRAPHS.c.id == graph.id)).scalar()
+            known = _created(connection, graph.id, None if owner is None else owner.name)
             if known is not None:
                 return known, False
-            self._check_quota(_usage(connection), graph)
             created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-            row = {"id": graph.id, "created": created, "bytes": graph.bytes, "text": graph.text, "data": graph.data}
-            connection.execute(insert(GRAPHS).values(row))
+            if owner is not None:
+                _check_owner(connection, graph, owner, self._settings.retry_after_s)
+            if _created(connection, graph.id, None) is None:
+                self._check_quota(_usage(connection), graph)
+                _remove(connection, graph.id)
+                row = {"id": graph.id, "created": created, "bytes": graph.bytes, "text": graph.text, "data": graph.data}
+                connection.execute(insert(GRAPHS).values(row))
+            if owner is not None:
+                connection.execute(insert(OWNERS).values(graph_id=graph.id, owner=owner.name, created=created))
             return created, True
 
-    def delete(self, graph_id: str) -> bool:
-        """Delete a graph. Return whether it existed. Raises StoreUnavailable."""
+    def delete(self, graph_id: str, owner: str | None = None) -> bool:
+        """Delete a graph. Return whether it existed. Raises StoreUnavailable.
+
+        With an owner, the graph stays as long as it has other owners.
+        """
         if not _is_askable(graph_id):
             return False
         with self._available(), self._database.writing() as connection:
-            found = connection.execute(delete(GRAPHS).where(GRAPHS.c.id == graph_id)).rowcount > 0
+            found = _created(connection, graph_id, owner) is not None
+            if owner is not None:
+                connection.execute(delete(OWNERS).where(OWNERS.c.graph_id == graph_id, OWNERS.c.owner == owner))
+            if found and (owner is None or not _has_owners(connection, graph_id)):
+                _remove(connection, graph_id)
         with self._lock:
             self._deletions += 1
-            self._found_until.pop(graph_id, None)
+            if owner is None:
+                self._found_until.clear()
+            self._found_until.pop((graph_id, owner), None)
         return found
 
     def usage(self) -> StoreUsage:
@@ -188,6 +222,46 @@ def _is_askable(graph_id: str) -> bool:
     return graph_id.isascii() and graph_id.isprintable()
 
 
-def _usage(connection: Connection) -> StoreUsage:
-    graphs, size = connection.execute(select(func.count(), func.coalesce(func.sum(GRAPHS.c.bytes), 0))).one()
+def _created(connection: Connection, graph_id: str, owner: str | None) -> str | None:
+    """Return the time of a graph's first registration, by the owner if there is one."""
+    query = select(GRAPHS.c.created).where(GRAPHS.c.id == graph_id)
+    if owner is not None:
+        owned = (OWNERS.c.graph_id == graph_id) & (OWNERS.c.owner == owner)
+        query = select(OWNERS.c.created).join(GRAPHS, GRAPHS.c.id == OWNERS.c.graph_id).where(owned)
+    created: str | None = connection.execute(query).scalar()
+    return created
+
+
+def _has_owners(connection: Connection, graph_id: str) -> bool:
+    return connection.execute(select(OWNERS.c.owner).where(OWNERS.c.graph_id == graph_id)).first() is not None
+
+
+def _remove(connection: Connection, graph_id: str) -> None:
+    """Delete the rows of a graph in all tables."""
+    connection.execute(delete(GRAPHS).where(GRAPHS.c.id == graph_id))
+    connection.execute(delete(OWNERS).where(OWNERS.c.graph_id == graph_id))
+    connection.execute(delete(CALLS).where(CALLS.c.graph_id == graph_id))
+
+
+def _check_owner(connection: Connection, graph: StoredGraph, owner: Owner, retry_after_s: int) -> None:
+    """Check the limits of the graphs of an owner. Raises QuotaExceeded."""
+    if owner.max_graphs is None and owner.max_bytes is None:
+        return
+    usage = _usage(connection, owner.name)
+    if owner.max_graphs is not None and usage.graphs >= owner.max_graphs:
+        detail = f"The key {owner.name} has {usage.graphs} registered graphs, as many as it may have."
+        raise QuotaExceeded(detail, quota_headers("graphs", owner.max_graphs, 0, retry_after_s))
+    if owner.max_bytes is not None and usage.bytes + graph.bytes > owner.max_bytes:
+        left = max(owner.max_bytes - usage.bytes, 0)
+        detail = (
+            f"The key {owner.name} may register {left} of its {owner.max_bytes} bytes; this graph has {graph.bytes}."
+        )
+        raise QuotaExceeded(detail, quota_headers("bytes", owner.max_bytes, left, retry_after_s))
+
+
+def _usage(connection: Connection, owner: str | None = None) -> StoreUsage:
+    query = select(func.count(), func.coalesce(func.sum(GRAPHS.c.bytes), 0)).select_from(GRAPHS)
+    if owner is not None:
+        query = query.join(OWNERS, OWNERS.c.graph_id == GRAPHS.c.id).where(OWNERS.c.owner == owner)
+    graphs, size = connection.execute(query).one()
     return StoreUsage(graphs, int(size))

@@ -1,7 +1,7 @@
-"""The table of registered graphs, and the version mark that identifies a database of the service.
+"""The tables of registered graphs, and the version mark that identifies a database of the service.
 
-`app.graphs.store.sqlite` and `app.graphs.store.postgresql` create the table in a new database and refuse databases of
-other formats.
+`app.graphs.store.sqlite` and `app.graphs.store.postgresql` create the tables in a new database, upgrade a database of
+an older format, and refuse other databases.
 """
 
 from __future__ import annotations
@@ -10,8 +10,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, Engine, Integer, LargeBinary, MetaData, Table, Text
 
-VERSION = 1
-"""The version of the tables. A release that changes them increments it and states how it reads older databases."""
+VERSION = 2
+"""The version of the tables. A release that changes them increments it and states how it reads older databases.
+
+Format 1 has the table `graphs` alone, so an upgrade creates the other tables.
+"""
+
+UPGRADED = {1}
+"""The older formats that this release upgrades."""
 
 METADATA = MetaData()
 
@@ -26,6 +32,26 @@ GRAPHS = Table(
     comment=f"gradd {VERSION}",
 )
 """One row per graph. `bytes` is the total size of `text` and `data`. In PostgreSQL the comment is the version mark."""
+
+OWNERS = Table(
+    "graph_owners",
+    METADATA,
+    Column("graph_id", Text, primary_key=True),
+    Column("owner", Text, primary_key=True, index=True),
+    Column("created", Text, nullable=False),
+)
+"""One row for each key that registered a graph. Graphs that were registered without a key have none.
+
+Releases with format 1 delete a graph and leave its rows, so rows count only together with their graph.
+"""
+
+CALLS = Table(
+    "graph_calls",
+    METADATA,
+    Column("graph_id", Text, primary_key=True),
+    Column("called", BigInteger().with_variant(Integer, "sqlite"), nullable=False),
+)
+"""The time of the last call of a graph, in seconds since 1970, where graphs expire."""
 
 BUSY_S = 2.0
 """Maximum seconds that a write waits for the write of another process."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from app.access.control import READ, Claims
+from app.access.control import READ, Claims, permit
 from app.access.key_file import ApiKey
+from app.access.quotas import CallWindow
 from app.errors import ProblemError
 from app.evaluation.evaluator import Call
 from app.evaluation.operations import OPERATIONS
@@ -56,6 +57,8 @@ class _Parsed:
     writes: Codec
     accepted: Accepted
     key: ApiKey | None
+    owner: str | None
+    window: CallWindow | None
 
 
 class SmallCall(NamedTuple):
@@ -122,7 +125,9 @@ class FastPath:
             return None
         try:
             claims = Claims.of([(name, headers[name]) for name in READ & headers.keys()])
-            key = self._access_control.admit("POST", found.path, claims)
+            key = self._access_control.identified(found.path, claims)
+            if key is not None:
+                permit(key, "POST", found.path)
             reads, writes = negotiated(headers.get("content-type", ""), headers.get("accept", "*/*"))
             coding = accepted(headers.get("accept-encoding", ""))
         except ProblemError:
@@ -137,16 +142,20 @@ class FastPath:
             writes=writes,
             accepted=coding,
             key=key,
+            owner=None if key is None else key.name,
+            window=None if key is None else self._access_control.window(key),
         )
 
     def answer(self, call: SmallCall, data: bytes, peer: str) -> Answered | None:
         """Return the answer to a complete request from the address `peer`, or None if it must take the general path."""
         parsed = call.head
-        if not self._slots.is_free or not (parsed.graph is None or self._store.is_known(parsed.graph)):
+        if not self._slots.is_free or not (parsed.graph is None or self._store.is_known(parsed.graph, parsed.owner)):
+            return None
+        if parsed.window is not None and not parsed.window.take():
             return None
         caller = self._callers.of(peer, call.varying) if call.varying else self._callers.constant(peer)
         exchange = Exchange("POST", parsed.path, caller)
-        exchange.matched, exchange.key = parsed.route, parsed.key
+        exchange.matched, exchange.key, exchange.window = parsed.route, parsed.key, parsed.window
         try:
             answered = self._computed(parsed, data[call.begin :], exchange)
         except ProblemError as problem:
@@ -157,6 +166,8 @@ class FastPath:
             if parsed.graph is not None:
                 self._metrics.looked_up(found=True)
             exchange.report(self._metrics, self._access, self._tracing)
+        elif parsed.window is not None:
+            parsed.window.give_back()
         return answered
 
     def _computed(self, call: _Parsed, body: bytes, exchange: Exchange) -> Answered | None:
@@ -175,11 +186,13 @@ class FastPath:
         self._metrics.computed(answer.timings)
         exchange.computation = ComputationTimes.of(answer)
         exchange.status = 200
+        quota_lines = "" if call.window is None else lines(exchange.quota).decode("ascii")
         trace_line = f"traceresponse: {exchange.trace.response}\r\n" if exchange.trace is not None else ""
         head = (
             f"content-length: {len(written)}\r\ncontent-type: {call.writes.media_type}\r\n"
             f"server-timing: {server_timing(answer)}\r\n{_VARY}{coding_line}"
-            f"x-request-id: {exchange.id}\r\nserver-timing: {exchange.timing}\r\n{trace_line}{COMMON_LINES}\r\n"
+            f"x-request-id: {exchange.id}\r\nserver-timing: {exchange.timing}\r\n"
+            f"{quota_lines}{trace_line}{COMMON_LINES}\r\n"
         )
         return 200, head.encode("ascii"), written
 

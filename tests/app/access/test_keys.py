@@ -47,13 +47,13 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_key_is_made_listed_and_removed(file: Path) -> None:
     key = made(file, "one")
-    made(file, "two", "--permission", "metrics")
+    made(file, "two", "--permission", "metrics", "--quota", "calls=100/minute", "--quota", "graphs=10")
     assert key.startswith("gradd_")
     assert len(key) == 49
     assert key not in file.read_text()
     assert json.loads(file.read_text())["keys"][0]["hash"] == key_file.hash_of(key)
-    rows = [line.split("\t")[:2] for line in gradd("list", file=file).stdout.splitlines()]
-    assert rows == [["one", "delete,evaluate,read,register"], ["two", "metrics"]]
+    rows = [line.split("\t")[:3] for line in gradd("list", file=file).stdout.splitlines()]
+    assert rows == [["one", "delete,evaluate,read,register", ""], ["two", "metrics", "calls=100/minute graphs=10"]]
     assert gradd("remove", "one", file=file).exit_code == 0
     assert [key.name for key in key_file.read(file).keys] == ["two"]
 
@@ -63,6 +63,9 @@ def test_a_key_is_made_listed_and_removed(file: Path) -> None:
     [
         (["add", "one"], "there is a key one; `gradd keys remove one` removes it."),
         (["add", "a b"], "name: String should match pattern"),
+        (["add", "two", "--quota", "calls=100"], "calls: it is no rate as 100/minute"),
+        (["add", "two", "--quota", "graphs"], "graphs: Input should be a valid integer"),
+        (["add", "two", "--quota", "call=1/day"], "call: Extra inputs are not permitted."),
         (["remove", "two"], "there is no key two."),
     ],
 )
@@ -301,4 +304,4 @@ def test_the_description_has_the_scheme(keys: dict[str, str]) -> None:
 
 def test_a_request_without_headers_has_no_key(keys: dict[str, str]) -> None:
     with pytest.raises(Unauthenticated, match="has no key"):
-        Access(Settings(keys_file=keys[""])).admit("POST", "/v1/forward", Claims())
+        Access(Settings(keys_file=keys[""])).identified("/v1/forward", Claims())

@@ -6,8 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.errors import StoreUnavailable
-from app.graphs.store.store import Store
-from app.graphs.store.tables import UnusableStore
+from app.graphs.store.store import Owner, Store
+from app.graphs.store.tables import VERSION, UnusableStore
 from app.main import create_app
 from app.routes.examples.registered import CALLS_OF_LAYER, GRAPHS
 from app.settings import Settings
@@ -36,11 +36,25 @@ def test_a_table_of_another_program_is_refused(cluster: Cluster, store: Store) -
 def test_tables_of_a_later_release_are_refused(cluster: Cluster, store: Store) -> None:
     store.check()
     schema = store.location.rpartition("%3D")[2]
-    cluster.execute(f"COMMENT ON TABLE {schema}.graphs IS 'gradd 2'")
+    cluster.execute(f"COMMENT ON TABLE {schema}.graphs IS 'gradd {VERSION + 1}'")
     later = Store(Settings(store=store.location))
-    with pytest.raises(UnusableStore, match="has the format 2, and this release reads 1"):
+    with pytest.raises(UnusableStore, match=f"has the format {VERSION + 1}, and this release reads {VERSION}"):
         later.check()
     later.close()
+
+
+def test_tables_of_format_1_are_upgraded(cluster: Cluster, store: Store) -> None:
+    store.check()
+    store.put(kept("a"))
+    schema = store.location.rpartition("%3D")[2]
+    cluster.execute(f"DROP TABLE {schema}.graph_owners, {schema}.graph_calls")
+    cluster.execute(f"COMMENT ON TABLE {schema}.graphs IS 'gradd 1'")
+    for _ in range(2):
+        later = Store(Settings(store=store.location))
+        assert "a" in later
+        later.put(kept("a"), Owner("one"))
+        assert later.has("a", "one")
+        later.close()
 
 
 def test_other_tables_do_not_matter(cluster: Cluster, store: Store) -> None:

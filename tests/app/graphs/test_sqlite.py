@@ -9,7 +9,7 @@ import pytest
 from app.errors import StoreUnavailable
 from app.graphs.registered import RegisteredGraphs
 from app.graphs.store.sqlite import APPLICATION
-from app.graphs.store.store import Store, StoreUsage
+from app.graphs.store.store import Owner, Store, StoreUsage
 from app.graphs.store.tables import VERSION, UnusableStore
 from app.settings import Settings
 from tests.app.graphs.test_store import kept
@@ -60,12 +60,15 @@ def test_a_url_and_a_path_are_one_file(tmp_path: Path) -> None:
     assert "a" in open_store(path)
 
 
-def test_a_file_of_format_1_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "graphs.sqlite"
+def format_1(path: Path) -> Path:
     connection = sqlite3.connect(path)
     connection.executescript(Path(__file__).with_name("format_1.sql").read_text(encoding="utf-8"))
     connection.close()
-    store = open_store(path)
+    return path
+
+
+def test_a_file_of_format_1_is_upgraded(tmp_path: Path) -> None:
+    store = open_store(format_1(tmp_path / "graphs.sqlite"))
     store.check()
     assert store.usage() == StoreUsage(graphs=1, bytes=325)
     graph_id = "sha256-7b6339252d56cc55c27ab6ff88473073724181e127da144e6b7f54d22068c75e"
@@ -73,27 +76,32 @@ def test_a_file_of_format_1_is_read(tmp_path: Path) -> None:
     assert graph.created == "2026-11-28T17:27:02Z"
     assert graph.needs == ["x"]
     assert graph.arrays["a"].tolist() == [0.5, 2]
-    assert store.put(kept("a"))[1]
+    assert store.put(kept("a"), Owner("one"))[1]
+    assert store.has("a", "one")
     assert store.delete(graph_id)
 
 
-def test_a_new_file_has_the_tables_of_format_1(tmp_path: Path) -> None:
-    """Files of this release are those that the release before it reads: same columns, types, keys and marks."""
-    old, new = tmp_path / "old.sqlite", tmp_path / "new.sqlite"
-    open_store(new).check()
-    connection = sqlite3.connect(old)
-    connection.executescript(Path(__file__).with_name("format_1.sql").read_text(encoding="utf-8"))
-    connection.close()
+def test_an_upgraded_file_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
+    """The release that made the file reads it no more, but one that has it open goes on: its table is the same."""
+    old, new = format_1(tmp_path / "old.sqlite"), tmp_path / "new.sqlite"
 
     def layout(path: Path) -> list[Any]:
         connection = sqlite3.connect(path)
-        columns = connection.execute("SELECT name, type, \"notnull\" OR pk, pk FROM pragma_table_info('graphs')")
+        columns = connection.execute(
+            'SELECT m.name, c.name, c.type, c."notnull" OR c.pk, c.pk '
+            "FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' ORDER BY 1, 2"
+        )
+        indexes = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
         marks = [connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")]
-        found = [*columns.fetchall(), *marks, connection.execute("PRAGMA journal_mode").fetchone()]
+        found = [*columns.fetchall(), *indexes, *marks, connection.execute("PRAGMA journal_mode").fetchone()]
         connection.close()
         return found
 
+    before = [row for row in layout(old) if row[0] == "graphs"]
+    for path in (old, new):
+        open_store(path).check()
     assert layout(new) == layout(old)
+    assert [row for row in layout(new) if row[0] == "graphs"] == before
 
 
 def test_without_a_location_it_goes_with_its_owner() -> None:

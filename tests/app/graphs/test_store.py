@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete
 
-from app.errors import OverQuota, StoreUnavailable
+from app.errors import OverQuota, QuotaExceeded, StoreUnavailable
 from app.graphs.store.database import Database
-from app.graphs.store.store import Store, StoredGraph, StoreUsage
+from app.graphs.store.store import Owner, Store, StoredGraph, StoreUsage
+from app.graphs.store.tables import GRAPHS
 from app.settings import Settings
 from tests.serving import CHECKOUT
 
@@ -303,3 +304,70 @@ def test_forked_processes_open_it_anew(location: str, opened: Open) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "102\n"), done.stderr
     assert opened().usage().graphs == 102
+
+
+def test_a_graph_is_its_owners_alone_and_goes_with_the_last(opened: Open, clock: Clock) -> None:
+    store, other = opened(), opened()
+    assert store.put(kept("a"), Owner("one"))[1]
+    created, new = store.put(kept("a"), Owner("two"))
+    assert new
+    assert store.put(kept("a"), Owner("two")) == (created, False)
+    assert store.usage().graphs == 1
+    assert [store.has("a", name) for name in ("one", "two", "three")] == [True, True, False]
+    assert store.created("a", "two") == created
+    assert store.created("a", "three") is None
+    assert not store.delete("a", "three")
+    assert other.has("a", "one")
+    assert store.delete("a", "one")
+    assert not store.delete("a", "one")
+    assert [store.has("a", name) for name in ("one", "two")] == [False, True]
+    assert store.get("a") is not None
+    assert other.is_known("a", "one")
+    clock.now += 1.001
+    assert not other.has("a", "one")
+    assert store.delete("a", "two")
+    assert store.get("a") is None
+    assert store.usage() == StoreUsage(graphs=0, bytes=0)
+
+
+def test_a_graph_without_owner_is_nobody_s_until_somebody_registers_it(opened: Open) -> None:
+    store = opened()
+    store.put(kept("a"))
+    assert not store.has("a", "one")
+    assert not store.delete("a", "one")
+    assert store.put(kept("a"), Owner("one"))[1]
+    assert store.has("a", "one")
+    assert store.has("a")
+    assert store.delete("a")
+    assert not store.has("a", "one")
+    store.put(kept("a"))
+    assert not store.has("a", "one")
+
+
+def test_rows_of_an_older_release_s_deletion_own_nothing(opened: Open, location: str) -> None:
+    store = opened()
+    store.put(kept("a"), Owner("one"))
+    with writing(location) as connection:
+        connection.execute(delete(GRAPHS))
+    assert not store.has("a", "one")
+    store.put(kept("a"), Owner("two"))
+    assert not store.has("a", "one")
+    assert store.has("a", "two")
+
+
+@pytest.mark.parametrize(
+    ("limits", "name", "left"),
+    [({"max_graphs": 2}, '"graphs";q=2', '"graphs";r=0'), ({"max_bytes": 50}, '"bytes";q=50', '"bytes";r=10')],
+)
+def test_an_owner_has_a_quota(opened: Open, limits: dict[str, int], name: str, left: str) -> None:
+    store, one = opened(), Owner("one", **limits)
+    for graph in "ab":
+        store.put(kept(graph), one)
+    store.put(kept("c"), Owner("two"))
+    with pytest.raises(QuotaExceeded) as refused:
+        store.put(kept("c"), one)
+    headers = refused.value.headers
+    assert (headers["RateLimit-Policy"], headers["RateLimit"], headers["Retry-After"]) == (name, left, "1")
+    assert store.put(kept("a"), one)[1] is False
+    store.delete("a", "one")
+    assert store.put(kept("c"), one)[1]
