@@ -189,10 +189,11 @@ def test_senders_that_stop_halfway_reach_no_replica(tmp_path: Path) -> None:
 
 def test_a_body_over_the_limit_reaches_no_replica(tmp_path: Path) -> None:
     replica = Stub(reply(200))
-    with behind_nginx(tmp_path, replica) as client:
-        with socket.create_connection(("127.0.0.1", client.base_url.port or 0)) as sender:
-            sender.sendall(b"POST /v1/forward HTTP/1.1\r\nHost: localhost\r\nContent-Length: 134217729\r\n\r\n")
-            refused = sender.makefile("rb").read()
+    head = b"POST /v1/forward HTTP/1.1\r\nHost: localhost\r\nContent-Length: 134217729\r\n\r\n"
+    with behind_nginx(tmp_path, replica) as client, ExitStack() as stack:
+        sender = stack.enter_context(socket.create_connection(("127.0.0.1", client.base_url.port or 0)))
+        sender.sendall(head)
+        refused = sender.recv(65536)
     assert refused.startswith(b"HTTP/1.1 413 ")
     assert b'"code":"body_too_large"' in refused
     assert not replica.requests
