@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -196,10 +197,11 @@ def _of_tracing(settings: Settings) -> Iterator[str]:
 
 
 def _of_store(settings: Settings) -> Iterator[str]:
-    """Yield a message if the store does not open."""
+    """Yield a message if the store does not open. Warn on standard error if its server does not answer."""
     store = Store(settings)
     try:
-        store.check()
+        if warning := store.check():
+            sys.stderr.write(f"GRADD_STORE: {warning}\n")
     except UnusableStore as error:
         yield f"GRADD_STORE: {error}"
     finally:

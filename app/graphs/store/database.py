@@ -21,6 +21,9 @@ from app.graphs.store.temporary import TemporaryFolder
 
 _KINDS = "a path, sqlite:///path or postgresql+psycopg://user:password@host/database"
 
+_POSTGRESQL = {"postgresql", "postgresql+psycopg"}
+"""The schemes of URLs of PostgreSQL."""
+
 
 class Database:
     """The database at a location. Several threads and processes may use it.
@@ -85,6 +88,15 @@ class Database:
         if opened.engine.dialect.name == "sqlite":
             sqlite.check_writable(opened)
 
+    def is_away(self) -> bool:
+        """Return whether the database is a server that does not answer now. It may answer later."""
+        url = _url(self.location) if "://" in self.location else None
+        if url is None or url.drivername not in _POSTGRESQL:
+            return False
+        from app.graphs.store import postgresql  # noqa: PLC0415  # its driver is optional
+
+        return postgresql.is_away(url)
+
     def close(self) -> None:
         """Close this process's connections, and remove the temporary folder."""
         opened = self._opened.pop(os.getpid(), None)
@@ -103,7 +115,7 @@ class Database:
             raise UnusableStore(f"GRADD_STORE is not a URL; it takes {_KINDS}.")
         if url.drivername in {"sqlite", "sqlite+pysqlite"} and _is_file(url.database) and not url.query:
             return sqlite.opened(url.database)
-        if url.drivername in {"postgresql", "postgresql+psycopg"}:
+        if url.drivername in _POSTGRESQL:
             return self._connected(url)
         raise UnusableStore(f"The store {self.name} cannot be used; GRADD_STORE takes {_KINDS}.")
 

@@ -12,11 +12,14 @@ from collections.abc import Generator
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from app.graphs.store.tables import BUSY_S, METADATA, UPGRADED, VERSION, Opened, UnusableStore, check_version
 
 T = TypeVar("T")
+
+_DRIVER = "postgresql+psycopg"
 
 _CONNECT_S = 3
 """Maximum seconds to open a connection."""
@@ -60,7 +63,7 @@ class _Bounded(psycopg.Connection[Any]):
 def opened(url: URL) -> Opened:
     """Connect to the database, and create the table if it does not exist. Raises SQLAlchemyError, UnusableStore."""
     engine = create_engine(
-        url.set(drivername="postgresql+psycopg"),
+        url.set(drivername=_DRIVER),
         connect_args={"connect_timeout": _CONNECT_S, "client_encoding": "utf8"},
         isolation_level="READ COMMITTED",  # statements after the lock see earlier commits of other writers
         pool_pre_ping=True,  # replaces connections after a restart of the server
@@ -74,6 +77,13 @@ def opened(url: URL) -> Opened:
         engine.dispose()
         raise
     return Opened(engine, _LOCK)
+
+
+def is_away(url: URL) -> bool:
+    """Return whether no server answers now, or one that starts or stops. A server that refuses the user is not away."""
+    _, options = url.set(drivername=_DRIVER).get_dialect()().create_connect_args(url)
+    server = make_conninfo(**options, connect_timeout=_CONNECT_S).encode()
+    return psycopg.pq.PGconn.ping(server) in {psycopg.pq.Ping.NO_RESPONSE, psycopg.pq.Ping.REJECT}
 
 
 def _connected(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> _Bounded:

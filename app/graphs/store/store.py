@@ -94,14 +94,20 @@ class Store:
         folder = self._database.folder
         return None if folder is None else folder.path
 
-    def check(self) -> None:
-        """Open the store of the settings to verify that it can be read and written. Raises UnusableStore."""
+    def check(self) -> str:
+        """Open the store of the settings to verify that it can be read and written. Raises UnusableStore.
+
+        Return a warning if it is on a server that does not answer: later calls open it when the server answers.
+        """
         if self.temporary is not None:  # created when the first graph is registered
-            return
+            return ""
         try:
             self._database.check()
         except (SQLAlchemyError, OSError) as error:
+            if self._database.is_away():
+                return f"The store {self.name} does not answer: {reason(error)}. Registered graphs wait for it."
             raise UnusableStore(f"The store {self.name} cannot be opened: {reason(error)}.") from None
+        return ""
 
     def close(self) -> None:
         """Close the connections, and remove a temporary store."""

@@ -1,6 +1,7 @@
 """The store as a PostgreSQL database: which it takes, and that a call of it ends whatever the server does."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from structlog.testing import capture_logs
@@ -63,13 +64,35 @@ def test_other_tables_do_not_matter(cluster: Cluster, store: Store) -> None:
     assert store.put(kept("a"))[1]
 
 
-def test_a_server_that_is_not_there_is_refused_at_the_start_in_one_line(cluster: Cluster) -> None:
-    store = Store(Settings(store="postgresql+psycopg://gradd:secret@127.0.0.1:1/graphs?password=hidden"))
-    with pytest.raises(UnusableStore, match="Connection refused") as refused:
-        store.check()
-    shown = str(refused.value)
-    assert shown.startswith("The store postgresql+psycopg://gradd:***@127.0.0.1:1/graphs cannot be opened: ")
-    assert not {"secret", "hidden", "\n"} & {*shown.split(), *shown}
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "no-such-host.invalid"])
+def test_a_server_that_is_not_there_is_a_warning_at_the_start(host: str) -> None:
+    with closing(Store(Settings(store=f"postgresql+psycopg://gradd:secret@{host}/graphs?password=hidden"))) as store:
+        shown = store.check()
+        assert shown.startswith(f"The store postgresql+psycopg://gradd:***@{host}/graphs does not answer: ")
+        assert not {"secret", "hidden", "\n"} & {*shown.split(), *shown}
+        with pytest.raises(StoreUnavailable):
+            store.put(kept("a"))
+
+
+def test_a_server_that_refuses_the_client_is_refused_at_the_start_in_one_line(cluster: Cluster, store: Store) -> None:
+    other = cluster.url.replace("/postgres?", "/no_such_database?")
+    with (
+        closing(Store(Settings(store=other))) as refused,
+        pytest.raises(UnusableStore, match="does not exist") as found,
+    ):
+        refused.check()
+    assert "\n" not in str(found.value)
+
+
+def test_a_server_that_comes_later_is_used_then(cluster: Cluster, store: Store) -> None:
+    cluster.stop()
+    try:
+        assert "does not answer" in store.check()
+        with pytest.raises(StoreUnavailable):
+            store.put(kept("a"))
+    finally:
+        cluster.start()
+    assert store.put(kept("a"))[1]
 
 
 def test_a_server_that_restarts_is_found_again(cluster: Cluster, store: Store) -> None:
