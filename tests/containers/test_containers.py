@@ -4,12 +4,8 @@ inside and stopped. `CONTAINERS` names the container runner: any command that ha
 """
 
 import json
-import os
 import re
-import shlex
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.containers.runner import run, runner
 from tests.serving import CHECKOUT, free_port, post_tutorial, process, wait_until_live
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
@@ -56,25 +53,6 @@ print(json.dumps({"before": before, "after": after}))
 """
 
 
-def runner(*arguments: str) -> list[str]:
-    return [*shlex.split(os.environ.get("CONTAINERS", "docker")), *arguments]
-
-
-def run(*arguments: str, **environment: str) -> str:
-    """Run the container runner to its end and give what it printed; fail with all it said."""
-    done = subprocess.run(
-        runner(*arguments),
-        cwd=CHECKOUT,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{shlex.join(done.args)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 def inspect(*arguments: str) -> dict[str, Any]:
     """Run something that prints one line of JSON; runners print lines of their own around it."""
     printed = run(*arguments).splitlines()
@@ -88,14 +66,6 @@ def dockerfile_health_check() -> list[str]:
     assert found, "the Dockerfile has no HEALTHCHECK"
     command: list[str] = json.loads(found[1])
     return command
-
-
-@pytest.fixture(scope="module")
-def image() -> str:
-    program = runner()[0]
-    assert shutil.which(program), f"{program} is not installed; CONTAINERS names another container runner"
-    run("build", "--tag", "gradd", ".")
-    return "gradd"
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,9 @@ def services(name: str) -> dict[str, Any]:
     return found
 
 
+OWN_BYTES = 2**29
+"""Memory of the server and the fork server for their code, and of a registration that is read."""
+
 CONTAINERS = [(name, service) for name in (ONE, SCALE) for service in services(name)]
 
 
@@ -54,7 +57,7 @@ def test_passwords_come_from_the_environment_and_are_demanded() -> None:
         if "PASSWORD" in variable
     ]
     assert len(given) == 2
-    assert all(re.fullmatch(r"\$\{GRADD_POSTGRES_PASSWORD:\?.+\}", value) for value in given)
+    assert all(re.fullmatch(r"\$\{POSTGRES_PASSWORD:\?.+\}", value) for value in given)
 
 
 def test_a_replica_is_run_as_the_single_service() -> None:
@@ -76,3 +79,19 @@ def test_calls_under_way_may_finish(name: str, service: str) -> None:
     grace = int(services(name)[service]["stop_grace_period"].removesuffix("s"))
     settings = Settings()
     assert grace > max(settings.stop_timeout_s, settings.timeout_ms / 1000)
+
+
+@pytest.mark.parametrize("name", [ONE, SCALE])
+def test_what_the_settings_allow_fits_into_the_memory(name: str) -> None:
+    service = services(name)["gradd"]
+    given: dict[str, Any] = {
+        variable.removeprefix("GRADD_").lower(): value
+        for variable, value in service["environment"].items()
+        if isinstance(value, int)
+    }
+    settings = Settings(**given)
+    assert service["cpus"] == settings.concurrency
+    workers = settings.concurrency * settings.worker_memory_bytes
+    server = settings.max_bytes_in_flight + 2 * settings.cached_plan_bytes + settings.cached_graph_bytes
+    assert workers + server + OWN_BYTES <= int(service["mem_limit"].removesuffix("g")) * 2**30
+    assert settings.max_memory_bytes < settings.worker_memory_bytes

@@ -46,8 +46,12 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     r"make \.venv/\.examples$": ("Makefile", "examples: .venv/.dev .venv/.examples"),
     r"docker compose up$": (CONTAINERS, '"compose", "up"'),
     r"GRADD_PORT=\d+ docker compose up$": (CONTAINERS, '"up", "--detach", "--no-build", GRADD_PORT=str(port)'),
+    r"POSTGRES_PASSWORD=\S+ docker compose -f deploy/compose.scale.yml up$": (
+        "tests/containers/test_compose_scale.py",
+        'run("compose", "-f", "deploy/compose.scale.yml"',
+    ),
     r"pipx install \.$": (STARTUP, '"pipx", "install", str(clone)'),
-    r"docker build ": (CONTAINERS, '"build", "--tag", "gradd", "."'),
+    r"docker build ": ("tests/containers/conftest.py", '"build", "--tag", "gradd", "."'),
     r"docker run ": (CONTAINERS, '"run", "--rm", "--read-only", "--tmpfs", "/tmp", "--publish"'),
     r"bash examples/tutorial/tutorial\.sh": (TUTORIAL, '"bash", str(TUTORIAL / "tutorial.sh")'),
     r"node examples/tutorial/tutorial\.mjs": (TUTORIAL, '"node", str(TUTORIAL / "tutorial.mjs")'),

@@ -109,7 +109,8 @@ def test_a_deletion_on_one_replica_is_known_to_all_within_a_second(deployed: Dep
 def test_a_database_that_is_away_takes_registered_graphs_alone(
     deployed: Deployment, cluster: Cluster, expected: dict[Call, bytes]
 ) -> None:
-    processes = [replica.process for replica in deployed.replicas]
+    restarted, *others = deployed.replicas
+    processes = [replica.process for replica in others]
     inline = {call: reply for call, reply in expected.items() if REGISTERED_ID not in call.path}
     with load(deployed.url, inline) as clients:
         cluster.stop()
@@ -118,7 +119,11 @@ def test_a_database_that_is_away_takes_registered_graphs_alone(
             assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
             assert "retry-after" in refused.headers
             assert get(f"{deployed.url}/health/ready").status_code == 200
-            clients.more(200)
+            clients.more(100)
+            restarted.stop()
+            restarted.start()
+            assert post(f"{restarted.url}/v1/graphs", REGISTRATION).status_code == 503
+            clients.more(100)
         finally:
             cluster.start()
         clients.more(50)
@@ -126,7 +131,7 @@ def test_a_database_that_is_away_takes_registered_graphs_alone(
     for replica in deployed.replicas:
         assert post(f"{replica.url}/v1/graphs", REGISTRATION).status_code == 200
     assert answers(deployed.url, list(expected)) == expected
-    assert [replica.process for replica in deployed.replicas] == processes
+    assert [replica.process for replica in others] == processes
 
 
 def test_a_call_has_one_id_in_every_log(deployed: Deployment) -> None:
