@@ -55,8 +55,8 @@ def by_jax(loss: Callable[..., Any], values: Mapping[str, Array], wrt: Sequence[
 
     def prepare() -> Run:
         module = jax()
-        places = tuple(list(values).index(name) for name in wrt)
-        compiled = module.jit(module.value_and_grad(lambda *arrays: loss(module, *arrays), places))
+        positions = tuple(list(values).index(name) for name in wrt)
+        compiled = module.jit(module.value_and_grad(lambda *arrays: loss(module, *arrays), positions))
         arrays = list(map(module.numpy.asarray, values.values()))
 
         def run() -> Sequence[Any]:
@@ -75,8 +75,8 @@ def by_autograd(loss: Callable[..., Any], values: Mapping[str, Array], wrt: Sequ
         import autograd  # noqa: PLC0415
         import autograd.numpy as wrapped  # noqa: PLC0415
 
-        places = tuple(list(values).index(name) for name in wrt)
-        both = autograd.value_and_grad(lambda *arrays: loss(wrapped, *arrays), places)
+        positions = tuple(list(values).index(name) for name in wrt)
+        both = autograd.value_and_grad(lambda *arrays: loss(wrapped, *arrays), positions)
 
         def run() -> Sequence[Any]:
             value, gradients = both(*values.values())

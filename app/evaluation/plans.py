@@ -145,7 +145,7 @@ class Comparison:
 
     @property
     def seconds(self) -> float:
-        """A large constant: the function runs twice for each element of each input."""
+        """The predicted seconds of a check: a large constant, because it runs the function for each element."""
         return _LONG_S
 
     def weight(self, ops: int) -> int:

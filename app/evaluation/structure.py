@@ -216,7 +216,7 @@ class RegisteredCall(NamedTuple):
             raise InvalidRequest(faults[:MAX_FAULTS])
 
     def locate(self, fault: Fault, document: Document) -> Fault:
-        """Return the fault with its path: of the sent tensor if it is one, else of all sent tensors."""
+        """Return the fault with the path of a tensor in the request, or with the path of the member `tensors`."""
         if fault.path[:1] != ("graph",):
             return replace(fault, path=document.locate(fault.path))
         sent = document.skeleton.get("tensors") or {}

@@ -56,9 +56,9 @@ def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 
 class AccessLog:
-    """The lines of requests. They wait up to `_DELAY_S` and are then formatted and written together.
+    """Writes a log line for each request, in batches: a line is written within `_DELAY_S` seconds.
 
-    Formatting many lines in a loop takes a third of the time for each line. Call `flush` at the end of the process.
+    In a batch, the formatting of a line takes a third of the time. Call `flush` at the end of the process.
     """
 
     def __init__(self, settings: Settings) -> None:

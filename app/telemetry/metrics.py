@@ -42,7 +42,7 @@ class Usage(Protocol):
 
     @property
     def bytes(self) -> int:
-        """Their bytes that count towards the quota."""
+        """The bytes of registered graphs that count towards the limit."""
         ...
 
 

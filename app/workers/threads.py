@@ -24,7 +24,7 @@ async def _never() -> None:
 
 
 class ThreadPool:
-    """A fixed number of slots."""
+    """Runs blocking functions in a fixed number of threads, each within a time limit."""
 
     def __init__(self, slots: int) -> None:
         self._executor = ThreadPoolExecutor(slots, thread_name_prefix="store")

@@ -39,8 +39,8 @@ def steps(seed: int, ops: int) -> list[Step]:
 def loss(library: Mapping[str, Callable[..., Any]], graph: Sequence[Step], *leaves: Any) -> Any:
     """Return the sum of the graph's last value, computed by a library's functions."""
     found = list(leaves)
-    for op, places in graph:
-        found.append(library[op](*[found[place] for place in places]))
+    for op, positions in graph:
+        found.append(library[op](*[found[position] for position in positions]))
     return found[-1].sum()
 
 
@@ -61,10 +61,10 @@ def first_call(ops: int = 100) -> Case:
 
 
 def _calls(graph: Sequence[Step]) -> list[OpCall]:
-    names = ["x", "y", *[f"v{place}" for place in range(len(graph))]]
+    names = ["x", "y", *[f"v{position}" for position in range(len(graph))]]
     calls = [
-        call(op, *[names[place] for place in places], output=name)
-        for name, (op, places) in zip(names[2:], graph, strict=True)
+        call(op, *[names[position] for position in positions], output=name)
+        for name, (op, positions) in zip(names[2:], graph, strict=True)
     ]
     return [*calls, call("sum", names[-1], output="loss")]
 

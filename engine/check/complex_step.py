@@ -34,7 +34,10 @@ class NotAnalyticError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ComplexStep:
-    """A function with one output, the nodes that depend on the moved leaf, and the tensors dead after each node."""
+    """The derivative of a function with one output with respect to one leaf, by a complex step in this leaf.
+
+    `moved` contains the nodes that depend on the leaf, `dead` the tensors whose last reader is each node.
+    """
 
     function: Function
     moved: frozenset[Node]

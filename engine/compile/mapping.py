@@ -79,5 +79,5 @@ class Vmap:
         batched(forward, self.mapped, self.size)
 
     def applied(self, wanted: list[Tensor]) -> list[Tensor]:
-        """Return the tensors over the axis."""
+        """Return the tensors batched over vmap's axis; unchanged if the request has no `vmap`."""
         return wanted if self.size is None else batched(wanted, self.mapped, self.size)

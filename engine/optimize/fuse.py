@@ -78,7 +78,7 @@ class Cluster:
 
 
 def looks(node: Node) -> bool:
-    """Whether the node is a view without broadcasting."""
+    """Return whether the node is a view without broadcasting."""
     return node.primitive.view and not node.primitive.broadcasts
 
 

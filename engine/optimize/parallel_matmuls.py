@@ -34,7 +34,7 @@ Group = Node | Cluster | Pair
 
 
 def paired(groups: Sequence[Node | Cluster]) -> list[Group]:
-    """Return the groups with products paired, in an order in which they can run."""
+    """Return the groups in topological order, with independent matrix products joined in pairs."""
     if CORES == 1:
         return list(groups)
     made: list[Group] = []

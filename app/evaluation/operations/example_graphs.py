@@ -13,7 +13,7 @@ def op(name: str, inputs: list[Any], output: str, **members: Any) -> dict[str, A
 
 
 def wanted(data: Any) -> dict[str, Any]:
-    """Return a tensor that requires a gradient."""
+    """Return a tensor with these values and `requires_grad`."""
     return {"data": data, "requires_grad": True}
 
 

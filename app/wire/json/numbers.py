@@ -59,7 +59,7 @@ class Numbers:
             gathered.take(_parsed(self.text[self.begin : self.end], kind))
         except _NotPlain:
             return None
-        shape = _shape(b",".join(gathered.marks))
+        shape = _shape(b",".join(gathered.structure))
         if shape is None or prod(shape) != gathered.count:
             return None
         return gathered.numbers().reshape(shape)
@@ -79,7 +79,7 @@ class _Piece(NamedTuple):
     """A part of a list: its numbers, its brackets and commas in order, and the bytes of its text."""
 
     numbers: Array
-    marks: bytes
+    structure: bytes
     size: int
 
 
@@ -91,15 +91,15 @@ class _Gathered:
     """
 
     def __init__(self, size: int, dtype: type) -> None:
-        self.marks: list[bytes] = []
+        self.structure: list[bytes] = []
         self.count = 0
         self._size, self._read = size, 0
         self._room: Array = np.empty(0, dtype)
 
     def take(self, pieces: Iterable[_Piece]) -> None:
         """Append the pieces."""
-        for numbers, marks, size in pieces:
-            self.marks.append(marks)
+        for numbers, structure, size in pieces:
+            self.structure.append(structure)
             self._read += size
             end = self.count + len(numbers)
             if end > len(self._room):
@@ -162,9 +162,9 @@ def _parsed_piece(parser: simdjson.Parser, text: Text, kind: Kind) -> _Piece:
     """
     piece = b"".join((b"[", text, b"]"))
     flat = piece.find(b"]", 0, -1) < 0 and piece.find(b"[", 1) < 0
-    marks = b"" if flat else _marks(piece[1:-1])
+    structure = b"" if flat else _structure(piece[1:-1])
     if not flat:
-        opened, closed = _outside(marks)
+        opened, closed = _outside(structure)
         piece = b"".join((b"[" * opened, piece, b"]" * closed))
     try:
         array = parser.parse(piece)
@@ -174,18 +174,18 @@ def _parsed_piece(parser: simdjson.Parser, text: Text, kind: Kind) -> _Piece:
     except (ValueError, TypeError, RuntimeError):  # invalid JSON; wrong type; integer out of range
         raise _NotPlain from None
     if flat:
-        marks = b"," * (len(numbers) - 1)
+        structure = b"," * (len(numbers) - 1)
     if kind == "d" and not numbers.all() and NEGATIVE_ZERO.search(piece):
         raise _NotPlain
-    return _Piece(numbers, marks, len(text))
+    return _Piece(numbers, structure, len(text))
 
 
 _WIDE: dict[Kind, type] = dict(_KINDS.values())
 
 
-def _outside(marks: bytes) -> tuple[int, int]:
+def _outside(structure: bytes) -> tuple[int, int]:
     """Return the minimum number of lists that are open before a piece, and the number that are open after it."""
-    characters = np.frombuffer(marks, np.uint8)
+    characters = np.frombuffer(structure, np.uint8)
     levels = np.cumsum((characters == ord("[")).astype(np.int8) - (characters == ord("]")), dtype=np.int64)
     opened = -min(0, int(levels.min()))
     return opened, opened + int(levels[-1])
@@ -198,7 +198,7 @@ The pattern begins with its literal characters: `re` then searches twenty times 
 """
 
 
-def _marks(text: bytes) -> bytes:
+def _structure(text: bytes) -> bytes:
     """Return the brackets and commas of a text in order.
 
     In a text with few brackets, the commas between brackets are counted. This is five times as fast as the removal of
@@ -206,13 +206,13 @@ def _marks(text: bytes) -> bytes:
     """
     characters = np.frombuffer(text, np.uint8)
     # The codes of the two brackets differ only in the bits of 6. No other character of numbers is equal to them then.
-    places = np.flatnonzero(characters | 6 == ord("[") | 6)
-    if len(places) > _FEW:
+    positions = np.flatnonzero(characters | 6 == ord("[") | 6)
+    if len(positions) > _FEW:
         return text.translate(None, _PARTS_OF_NUMBERS)
     commas = characters == ord(",")
     return b"".join(
         b"," * np.count_nonzero(commas[before + 1 : after]) + text[after : after + 1]
-        for before, after in pairwise((-1, *places.tolist(), len(text)))
+        for before, after in pairwise((-1, *positions.tolist(), len(text)))
     )
 
 
@@ -220,22 +220,22 @@ _FEW = 100
 _PARTS_OF_NUMBERS = b"0123456789+-.eE \t\n\r"
 
 
-def _shape(marks: bytes) -> Shape | None:
+def _shape(structure: bytes) -> Shape | None:
     """Return the shape of nested lists from their brackets and commas, or None if the lists are ragged.
 
     An empty list has the same brackets as a list of one number. The caller compares the count of numbers.
     """
-    depth = len(marks) - len(marks.lstrip(b"["))
+    depth = len(structure) - len(structure.lstrip(b"["))
     if depth > _MAX_NESTING:
         return None
     regular = b""
     shape: Shape = ()
     for level in range(depth, 0, -1):
         closed = b"]" * (depth - level + 1)
-        size = marks.find(closed) + len(closed) - level  # bytes between the brackets of the first list, plus one
+        size = structure.find(closed) + len(closed) - level  # bytes between the brackets of the first list, plus one
         count, rest = divmod(size, len(regular) + 1)
         if rest or count < 1:
             return None
         regular = b"".join((b"[", (regular + b",") * (count - 1), regular, b"]"))
         shape = (count, *shape)
-    return shape if regular == marks else None
+    return shape if regular == structure else None

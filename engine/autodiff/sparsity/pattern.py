@@ -133,9 +133,9 @@ class _Walk:
         result = np.zeros((size, rows.shape[1]), np.uint64)
         if count:
             order = np.argsort(put, kind="stable")
-            places = put[order]
-            starts = np.flatnonzero(np.diff(places, prepend=-1))
-            result[places[starts]] = np.bitwise_or.reduceat(taken[order], starts)
+            positions = put[order]
+            starts = np.flatnonzero(np.diff(positions, prepend=-1))
+            result[positions[starts]] = np.bitwise_or.reduceat(taken[order], starts)
         return result
 
     def _spend(self, words: int) -> None:

@@ -19,7 +19,7 @@ class ForwardRequest(Request):
     differentiates: ClassVar[bool] = False
 
     def derive(self, derivation: Derivation) -> Compiled:
-        """Compile the values."""
+        """Return the compiled request: the values of the outputs."""
         names = derivation.lookup.outputs(self.outputs)
         with derivation.deriving():
             derivation.values({("outputs", name): derivation.lookup.tensor(name) for name in names})

@@ -154,5 +154,5 @@ def _cluster_unit(cluster: Cluster, read: set[Tensor]) -> Unit:
 
 def _alone(kernel: Blocked, node: Node) -> Kernel:
     """Return the kernel of a one-node cluster with the node's signature: it takes the inputs and returns one result."""
-    places = [node.inputs.index(tensor) for tensor in kernel.inputs]
-    return lambda *arrays: kernel(*[arrays[place] for place in places])[0]
+    positions = [node.inputs.index(tensor) for tensor in kernel.inputs]
+    return lambda *arrays: kernel(*[arrays[position] for position in positions])[0]

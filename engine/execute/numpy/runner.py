@@ -128,8 +128,8 @@ def _free(kernel: Blocked, step: Step, memory: list[Any]) -> list[int]:
     """Return the positions of the cluster's inputs that it may overwrite: they have no later reader."""
     _, args, results, dead = step
     last = {*dead, *(() if isinstance(results, int) else results)}
-    places = [source for _, source in kernel.over]
-    return [place for place in places if args[place] in last and _is_free(memory, args[place])]
+    positions = [source for _, source in kernel.over]
+    return [position for position in positions if args[position] in last and _is_free(memory, args[position])]
 
 
 def _is_free(memory: list[Any], slot: int) -> bool:

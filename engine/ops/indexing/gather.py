@@ -48,8 +48,8 @@ def added(values: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray:
         sums = np.bincount(flat, values.reshape(-1), rows * width)
         return sums.reshape(rows, width).astype(values.dtype, copy=False)
     wide = values.astype(np.result_type(values.dtype, np.float32 if floating else np.int64), copy=False)
-    places = sparse.csc_array((np.ones(count, wide.dtype), index, np.arange(count + 1)), shape=(rows, count))
-    return np.asarray(places @ wide).astype(values.dtype, copy=False)
+    selection = sparse.csc_array((np.ones(count, wide.dtype), index, np.arange(count + 1)), shape=(rows, count))
+    return np.asarray(selection @ wide).astype(values.dtype, copy=False)
 
 
 def _batches(index: np.ndarray) -> list[np.ndarray]:
@@ -61,11 +61,11 @@ def element_index(index: np.ndarray, shape: Shape, dim: int) -> np.ndarray:
     """Return the flat positions, in a row-major array of `shape`, of the elements that an index selects along `dim`."""
     checked(index, shape[dim])
     strides = np.cumprod((1, *shape[:0:-1]))[::-1]
-    places: np.ndarray | int = 0
+    offsets: np.ndarray | int = 0
     for axis in range(-index.ndim, 0):
         if axis != dim and index.shape[axis] > 1:
-            places = places + (np.arange(index.shape[axis]) * strides[axis]).reshape(-1, *(1,) * (-1 - axis))
-    return np.asarray((index if strides[dim] == 1 else index * strides[dim]) + places)
+            offsets = offsets + (np.arange(index.shape[axis]) * strides[axis]).reshape(-1, *(1,) * (-1 - axis))
+    return np.asarray((index if strides[dim] == 1 else index * strides[dim]) + offsets)
 
 
 # Primitives
@@ -152,8 +152,8 @@ def _scatter_add(src: Tensor, index: Tensor, *, shape: Shape, dim: int) -> Type:
 
 @_scatter_add.kernel
 def _(src: np.ndarray, index: np.ndarray, *, shape: Shape, dim: int) -> np.ndarray:
-    places = element_index(index, shape, dim)
-    return added(src.reshape(-1, 1), places.reshape(-1), int(np.prod(shape))).reshape(shape)
+    elements = element_index(index, shape, dim)
+    return added(src.reshape(-1, 1), elements.reshape(-1), int(np.prod(shape))).reshape(shape)
 
 
 @_scatter_add.vjp("src")
@@ -264,11 +264,11 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
 
     `sparse_grad` selects a storage format in PyTorch and has no effect here.
     """
-    operand, places, axis = aligned(input, index, dim)
-    if places.ndim != operand.ndim:
+    operand, indices, axis = aligned(input, index, dim)
+    if indices.ndim != operand.ndim:
         return reshaped(_take(reshaped(input, (input.numel,)), reshaped(index, (0,)), dim=-1), index.shape)
-    require_within(places, operand.shape, axis, "input")
-    return reshaped(_gather(operand, places, dim=axis), index.shape)
+    require_within(indices, operand.shape, axis, "input")
+    return reshaped(_gather(operand, indices, dim=axis), index.shape)
 
 
 @op(

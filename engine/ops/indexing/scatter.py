@@ -97,14 +97,14 @@ def scatter(
     receive the gradient.
     """
     given, argument = _replacement(input, src, value, reduce)
-    operand, places, axis = aligned(input, index, dim)
-    if places.ndim != operand.ndim:
+    operand, indices, axis = aligned(input, index, dim)
+    if indices.ndim != operand.ndim:
         return same(input)
-    require_within(places, operand.shape, axis, "input")
-    block = _block(given, places, input, argument)
+    require_within(indices, operand.shape, axis, "input")
+    block = _block(given, indices, input, argument)
     if reduce == "add":
-        return reshaped(operand + scattered_sum(block, places, axis, operand.shape), input.shape)
-    return reshaped(_scatter(operand, places, block, dim=axis), input.shape)
+        return reshaped(operand + scattered_sum(block, indices, axis, operand.shape), input.shape)
+    return reshaped(_scatter(operand, indices, block, dim=axis), input.shape)
 
 
 def _block(given: Tensor | Number, index: Tensor, input: Tensor, argument: str) -> Tensor:

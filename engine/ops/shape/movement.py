@@ -182,7 +182,7 @@ def contiguous(input: Tensor) -> Tensor:
 
 @op(samples=(sample(real(2, 3, 4), (2, 0, 1)), sample(real(2, 3), (-1, 0))))
 def permute(input: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The dimensions in the order given. Source: torch.permute."""
+    """The tensor with its dimensions in the order `dims`. Source: torch.permute."""
     if len(dims) != input.ndim:
         raise OpError(
             "dims", f"dims {list(dims)} do not name the {input.ndim} dimensions", "Name each dimension once.", "dims"
@@ -252,23 +252,23 @@ def t(input: Tensor) -> Tensor:
 )
 def movedim(input: Tensor, source: int | Dims, destination: int | Dims) -> Tensor:
     """Dimensions `source` moved to positions `destination`; the others keep their order. Source: torch.movedim."""
-    moved = _places(source, input.ndim, "source")
-    places = _places(destination, input.ndim, "destination")
-    if len(moved) != len(places):
+    moved = _checked_dims(source, input.ndim, "source")
+    destinations = _checked_dims(destination, input.ndim, "destination")
+    if len(moved) != len(destinations):
         raise OpError(
             "dims",
-            f"source names {len(moved)} dimensions and destination {len(places)}",
+            f"source names {len(moved)} dimensions and destination {len(destinations)}",
             "Give as many places as dimensions.",
             "destination",
         )
     if not input.ndim:
         return same(input)
     others = iter([dim for dim in range(-input.ndim, 0) if dim not in moved])
-    at = dict(zip(places, moved, strict=True))
+    at = dict(zip(destinations, moved, strict=True))
     return _permute(input, dims=tuple(at[dim] if dim in at else next(others) for dim in range(-input.ndim, 0)))
 
 
-def _places(dims: int | Dims, rank: int, argument: str) -> Dims:
+def _checked_dims(dims: int | Dims, rank: int, argument: str) -> Dims:
     given = (dims,) if isinstance(dims, int) else dims
     wrap_dims(given, rank, argument)
     return tuple(wrap_dim(dim, rank, argument) for dim in given)

@@ -127,7 +127,10 @@ _TRAITS: Declared = {
 
 @multilinear(**_TRAITS)
 def _correlation(images: Tensor, weights: Tensor, *, stride: Sizes, dilation: Sizes) -> Type:
-    """(*, c, *sizes, n), weights (*, o, c, *kernel) -> (*, o, *counts, n)."""
+    """The correlation of images with weights, as in a convolution layer.
+
+    Shapes: images (*, c, *sizes, n), weights (*, o, c, *kernel) -> (*, o, *counts, n).
+    """
     dims = len(stride)
     counts = window_counts(images.shape[-dims - 1 : -1], weights.shape[-dims:], stride, dilation)
     return Type(images.dtype, (*weights.shape[: -dims - 1], *counts, images.shape[-1]))
@@ -259,12 +262,18 @@ def _weights(images: Tensor, results: Tensor, weights: Tensor, stride: Sizes, di
 
 
 def correlation(images: Tensor, weights: Tensor, stride: Sizes, dilation: Sizes) -> Tensor:
-    """(*, c, *sizes, n), weights (*, o, c, *kernel) -> (*, o, *counts, n)."""
+    """The correlation of images with weights, as in a convolution layer.
+
+    Shapes: images (*, c, *sizes, n), weights (*, o, c, *kernel) -> (*, o, *counts, n).
+    """
     made: Tensor = _correlation(images, weights, stride=stride, dilation=dilation)
     return made
 
 
 def correlation_images(results: Tensor, weights: Tensor, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Tensor:
-    """The transpose for images: (*, o, *counts, n), weights (*, o, c, *kernel) -> (*, c, *sizes, n)."""
+    """The transpose of `correlation` with respect to the images.
+
+    Shapes: results (*, o, *counts, n), weights (*, o, c, *kernel) -> (*, c, *sizes, n).
+    """
     made: Tensor = _correlation_images(results, weights, sizes=sizes, stride=stride, dilation=dilation)
     return made

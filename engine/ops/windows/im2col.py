@@ -100,7 +100,10 @@ def most_bytes(batch: int, channels: int, counts: Sizes, n: int, itemsize: int, 
 
 
 def correlated(images: Array, weights: Array, counts: Sizes, slide: Slide) -> Array:
-    """(b, c, *sizes, n), weights (b, o, c, *kernel) -> (b, o, *counts, n)."""
+    """Return the correlation of images with weights.
+
+    Shapes: images (b, c, *sizes, n), weights (b, o, c, *kernel) -> (b, o, *counts, n).
+    """
     b, o, c = weights.shape[:3]
     results = np.empty((b, o, *counts, images.shape[-1]), images.dtype)
     work = results.size * c * prod(slide.kernel)
@@ -255,7 +258,10 @@ def _columns(images: Array, counts: Sizes, slide: Slide, how: Layout) -> Array:
 
 
 def windows_of(images: Array, counts: Sizes, slide: Slide) -> Array:
-    """(*, *sizes, n) -> (*, *kernel, *counts, n), a view; windows slide over as many last sizes as there are counts."""
+    """Return the windows of an array as a view: (*, *sizes, n) -> (*, *kernel, *counts, n).
+
+    The windows slide over `sizes`, the last dimensions before n, of which there are as many as `counts`.
+    """
     lead = images.ndim - 1 - len(counts)
     kernel, stride, dilation = (numbers[len(numbers) - len(counts) :] for numbers in slide)
     before, (*steps, last) = images.strides[:lead], images.strides[lead:]
