@@ -43,6 +43,9 @@ _LINKED = re.compile(r"(tcp|udp|sctp)://")
 _UNSHOWN = {"store"}
 """Settings whose value may contain a password."""
 
+_OTHERS = ("GRADD_POSTGRES_PASSWORD", "GRADD_REPLICAS", "GRADD_TEST_URL")
+"""Variables of the compose files in `deploy`, and of the tests. The server does not read them."""
+
 _CONFLICTS = (
     ("max_graph_bytes", "max_store_bytes", "A graph of the largest size does not fit into the store."),
     ("max_memory_bytes", "worker_memory_bytes", "A worker has no memory for the largest computation."),
@@ -161,7 +164,7 @@ def _unknown_names() -> Iterator[str]:
     suggestions = Suggestions()
     for name, value in sorted(_environment().items()):
         bare = name.removeprefix(PREFIX)
-        if bare == name or name in known or _SERVICE_LINK.fullmatch(bare) or _LINKED.match(value):
+        if bare == name or name in known or name in _OTHERS or _SERVICE_LINK.fullmatch(bare) or _LINKED.match(value):
             continue
         near = suggestions.did_you_mean(name, known, _SIMILAR)
         yield f"{name} is not a setting. {near or 'docs/settings.md lists the settings.'}"
