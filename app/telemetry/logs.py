@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.settings import Settings
+from app.telemetry.bounded_stream import BoundedStream
 
 _DELAY_S = 0.05
 """Maximum seconds between a request and its line."""
@@ -28,8 +30,16 @@ _MOST_LINES = 500
 """Maximum number of lines that wait."""
 
 
+_streams: list[BoundedStream] = []
+"""Standard output and standard error of the process, once `configure` has replaced them."""
+
+
 def configure(settings: Settings) -> None:
-    """Set one format for all log lines of the process."""
+    """Set one format for all log lines of the process, and let nothing wait for a reader of its output."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = BoundedStream(descriptor, partial(_notice, as_json=settings.log_format == "json"))
+        setattr(sys, name, stream)
+        _streams.append(stream)
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -49,6 +59,19 @@ def configure(settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def dropped_lines() -> int:
+    """Return the number of lines that were dropped because nobody read them in time."""
+    return sum(stream.dropped for stream in _streams)
+
+
+def _notice(lines: int, *, as_json: bool) -> str:
+    """Return the line for lines that were dropped at its place."""
+    when = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    event: EventDict = {"event": "log lines dropped", "lines": lines, "level": "warning", "timestamp": when}
+    render = _json if as_json else structlog.dev.ConsoleRenderer()
+    return f"{render(None, 'warning', event)}\n"
 
 
 def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

@@ -11,10 +11,11 @@ from functools import cache, partial
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.errors import ProblemError
+from app.telemetry.logs import dropped_lines
 
 _REQUEST_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _PHASE_BOUNDS = (0.00001, 0.000025, 0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1, 2.5, 10, 30)
@@ -73,6 +74,7 @@ class Metrics:
             buckets=_LAG_BOUNDS,
         )
         holds = counter("gradd_event_loop_holds", "Steps that held the event loop over 50 ms.", ["endpoint"])
+        registry.register(_DroppedLines())
         self._store = _Store()
         registry.register(self._store)
         self._noted: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
@@ -152,3 +154,12 @@ class _Store(Collector):
             graphs, size = self.usage.graphs, self.usage.bytes
             yield GaugeMetricFamily("gradd_graphs", "Graphs that are registered.", value=graphs)
             yield GaugeMetricFamily("gradd_store_bytes", "Bytes that registered graphs count for.", value=size)
+
+
+class _DroppedLines(Collector):
+    """The counter of log lines that were dropped."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the counter."""
+        what = "Log lines that were dropped because nobody read them."
+        yield CounterMetricFamily("gradd_log_lines_dropped", what, value=dropped_lines())

@@ -9,29 +9,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import orjson
 import structlog
 
 from app.settings import Settings
-from app.workers.fork_server import MESSAGE
+from app.workers.fork_server_process import ForkServerProcess
 from app.workers.ipc import Closed, Header, receive_async, send_async
 from app.workers.shared_memory import Lease
 
 _log = structlog.get_logger("gradd.workers")
-
-_START = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); from app.workers.fork_server import main; main()"
-"""Code that the fork server's interpreter runs. It uses this process's import path, in any working folder."""
-
-
-_END_S = 5
-"""Maximum seconds for the fork server to end its workers and exit."""
 
 _PAUSE_S = 1
 """Seconds before a restart of a fork server that failed to start."""
@@ -91,9 +81,7 @@ class Workers:
         self._idle: list[Worker] = []
         self._waiting: deque[asyncio.Future[Worker]] = deque()
         self._count = 0
-        self._fork_server: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self._ready = False
+        self._fork_server: ForkServerProcess | None = None
         self.closed = False
 
     @property
@@ -166,73 +154,37 @@ class Workers:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
-            self._command(self._count, [theirs.fileno()])
+            self._command(self._count, theirs.fileno())
         return Worker(self._count, ours)
 
     def _end(self, worker: Worker) -> None:
         worker.connection.close()
-        self._command(worker.number, [])
+        self._command(worker.number)
 
-    def _command(self, number: int, sockets: list[int]) -> None:
-        """Send a command to the fork server: start a worker with a socket, or end a worker."""
-        if self._control is None or self.closed:
-            return
-        with suppress(OSError):  # the fork server ended, and its workers with it; `_on_message` restarts it
-            socket.send_fds(self._control, [MESSAGE.pack(number, 0)], sockets)
+    def _command(self, number: int, *sockets: int) -> None:
+        """Start a worker that has a socket, or end a worker."""
+        if self._fork_server is not None and not self.closed:
+            self._fork_server.command(number, sockets)
 
     def _start_fork_server(self) -> None:
-        self._control, theirs = socket.socketpair()
-        path = orjson.dumps(sys.path).decode()
-        folders = [] if self._temporary is None else [str(self._temporary)]
-        with theirs:
-            self._fork_server = subprocess.Popen(  # noqa: S603  # this interpreter, no client input
-                [sys.executable, "-c", _START, path, str(theirs.fileno()), *folders],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.PIPE,
-            )
-        assert self._fork_server.stdin is not None
-        with suppress(BrokenPipeError), self._fork_server.stdin as settings:
-            settings.write(self._settings.model_dump_json().encode())
-        self._ready = False
-        self._control.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._control, self._on_message, self._control)
+        self._fork_server = ForkServerProcess(self._settings, self._temporary, self._on_ended, self._restart)
 
     def _end_fork_server(self) -> None:
-        """End the fork server. Once it is ready, it ends its workers before it exits."""
-        if self._control is None or self._fork_server is None:
-            return
-        asyncio.get_running_loop().remove_reader(self._control)
-        self._control.close()
-        if not self._ready:
-            self._fork_server.kill()
-        try:
-            self._fork_server.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._fork_server.kill()
-            self._fork_server.wait()
-        self._control = self._fork_server = None
+        if self._fork_server is not None:
+            self._fork_server.end()
+            self._fork_server = None
 
-    def _on_message(self, control: socket.socket) -> None:
-        """Handle a message of the fork server: it is ready, a worker ended, or (end of file) the fork server ended."""
-        try:
-            data = control.recv(MESSAGE.size)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._restart()
-            return
-        number, status = MESSAGE.unpack(data)
-        self._ready = True
-        if number and status != -signal.SIGKILL:
+    def _on_ended(self, number: int, status: int) -> None:
+        """Replace a worker that ended."""
+        if status != -signal.SIGKILL:
             _log.warning("worker ended", worker=number, status=status)
         self._replace(lambda worker: worker.number == number)
 
     def _restart(self) -> None:
         _log.error("the workers' fork server ended")
+        was_ready = self._fork_server is not None and self._fork_server.is_ready
         self._end_fork_server()
-        asyncio.get_running_loop().call_later(0 if self._ready else _PAUSE_S, self._resume)
+        asyncio.get_running_loop().call_later(0 if was_ready else _PAUSE_S, self._resume)
 
     def _resume(self) -> None:
         if not self.closed:

@@ -17,12 +17,18 @@ Faulty = Callable[..., AbstractContextManager[Client]]
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> Faulty:
     """Give clients of applications that compute everything in such workers, one of them unless the settings say so."""
-    monkeypatch.setattr("app.workers.pool._START", planted.START)
+    monkeypatch.setattr("app.workers.fork_server_process._START", planted.START)
 
     @contextmanager
     def made(**settings: Any) -> Iterator[Client]:
         with client_of(create_app(Settings(**{"concurrency": 1, "inline_ms": 0, **settings}))) as client:
-            client.until(lambda: client.services.dispatcher.workers._ready)
+            client.until(lambda: ready(client))
             yield client
 
     return made
+
+
+def ready(client: Client) -> bool:
+    """Whether the fork server of an application has answered."""
+    fork_server = client.services.dispatcher.workers._fork_server
+    return fork_server is not None and fork_server.is_ready

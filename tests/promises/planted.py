@@ -6,6 +6,7 @@ A test that uses `workers_with_faults` has its application's fork server import 
 import ctypes
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -47,12 +48,18 @@ def hoard() -> None:
         held.append(bytearray(2**24))
 
 
+def write() -> None:
+    """Write more to standard error than a pipe holds."""
+    for number in range(2000):
+        sys.stderr.write(f"line {number} {'-' * 100}\n")
+
+
 def fail() -> None:
     raise ZeroDivisionError("secret")
 
 
 FAULTS: dict[str, Callable[[], None]] = {
-    fault.__name__: fault for fault in (abort, leave, segfault, be_killed, hang, hoard, fail)
+    fault.__name__: fault for fault in (abort, leave, segfault, be_killed, hang, hoard, write, fail)
 }
 SEEDS = {name: 1000 + index for index, name in enumerate(FAULTS)}
 

@@ -44,7 +44,7 @@ def test_an_idle_worker_that_ends_is_replaced_unnoticed(faulty: Faulty) -> None:
         client.post("/v1/gradients", sum_of_exp())
         workers = client.services.dispatcher.workers
         before = workers._idle[0]
-        workers._command(before.number, [])
+        workers._command(before.number)
         client.until(lambda: workers._idle[0] is not before)
         assert client.post("/v1/gradients", sum_of_exp()).status_code == 200
 
@@ -55,7 +55,7 @@ def test_workers_come_back_when_their_fork_server_is_gone(faulty: Faulty) -> Non
         workers = client.services.dispatcher.workers
         before = workers._fork_server
         assert before is not None
-        before.kill()
+        before.process.kill()
         client.until(lambda: workers._fork_server not in {before, None})
         assert client.post("/v1/gradients", sum_of_exp()).status_code == 200
 
