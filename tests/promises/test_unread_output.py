@@ -49,13 +49,15 @@ def test_a_server_whose_output_is_not_read_serves_counts_tells_and_ends() -> Non
 
 def _get_many(port: int) -> None:
     """Send requests with long paths and ids on one connection, and wait for all answers."""
-    head = f"GET /{'x' * 250} HTTP/1.1\r\nHost: x\r\nX-Request-ID: {'y' * 128}\r\n\r\n".encode()
+    head = f"GET /{'x' * 250} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Request-ID: {'y' * 128}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
         for _ in range(REQUESTS // TOGETHER):
             connection.sendall(head * TOGETHER)
             received = b""
             while received.count(b"HTTP/1.1 404 ") < TOGETHER:
-                received += connection.recv(2**16)
+                data = connection.recv(2**16)
+                assert data
+                received += data
 
 
 def test_what_a_worker_writes_is_logged_and_holds_it_not(faulty: Faulty) -> None:
