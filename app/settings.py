@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, fiel
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from engine import Limits
+from engine import Limits, available_cores
 
 PREFIX = "GRADD_"
 """The start of the names of the settings' variables."""
@@ -117,7 +117,7 @@ class Settings(BaseSettings):
         at_least=_MIB,
     )
     concurrency: Annotated[int, Field(le=1024)] = _limit(
-        os.cpu_count() or 1, "Requests that are computed at the same time."
+        available_cores(), "Requests that are computed at the same time."
     )
     queue: int = _limit(256, "Requests that may wait for a slot; over it, 503 with Retry-After.", at_least=0)
 

@@ -20,6 +20,7 @@ from engine.compile.estimate import estimate
 from engine.compile.explain import explain
 from engine.compile.request import Request
 from engine.errors import DeadlineExceeded, Fault, GraphError, Path, ValueFault
+from engine.graph.cores import available_cores
 from engine.graph.limits import Limits
 from engine.graph.threads import computing
 from engine.graph.types import DTYPES, Category, DType, Shape, bool_, float64, numel
@@ -60,6 +61,7 @@ __all__ = [
     "TangentRequest",
     "ValueFault",
     "VjpRequest",
+    "available_cores",
     "bool_",
     "catalogue",
     "compile_check",

@@ -11,7 +11,6 @@ of two computations on two cores took 5 to 30 times as long (measured with OpenB
 from __future__ import annotations
 
 import functools
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,9 +19,11 @@ from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+from engine.graph.cores import available_cores
+
 R = TypeVar("R")
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = available_cores()
 """Number of cores that this process may use."""
 
 _under_way: list[None] = []

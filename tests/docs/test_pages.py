@@ -26,7 +26,7 @@ README = CHECKOUT / "README.md"
 ENDPOINTS = CHECKOUT / "docs" / "endpoints.md"
 SETTINGS = CHECKOUT / "docs" / "settings.md"
 
-COMPUTED = {"concurrency": "the processors"}
+COMPUTED = {"concurrency": "the available cores"}
 """Defaults that are found out when the server starts."""
 
 KNOWN_HOSTS = {"127.0.0.1:8000", "keepachangelog.com", "semver.org"}
