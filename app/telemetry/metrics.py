@@ -6,9 +6,12 @@ of routes, and codes are the codes of problems.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections import Counter as PythonCounter
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -24,11 +27,8 @@ _LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 
 
 _PHASES = ("parse", "plan", "run", "encode")
 
-_MOST_NOTED = 100
-"""Maximum number of requests and computations that wait to be counted.
-
-Counting many in a loop keeps the code in the CPU caches, and saves 5 µs of CPU for each small call.
-"""
+_BATCH = 100
+"""Number of requests or computations that are counted at once."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -47,6 +47,19 @@ class Usage(Protocol):
         ...
 
 
+class _Durations(Histogram):
+    """A histogram that counts many observations at once.
+
+    `observe` takes 1.5 µs for each, 7 µs of a small call that takes 100.
+    """
+
+    def observe_all(self, amounts: Sequence[float]) -> None:
+        """Observe all amounts."""
+        self._sum.inc(sum(amounts))
+        for bucket, count in PythonCounter([bisect_left(self._upper_bounds, amount) for amount in amounts]).items():
+            self._buckets[bucket].inc(count)
+
+
 class Metrics:
     """The metrics of one application.
 
@@ -55,7 +68,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
+        counter, histogram = partial(Counter, registry=registry), partial(_Durations, registry=registry)
         requests = counter("gradd_requests", "Requests answered.", ["endpoint", "status"])
         refused = counter("gradd_refused", "Requests answered with a problem, by its code.", ["code"])
         plans = counter("gradd_plans", "Plans asked for: kept (hit) or made (miss).", ["found"])
@@ -77,43 +90,44 @@ class Metrics:
         registry.register(_DroppedLines())
         self._store = _Store()
         registry.register(self._store)
-        self._noted: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._answers: list[tuple[str, int, float]] = []
+        self._computations: list[tuple[float, float, float, float, bool]] = []
         self._requests: Callable[[str, int], Counter] = cache(requests.labels)
         self._refused: Callable[[str], Counter] = cache(refused.labels)
         self._plans: Callable[[str], Counter] = cache(plans.labels)
         self._lookups: Callable[[str], Counter] = cache(lookups.labels)
-        self._seconds: Callable[[str], Histogram] = cache(seconds.labels)
-        self._phases: Callable[[str], Histogram] = cache(phases.labels)
+        self._seconds: Callable[[str], _Durations] = cache(seconds.labels)
+        self._phases: Callable[[str], _Durations] = cache(phases.labels)
         self._holds: Callable[[str], Counter] = holds.labels
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
         """Count a request and the seconds until its answer."""
-        self._note(self._count_answer, endpoint, status, seconds)
+        self._answers.append((endpoint, status, seconds))
+        if len(self._answers) >= _BATCH:
+            self._count()
 
     def computed(self, timings: tuple[float, float, float, float, bool]) -> None:
         """Count a computation: the seconds of each phase, and whether its plan was cached."""
-        self._note(self._count_computation, *timings)
-
-    def _note(self, count: Callable[..., None], *arguments: Any) -> None:
-        self._noted.append((count, arguments))
-        if len(self._noted) >= _MOST_NOTED:
+        self._computations.append(timings)
+        if len(self._computations) >= _BATCH:
             self._count()
 
     def _count(self) -> None:
         """Count the waiting requests and computations."""
-        noted, self._noted = self._noted, []
-        for count, arguments in noted:
-            count(*arguments)
-
-    def _count_answer(self, endpoint: str, status: int, seconds: float) -> None:
-        self._requests(endpoint, status).inc()
-        self._seconds(endpoint).observe(seconds)
-
-    def _count_computation(self, *timings: float) -> None:
-        *phases, kept = timings
-        self._plans(_found(bool(kept))).inc()
-        for phase, seconds in zip(_PHASES, phases, strict=True):
-            self._phases(phase).observe(seconds)
+        answers, self._answers = self._answers, []
+        computations, self._computations = self._computations, []
+        grouped: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+        for endpoint, status, seconds in answers:
+            grouped[endpoint, status].append(seconds)
+        for (endpoint, status), durations in grouped.items():
+            self._requests(endpoint, status).inc(len(durations))
+            self._seconds(endpoint).observe_all(durations)
+        if computations:
+            *phases, cached = zip(*computations, strict=True)
+            for found, count in PythonCounter(cached).items():
+                self._plans(_found(found)).inc(count)
+            for phase, taken in zip(_PHASES, phases, strict=True):
+                self._phases(phase).observe_all(taken)
 
     def refused(self, problem: ProblemError) -> None:
         """Count a problem once for each distinct code of its faults, or for its own code."""
