@@ -21,6 +21,7 @@
     ├── HeadersTooLarge     431
     ├── ClientGone          499  the client closed the connection; in logs and metrics only
     ├── Unexpected          500  a defect of the service; the log has the details, with the request's id
+    ├── UnknownCoding       501  a transfer coding other than chunked
     ├── Busy                503  no slot is free
     ├── StoreUnavailable    503  registered graphs cannot be read or written
     └── TimedOut            504  the deadline passed
@@ -257,6 +258,12 @@ class ClientGone(ProblemError):
 
 class Unexpected(ProblemError):
     """The service failed. Only the log has the details."""
+
+
+class UnknownCoding(ProblemError):
+    """The body has a transfer coding other than chunked."""
+
+    status, code, title = 501, "unknown_transfer_coding", "The transfer coding is not known"
 
 
 class Busy(ProblemError):

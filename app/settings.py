@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     timeout_ms: int = _limit(30_000, "Milliseconds from the arrival of a request's body to the reply; over it, 504.")
     body_timeout_ms: int = _limit(60_000, "Milliseconds for the arrival of a body; over it, 408.")
     header_timeout_ms: int = _limit(10_000, "Milliseconds for the arrival of a request's line and headers.")
+    write_timeout_ms: int = _limit(
+        30_000, "Milliseconds for which a client may read nothing of a reply; over it, the connection is closed."
+    )
     min_body_rate: int = _limit(
         4096,
         "Bytes a second with which a body must arrive, after as long as headers may take; below it, 408. 0: any rate.",

@@ -37,13 +37,13 @@ class InFlight:
         with self._lock:
             client = reservation.client
             if reservation.is_released:
-                raise self._busy("The request is over.")
+                raise self.busy("The request is over.")
             if reservation.taken + size > SMALL:
                 if size > 0 and self.taken + size > self.most:
-                    raise self._busy(f"Bodies and replies in flight would have more than {self.most} bytes.")
+                    raise self.busy(f"Bodies and replies in flight would have more than {self.most} bytes.")
                 if arriving > 0 and self._arriving[client] + arriving > self.most_of_client:
                     detail = f"Bodies that arrive from {client} would have more than {self.most_of_client} bytes."
-                    raise self._busy(detail)
+                    raise self.busy(detail)
             reservation.taken += size
             reservation.arriving += arriving
             self.taken += size
@@ -51,17 +51,18 @@ class InFlight:
             if self._arriving[client] <= 0:
                 del self._arriving[client]
 
-    def _busy(self, detail: str) -> Busy:
+    def busy(self, detail: str) -> Busy:
+        """Return the problem for a request that the server does not take now."""
         return Busy(detail, self._retry_after_s)
 
 
 class Reservation:
-    """The bytes of one request. Threads that decompress its body use it too."""
+    """The bytes of one request. Threads that decompress its body use it too. `is_replied`: its answer has begun."""
 
     def __init__(self, owner: InFlight, client: str) -> None:
         self.client = client
         self.taken = self.arriving = 0
-        self.is_released = False
+        self.is_released = self.is_replied = False
         self._owner = owner
 
     def add(self, size: int) -> None:

@@ -184,6 +184,10 @@ class BodyBounds:
         try:
             reservation.expect(declared)
             await self.app(scope, self._bounded(receive, scope, declared), _reserving(send, reservation))
+        except asyncio.CancelledError:  # the grace period of a stop is over
+            if reservation.is_replied:
+                raise
+            raise self.in_flight.busy("The server stopped before the request was answered.") from None
         finally:
             reservation.release()
 
@@ -234,6 +238,7 @@ def _reserving(send: Send, reservation: Reservation) -> Send:
     async def reserving(message: Message) -> None:
         if message["type"] == "http.response.start":
             reservation.add(_size(message["headers"]))
+            reservation.is_replied = True
         await send(message)
 
     return reserving

@@ -1,7 +1,8 @@
-"""The HTTP/1.1 protocol: uvicorn's httptools protocol with limits on the size and the arrival time of headers.
+"""The HTTP/1.1 protocol: uvicorn's httptools protocol with limits, and problem documents for all its errors.
 
-httptools parses in C; h11 parses in Python. Neither httptools nor uvicorn limits the size of a request's headers or
-the time until they arrive. Without limits, a few slow connections could exhaust the server's memory and sockets.
+httptools parses in C; h11 parses in Python. Neither httptools nor uvicorn limits the size of a request's headers, of
+trailers and chunk extensions, the time until they arrive, or the time until a reply is read. Without limits, a few slow
+connections could exhaust the server's memory and sockets.
 `app.http.server` and `app.http.fast_path.connection` use this module.
 """
 
@@ -15,11 +16,13 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.errors import HeadersTooLarge, MalformedHttp, ProblemError, SlowHeaders
+from app.errors import Busy, HeadersTooLarge, MalformedHttp, ProblemError, SlowHeaders
+from app.http import framing
 from app.http.exchange import Exchange, lines
 from app.http.incoming import Incoming
 from app.http.large_body import Receiver, promised
 from app.http.services import Services
+from app.http.unread import ReplyWatch
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -28,13 +31,15 @@ class BoundedProtocol(HttpToolsProtocol):
     services: Services
     max_header_bytes: int
     header_timeout_s: float
+    write_timeout_s: float
 
     peer = ""
     """The address of the other end of the connection."""
     url = b""
     """The request target, as far as it has arrived."""
-    _header_bytes = 0
-    """Bytes received since the end of the previous request, counted until the headers are complete."""
+    _outside = 0
+    """Bytes received outside the body's data: headers, chunk sizes and extensions, trailers. Data of a body allows
+    `_FRAMING_BYTES` a byte, for chunks of one byte."""
     _in_headers = True
     _timer: asyncio.TimerHandle | None = None
     _incoming: Incoming | None = None
@@ -46,29 +51,31 @@ class BoundedProtocol(HttpToolsProtocol):
         """Start the timer for the first request's headers."""
         super().connection_made(transport)
         self.peer = self.client[0] if self.client else ""
+        least = int(self.services.settings.min_body_rate * self.write_timeout_s)
+        self._watch = ReplyWatch(transport, self.write_timeout_s, least)
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
+        """Stop the timers."""
         self._stop_timer()
+        self._watch.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count the header bytes. Each later request on the connection starts its own timer."""
+        """Count the bytes outside the body. Each later request on the connection starts its own timer."""
         if self._refusal is not None:
             return
         self._unset_keepalive_if_required()
         expecting = self._in_headers
         if expecting and self._timer is None:
             self._expect_headers()
-        self._header_bytes += len(data)
+        self._outside += len(data)
         self._parse(data)
-        if not self._in_headers:
-            if expecting and self._incoming is None:
-                self._receive_body()
-        elif self._header_bytes > self.max_header_bytes:
-            detail = f"The request's line and headers have more than {self.max_header_bytes} bytes."
-            self._refuse(HeadersTooLarge(detail))
+        if self._outside > self.max_header_bytes:
+            part = "line and headers" if self._in_headers else "trailers or chunk extensions"
+            self._refuse(HeadersTooLarge(f"The request's {part} have more than {self.max_header_bytes} bytes."))
+        elif expecting and not self._in_headers and self._incoming is None:
+            self._receive_body()
 
     def _parse(self, data: bytes) -> None:
         """Pass bytes to the parser. It stops after the head of a request that asks for another protocol."""
@@ -118,13 +125,24 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.set_protocol(protocol)
         self.flow.resume_reading()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Add a header. Trailers are discarded. Source: RFC 9110, section 6.5.1."""
+        if self._in_headers:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """Stop counting and stop the timer until the body is complete."""
+        """Check the head, and stop the timer until the body is complete. Raises ProblemError."""
+        framing.check(self.parser.get_http_version(), self.headers)
         if not self.url.startswith(b"/"):
             self.url = _with_path(self.url)
         super().on_headers_complete()
         self._in_headers = False
         self._stop_timer()
+
+    def on_body(self, body: bytes) -> None:
+        """Add data of the body."""
+        self._outside = max(0, self._outside - (1 + _FRAMING_BYTES) * len(body))
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Start counting for the next request, unless the parser has stopped before the body."""
@@ -135,8 +153,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def end_message(self) -> None:
         """Prepare for the next request."""
         self._in_headers = True
-        self._header_bytes = 0
+        self._outside = 0
         self.url = b""
+        self.headers = []
         self._incoming = None
         self._stop_timer()
         super().on_message_complete()
@@ -144,6 +163,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """After an answer before the body's end, apply the time limit of headers to the rest of the body."""
         super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch.start()
         if not self.is_answered:
             return
         if not self._in_headers:
@@ -152,6 +173,30 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(self.header_timeout_s, self.transport.close)
         if self._refusal is not None:
             self._end_with(self._refusal)
+
+    def pause_writing(self) -> None:
+        """Limit the time in which the client reads nothing."""
+        super().pause_writing()
+        self._watch.start()
+
+    def resume_writing(self) -> None:
+        """Continue to write."""
+        super().resume_writing()
+        self._watch.stop()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection."""
+        super().timeout_keep_alive_handler()
+        self._watch.start()
+
+    def shutdown(self) -> None:
+        """Close the connection after the answers to complete requests."""
+        if not self._in_headers and not self.is_answered:
+            retry_after_s = self.services.settings.retry_after_s
+            self._refuse(Busy("The server stops, and the body is not complete.", retry_after_s))
+        else:
+            super().shutdown()
+        self._watch.start()
 
     def _expect_headers(self) -> None:
         self._timer = self.loop.call_later(self.header_timeout_s, self._refuse_slow)
@@ -192,13 +237,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         path = self.url.partition(b"?")[0].decode("latin-1")
-        exchange = Exchange(
-            self.parser.get_method().decode("ascii") if path else "", path, self.services.callers.constant(self.peer)
-        )
+        method = self.parser.get_method().decode("ascii") if path else ""
+        exchange = Exchange(method, path, self.services.callers.of(self.peer, self.headers or ()))
         headers, body = exchange.refused(problem)
         head = lines(exchange.answered(problem.status, headers))
         self.transport.write(b"".join((self.beginning(problem.status), head, b"\r\n", body)))
         self.transport.close()
+        self._watch.start()
         services = self.services
         exchange.report(services.metrics, services.access, services.tracing)
 
@@ -217,6 +262,9 @@ def _with_path(url: bytes) -> bytes:
 
 
 _FRAMING = {b"content-length", b"transfer-encoding"}
+
+_FRAMING_BYTES = 16
+"""Bytes of chunk sizes and extensions that a client may send for each byte of a body."""
 
 
 class _AfterHead:
@@ -255,8 +303,9 @@ def _parser(callbacks: Any) -> httptools.HttpRequestParser:
 
 def _problem(error: httptools.HttpParserError) -> ProblemError:
     """Return the problem for an error of the parser."""
-    reason = str(error).strip().rstrip(".")
-    return MalformedHttp(f"The bytes that arrived are not an HTTP/1.1 request{reason and ': '}{reason}.")
+    if isinstance(error.__context__, ProblemError):
+        return error.__context__
+    return MalformedHttp(f"The bytes that arrived are not an HTTP/1.1 request: {error}.")
 
 
 @cache
@@ -273,4 +322,5 @@ def bounded_protocol(services: Services) -> type[BoundedProtocol]:
     Bounded.services = services
     Bounded.max_header_bytes = services.settings.max_header_bytes
     Bounded.header_timeout_s = services.settings.header_timeout_ms / 1000
+    Bounded.write_timeout_s = services.settings.write_timeout_ms / 1000
     return Bounded

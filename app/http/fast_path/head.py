@@ -53,7 +53,12 @@ def read(text: bytes) -> Head | None:
     headers = dict(found.headers)
     if not found.is_complete or not path or b"%" in path or len(headers) < len(found.headers):
         return None
-    if parser.get_http_version() != "1.1" or not parser.should_keep_alive() or headers.keys() & _UNDECIDED:
+    if (
+        "host" not in headers
+        or parser.get_http_version() != "1.1"
+        or not parser.should_keep_alive()
+        or headers.keys() & _UNDECIDED
+    ):
         return None
     length = headers.get("content-length", "")
     return (

@@ -316,6 +316,9 @@ class Sent(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed.is_set()
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 def test_a_server_that_stops_sends_what_is_computed_and_computes_what_has_arrived(
     found: Listening, monkeypatch: pytest.MonkeyPatch
