@@ -43,8 +43,8 @@ _LINKED = re.compile(r"(tcp|udp|sctp)://")
 _UNSHOWN = {"store"}
 """Settings whose value may contain a password."""
 
-_OTHERS = ("GRADD_POSTGRES_PASSWORD", "GRADD_REPLICAS", "GRADD_TEST_URL")
-"""Variables of the compose files in `deploy`, and of the tests. The server does not read them."""
+_OTHERS = ("GRADD_TEST_URL",)
+"""Variables of the tests. The server does not read them."""
 
 _CONFLICTS = (
     ("max_graph_bytes", "max_store_bytes", "A graph of the largest size does not fit into the store."),

@@ -94,7 +94,7 @@ def test_every_setting_is_a_known_name(monkeypatch: pytest.MonkeyPatch, name: st
 def test_the_variables_of_containers_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     files = [CHECKOUT / "Dockerfile", *CHECKOUT.glob("*.yml"), *CHECKOUT.glob("deploy/**/*.y*ml")]
     names = {name for path in files for name in re.findall(r"\bGRADD_\w+", path.read_text(encoding="utf-8"))}
-    assert {"GRADD_STORE", "GRADD_REPLICAS"} <= names
+    assert {"GRADD_STORE", "GRADD_TRUSTED_PROXIES"} <= names
     assert lines_of(monkeypatch, **{name.removeprefix("GRADD_"): "" for name in names}) == []
 
 

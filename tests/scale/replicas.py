@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -28,13 +29,17 @@ def nginx() -> str | None:
     return shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 
 
-def configuration(port: int, replicas: list[int], folder: Path) -> str:
-    """Return the configuration of deploy/ with other addresses, and with `folder` for /tmp."""
+def configuration(port: int, replicas: list[int], folder: Path, silence_s: int = 40) -> str:
+    """Return the configuration of deploy/ with other addresses, and with `folder` for /tmp.
+
+    `silence_s` is the time after which a replica that says nothing has failed.
+    """
     servers = "\n".join(f"server 127.0.0.1:{replica} max_fails=0;" for replica in replicas)
     replaced = (
         (r"listen 8080 ", f"listen 127.0.0.1:{port} "),
         (r"server gradd:8000 resolve max_fails=0;", servers),
         (r"resolver 127\.0\.0\.11 .*;", ""),
+        (r"proxy_read_timeout 40s;", f"proxy_read_timeout {silence_s}s;"),
         (r"access_log /dev/stdout json;", "access_log /tmp/access.log json;"),
     )
     text = CONFIGURATION.read_text(encoding="utf-8")
@@ -91,6 +96,16 @@ class Replica:
         assert started is not None
         wait_until_live(self.url, seconds=PATIENCE_S, alive=lambda: started.poll() is None)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop the server's process, which keeps its connections, accepts more and answers nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End the server with SIGKILL. Its workers notice and end themselves."""
         assert self.process is not None
@@ -121,11 +136,11 @@ class Deployment:
 
 
 @contextmanager
-def balancer(replicas: list[int], folder: Path) -> Iterator[str]:
+def balancer(replicas: list[int], folder: Path, silence_s: int = 40) -> Iterator[str]:
     """Run nginx before the replicas of these ports; gives the root of its addresses."""
     port = free_port()
     path = folder / "nginx.conf"
-    path.write_text(configuration(port, replicas, folder), encoding="utf-8")
+    path.write_text(configuration(port, replicas, folder, silence_s), encoding="utf-8")
     program = nginx()
     assert program is not None, "nginx is not installed"
     # As root, nginx would give its workers another user, who cannot read the folder.
@@ -144,14 +159,14 @@ def _listens(port: int) -> bool:
 
 
 @contextmanager
-def deployment(count: int, store: str, folder: Path, **settings: str) -> Iterator[Deployment]:
-    """Run replicas with one store behind nginx. `settings` are environment variables of the replicas."""
-    shared = {**os.environ, "GRADD_STORE": store, "GRADD_CONCURRENCY": "2", **settings}
+def deployment(count: int, store: str, folder: Path, silence_s: int = 40) -> Iterator[Deployment]:
+    """Run replicas with one store behind nginx."""
+    shared = {**os.environ, "GRADD_STORE": store, "GRADD_CONCURRENCY": "2"}
     replicas = [Replica(free_port(), folder, shared) for _ in range(count)]
     with ExitStack() as stack:
         for replica in replicas:
             stack.enter_context(replica.running())
         for replica in replicas:
             replica.wait()
-        url = stack.enter_context(balancer([replica.port for replica in replicas], folder))
+        url = stack.enter_context(balancer([replica.port for replica in replicas], folder, silence_s))
         yield Deployment(url, replicas, folder)

@@ -5,6 +5,7 @@ that goes takes no call with it.
 import re
 import time
 from collections import Counter
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from app.routes.examples.registered import CALLS_OF_LAYER, REGISTERED_ID
 from tests.app.graphs.postgres import Cluster
 from tests.scale.load import REGISTRATION, Call, answers, calls, load
-from tests.scale.replicas import Deployment
+from tests.scale.replicas import Deployment, deployment
 from tests.serving import PATIENCE_S
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(900)]
@@ -79,6 +80,19 @@ def test_a_rolling_restart_is_not_noticed(deployed: Deployment, expected: dict[C
             replica.start()
         clients.more(150)
     assert (clients.lost, clients.retried) == ([], [])
+
+
+def test_a_replica_that_hangs_takes_no_call_with_it(cluster: Cluster, tmp_path: Path) -> None:
+    with deployment(2, cluster.store(), tmp_path, silence_s=5) as deployed:
+        post(f"{deployed.url}/v1/graphs", REGISTRATION)
+        expected = answers(deployed.replicas[0].url, calls())
+        with deployed.replicas[0].frozen(), load(deployed.url, expected) as clients:
+            clients.more(300)
+            clients.stop()
+        delayed = re.findall(r'"replica_statuses":"504, 200"', deployed.access_log.read_text())
+    assert (clients.lost, clients.retried) == ([], [])
+    # The calls that it had were sent to the other.
+    assert delayed
 
 
 def test_a_graph_that_one_replica_registered_is_called_on_all(deployed: Deployment) -> None:
