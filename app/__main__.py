@@ -53,7 +53,8 @@ def serve(
     settings = _settings({"host": host, "port": port}, serves=True)
     logs.configure(settings)
     app = create_app(settings)
-    server = Server(app, lambda url: typer.echo(curl_line(url)))
+    key = "KEY" if settings.keys_file else None
+    server = Server(app, lambda url: typer.echo(curl_line(url, key)))
     try:
         server.serve_until_stopped()
     except CannotListen as error:
@@ -70,10 +71,11 @@ def _settings(options: startup.Options, *, serves: bool = False) -> Settings:
         raise typer.Exit(2) from None
 
 
-def curl_line(url: str) -> str:
-    """Return a shell command that posts the tutorial's request."""
+def curl_line(url: str, key: str | None = None) -> str:
+    """Return a shell command that posts the tutorial's request, with a key if there is one."""
     body = json.dumps(TUTORIAL, separators=(",", ":"))
-    return f"curl {url}/v1/gradients -H 'content-type: application/json' -d '{body}'"
+    with_key = "" if key is None else f" -H 'authorization: Bearer {key}'"
+    return f"curl {url}/v1/gradients{with_key} -H 'content-type: application/json' -d '{body}'"
 
 
 def _operation(name: str) -> str:

@@ -73,6 +73,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 selects a free port.")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of its own for GET /metrics, which needs no key there."
+    )
     published_port: int | None = Field(
         None,
         ge=1,
@@ -157,6 +160,9 @@ class Settings(BaseSettings):
         None,
         description="Path of a SQLite file or URL of a PostgreSQL database for registered graphs; without one they are "
         "gone when the server stops.",
+    )
+    graph_ttl_s: int | None = Field(
+        None, ge=60, description="Seconds after which a registered graph that nobody calls is deleted; null for never."
     )
     trusted_proxies: list[IPvAnyNetwork] = Field(
         [],

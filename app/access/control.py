@@ -15,11 +15,14 @@ from app.access.key_file import ApiKey
 from app.access.keys import Keys
 from app.access.permissions import OPEN, needed
 from app.access.quotas import CallWindow
-from app.errors import Forbidden
+from app.errors import Forbidden, NotFound
 from app.settings import Settings
 
 READ = frozenset({"host", "origin", "sec-fetch-site", "authorization"})
 """The names of the headers that decide."""
+
+
+_METRICS = "/metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Access:
     def __init__(self, settings: Settings) -> None:
         self._gate = Gate(settings)
         self.keys = None if settings.keys_file is None else Keys(Path(settings.keys_file))
+        self._metrics_port = settings.metrics_port
         self._windows: dict[str, CallWindow] = {}
         self._watching: asyncio.Task[None] | None = None
 
@@ -63,12 +67,18 @@ class Access:
         if self._watching is not None:
             self._watching.cancel()
 
-    def identified(self, path: str, claims: Claims) -> ApiKey | None:
-        """Return the key of a request, or None if it needs none. Raises UnknownHost, ForeignOrigin, Unauthenticated."""
+    def identified(self, path: str, claims: Claims, port: int | None = None) -> ApiKey | None:
+        """Return the key of a request to a port, or None if it needs none.
+
+        Raises UnknownHost, ForeignOrigin, NotFound, Unauthenticated.
+        """
         self._gate.check(claims.hosts, claims.origin, claims.site)
-        if self.keys is None or OPEN.fullmatch(path):
+        if OPEN.fullmatch(path):
             return None
-        return self.keys.authenticated(claims.authorization)
+        is_metrics_port = port is not None and port == self._metrics_port
+        if self._metrics_port is not None and is_metrics_port != (path == _METRICS):
+            raise NotFound(f"There is nothing at {path[:200]} on this port.")
+        return None if self.keys is None or is_metrics_port else self.keys.authenticated(claims.authorization)
 
     def window(self, key: ApiKey) -> CallWindow | None:
         """Return the quota of calls of a key, or None if it has none. It survives changes of the file of keys."""

@@ -28,7 +28,8 @@ class AccessControl:
         """
         if scope["type"] == "http":
             read = [(n.decode("ascii"), v.decode("latin-1").strip(" \t")) for n, v in scope["headers"] if n in _READ]
-            key = scope[KEY] = self.access.identified(scope["path"], Claims.of(read))
+            server = scope.get("server")
+            key = scope[KEY] = self.access.identified(scope["path"], Claims.of(read), server and server[1])
             if key is not None:
                 window = scope[WINDOW] = self.access.window(key)
                 if window is not None and not window.take():

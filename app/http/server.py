@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
@@ -14,7 +15,7 @@ from fastapi import FastAPI
 
 from app.http.fast_path.connection import connection
 from app.http.fast_path.shortcut import FastPath
-from app.http.protocol import bounded_protocol
+from app.http.protocol import BoundedProtocol, bounded_protocol
 from app.http.services import services_of
 from app.workers import collector
 
@@ -30,19 +31,35 @@ class Server(uvicorn.Server):
         super().__init__(config_of(app))
         services = services_of(app)
         self._readiness, self._watchdog, self._listening = services.readiness, services.watchdog, listening
-        self._published_port = services.settings.published_port
+        self._published_port, self._metrics_port = services.settings.published_port, services.settings.metrics_port
+        self._general_path = bounded_protocol(services)
+        self._metrics_listeners: list[socket.socket] = []
 
     def serve_until_stopped(self) -> None:
         """Listen, and serve until a signal. Raises CannotListen before it starts."""
-        self.run(_listeners(self.config.host, self.config.port))
+        listeners = _listeners(self.config.host, self.config.port)
+        if self._metrics_port is not None:
+            self._metrics_listeners = _listeners(self.config.host, self._metrics_port)
+        self.run(listeners)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and call `listening` with the URL."""
         await super().startup(sockets)
         collector.configure()
         if self.started:
+            await self._serve_metrics()
             self._watchdog.start()
             self._listening(_url(self.servers[0].sockets[0], self._published_port))
+
+    async def _serve_metrics(self) -> None:
+        """Listen on the port of the metrics, without the fast path: the middleware looks at the port."""
+
+        def protocol() -> BoundedProtocol:
+            state = self.lifespan.state
+            return self._general_path(config=self.config, server_state=self.server_state, app_state=state)
+
+        loop = asyncio.get_running_loop()
+        self.servers += [await loop.create_server(protocol, sock=found) for found in self._metrics_listeners]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Stop: refuse new requests, finish the current ones, and exit with status 0. A second Ctrl-C does not wait."""

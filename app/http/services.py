@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from app.access.control import Access
 from app.evaluation.evaluator import Evaluator
+from app.graphs.expiry import Expiry
 from app.graphs.registered import RegisteredGraphs
 from app.graphs.store.store import Store
 from app.http.caller import Callers
@@ -55,6 +56,7 @@ class Services:
     in_flight: InFlight
     store: Store
     graphs: RegisteredGraphs
+    expiry: Expiry
     evaluator: Evaluator
     pool: ThreadPool
     lookups: ThreadPool
@@ -88,6 +90,7 @@ class Services:
             in_flight=in_flight,
             store=store,
             graphs=graphs,
+            expiry=Expiry(store, settings.graph_ttl_s),
             evaluator=evaluator,
             pool=ThreadPool(settings.concurrency),
             lookups=ThreadPool(_LOOKUPS),
@@ -99,6 +102,7 @@ class Services:
         """Start the worker processes, and set the service ready. Call it on the event loop."""
         self.dispatcher.workers.start()
         self.access_control.start()
+        self.expiry.start()
         self.readiness.is_ready = True
 
     def close(self) -> None:
@@ -106,6 +110,7 @@ class Services:
         self.readiness.is_ready = False
         self.watchdog.stop()
         self.access_control.stop()
+        self.expiry.stop()
         self.pool.close()
         self.lookups.close()
         self.store.close()  # before the fork server, which removes the temporary store after a kill

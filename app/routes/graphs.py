@@ -53,6 +53,7 @@ async def known(request: Request) -> str:
     services.metrics.looked_up(found)
     if not found:
         raise unknown(graph_id)
+    services.expiry.note(graph_id)
     return graph_id
 
 
@@ -101,6 +102,7 @@ async def register(request: Request) -> Response:
         return kept.id, writes.write({"id": kept.id, "created": created, "needs": needs}, "json"), new
 
     graph_id, reply, new = await _off_loop(request, work)
+    services.expiry.note(graph_id)
     location = f"{request.scope.get('root_path', '')}/v1/graphs/{graph_id}"
     headers = {**VARY, "Location": location, "ETag": f'"{graph_id}"'}
     return Response(reply, 201 if new else 200, media_type=writes.media_type, headers=headers)

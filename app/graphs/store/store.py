@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +29,10 @@ _log = structlog.get_logger("gradd.store")
 
 _BELIEVED_S = 1.0
 """Seconds for which the existence of a graph is cached. A process's own deletions take effect at once."""
+
+
+_TOUCHED = 500
+"""Graphs whose calls are written in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,7 @@ class Store:
             known = _created(connection, graph.id, None if owner is None else owner.name)
             if known is not None:
                 return known, False
-            created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            created = _written(time.time())
             if owner is not None:
                 _check_owner(connection, graph, owner, self._settings.retry_after_s)
             if _created(connection, graph.id, None) is None:
@@ -194,6 +198,35 @@ class Store:
             self._found_until.pop((graph_id, owner), None)
         return found
 
+    def touch(self, graph_ids: Iterable[str]) -> None:
+        """Set the time of the last call of these graphs to now. Raises StoreUnavailable."""
+        asked, now = list(filter(_is_askable, graph_ids)), int(time.time())
+        for begin in range(0, len(asked), _TOUCHED):
+            some = asked[begin : begin + _TOUCHED]
+            with self._available(), self._database.writing() as connection:
+                there = connection.execute(select(GRAPHS.c.id).where(GRAPHS.c.id.in_(some))).scalars().all()
+                connection.execute(delete(CALLS).where(CALLS.c.graph_id.in_(some)))
+                if there:
+                    connection.execute(insert(CALLS), [{"graph_id": graph_id, "called": now} for graph_id in there])
+
+    def expire(self, before: float) -> int:
+        """Delete the graphs that were registered before a time and not called since. Return their number.
+
+        The time is in seconds since 1970. Raises StoreUnavailable.
+        """
+        is_idle = CALLS.c.called.is_(None) | (CALLS.c.called < int(before))
+        idle = select(GRAPHS.c.id).outerjoin(CALLS, CALLS.c.graph_id == GRAPHS.c.id)
+        idle = idle.where(GRAPHS.c.created < _written(before), is_idle)
+        with self._available(), self._database.writing() as connection:
+            expired = connection.execute(idle).scalars().all()
+            for graph_id in expired:
+                _remove(connection, graph_id)
+        if expired:
+            with self._lock:
+                self._deletions += 1
+                self._found_until.clear()
+        return len(expired)
+
     def usage(self) -> StoreUsage:
         """Return the number of graphs and their bytes. Raises StoreUnavailable."""
         with self._available(), self._database.reading() as connection:
@@ -221,6 +254,11 @@ class Store:
             _log.error("store failed", store=self.name, error=f"{type(error).__name__}: {reason(error)}")
             detail = "Registered graphs are not available now; the server's log tells why."
             raise StoreUnavailable(detail, self._settings.retry_after_s) from None
+
+
+def _written(seconds: float) -> str:
+    """Return a time in seconds since 1970 as the store has it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _is_askable(graph_id: str) -> bool:

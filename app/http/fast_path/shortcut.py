@@ -80,6 +80,7 @@ class FastPath:
         self._slots, self._store, self._dispatcher = services.slots, services.store, services.dispatcher
         self._metrics, self._access, self._tracing = services.metrics, services.access, services.tracing
         self._callers, self._access_control = services.callers, services.access_control
+        self._expiry = services.expiry
         self._most = min(_BODY, services.settings.max_body_bytes)
         self._excluded = {"content-encoding", *(["origin"] if services.settings.cors_origins else [])}
         self._head = lru_cache(_HEADS)(self._parsed)
@@ -165,6 +166,7 @@ class FastPath:
         if answered is not None:
             if parsed.graph is not None:
                 self._metrics.looked_up(found=True)
+                self._expiry.note(parsed.graph)
             exchange.report(self._metrics, self._access, self._tracing)
         elif parsed.window is not None:
             parsed.window.give_back()

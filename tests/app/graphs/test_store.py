@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, delete
 
 from app.errors import OverQuota, QuotaExceeded, StoreUnavailable
+from app.graphs.expiry import Expiry
 from app.graphs.store.database import Database
 from app.graphs.store.store import Owner, Store, StoredGraph, StoreUsage
 from app.graphs.store.tables import GRAPHS
@@ -59,6 +60,9 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+    def time(self) -> float:
+        return 1.8e9 + self.now
 
 
 @pytest.fixture
@@ -371,3 +375,54 @@ def test_an_owner_has_a_quota(opened: Open, limits: dict[str, int], name: str, l
     assert store.put(kept("a"), one)[1] is False
     store.delete("a", "one")
     assert store.put(kept("c"), one)[1]
+
+
+def test_graphs_that_nobody_calls_expire(opened: Open, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.graphs.expiry.time", clock)
+    store, other = opened(), opened()
+    for name in "abc":
+        store.put(kept(name), Owner("one"))
+    assert store.has("a", "one")
+    expiry, others = Expiry(store, 100), Expiry(other, 100)
+    clock.now += 90
+    expiry.note("b")
+    expiry.note("nothing")
+    others.note("c")
+    others.stop()
+    others.write()
+    expiry.expire(100)
+    assert store.usage().graphs == 3
+    clock.now += 20
+    expiry.expire(100)
+    assert [store.has(name, "one") for name in "abc"] == [False, True, True]
+    assert not store.is_known("a", "one")
+    assert store.put(kept("a"), Owner("one"))[1]
+    clock.now += 90
+    expiry.note("a")
+    expiry.expire(100)
+    assert [name in store for name in "abc"] == [True, False, False]
+
+
+def test_calls_are_kept_while_the_store_fails(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened()
+    store.put(kept("a"))
+    expiry = Expiry(store, 100)
+    expiry.note("a")
+    with monkeypatch.context() as broken:
+        broken.setattr(Database, "writing", broken_writing)
+        expiry.expire(-100)
+    assert expiry.write()
+    assert "a" in store
+
+
+def broken_writing(_: Database) -> None:
+    raise OSError("no disk")
+
+
+def test_without_a_time_nothing_expires(opened: Open) -> None:
+    store = opened()
+    expiry = Expiry(store, None)
+    expiry.note("a")
+    expiry.start()
+    expiry.stop()
+    assert store.temporary is None

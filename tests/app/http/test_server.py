@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ import pytest
 
 from app.__main__ import curl_line
 from tests.app.bodies import op, request, wanted
-from tests.serving import PATIENCE_S
+from tests.serving import PATIENCE_S, free_port
 
 _LAYERS = [op("sin", ["x" if not index else f"s{index - 1}"], f"s{index}") for index in range(60)]
 HEAVY = json.dumps(
@@ -93,6 +94,35 @@ def test_the_command_that_it_prints_works() -> None:
 def test_the_command_that_it_prints_calls_the_published_port() -> None:
     with serving(published_port=9000) as (_, words):
         assert words[1] == "http://127.0.0.1:9000/v1/gradients"
+
+
+def test_metrics_have_a_port_of_their_own_without_a_key(tmp_path: Path) -> None:
+    file, port = tmp_path / "keys.json", free_port()
+    file.write_text('{"keys": []}')
+    with serving(metrics_port=port, keys_file=file) as (process, words):
+        assert "authorization: Bearer KEY" in words
+        url, metrics = words[1].removesuffix("/v1/gradients"), f"http://127.0.0.1:{port}"
+
+        def status(address: str, host: str = "") -> int:
+            headers = {"Host": host} if host else {}
+            return httpx.get(address, headers=headers, trust_env=False, timeout=PATIENCE_S).status_code
+
+        paths = ("/metrics", "/health/ready", "/v1/limits", "/docs")
+        assert [status(metrics + path) for path in paths] == [200, 200, 404, 404]
+        assert [status(url + path) for path in paths] == [404, 200, 401, 401]
+        assert status(f"{metrics}/metrics", "evil.example") == 421
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=PATIENCE_S) == 0
+
+
+def test_a_port_of_metrics_that_is_taken_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setenv("GRADD_METRICS_PORT", str(port))
+        done = refusal("--port", "0")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Port {port} of 127.0.0.1 is taken by another program. ")
 
 
 def refusal(*arguments: str) -> subprocess.CompletedProcess[str]:
