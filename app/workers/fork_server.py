@@ -2,8 +2,8 @@
 
 It imports all code once, so a new worker starts in milliseconds. It computes nothing itself. `app.workers.pool` starts
 it, sends it a socket for each new worker, and the number of each worker to end. The fork server replies 0 when it is
-ready, then the exit status of each worker that ends. When the server process ends, for any reason, the fork server
-ends its workers and exits.
+ready and whenever it gets the number 0, and the exit status of each worker that ends. When the server process ends, for
+any reason, the fork server ends its workers and exits.
 """
 
 from __future__ import annotations
@@ -41,14 +41,18 @@ class ForkServer:
     def serve(self) -> None:
         """Handle commands until the server process ends, then end the workers."""
         signal.signal(signal.SIGCHLD, self._reap)
-        with suppress(OSError):  # the server has already ended
-            self._control.sendall(MESSAGE.pack(0, 0))
+        self._answer()
         self._handle_commands()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in list(self._living):
             self._end(number)
         for process in self._living.values():
             os.waitpid(process, 0)
+
+    def _answer(self) -> None:
+        """Tell the server that this process runs."""
+        with suppress(OSError):  # the server has already ended
+            self._control.sendall(MESSAGE.pack(0, 0))
 
     def _handle_commands(self) -> None:
         """Start and end workers until the server closes the socket."""
@@ -62,6 +66,8 @@ class ForkServer:
             number, _ = MESSAGE.unpack(data)
             if sockets:
                 self._spawn(number, sockets[0])
+            elif not number:
+                self._answer()
             else:
                 self._end(number)
 

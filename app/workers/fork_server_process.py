@@ -29,6 +29,18 @@ _START = "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); from app.
 _END_S = 5
 """Maximum seconds for the fork server to end its workers and exit."""
 
+BEAT_S = 1.0
+"""Seconds between two questions whether the fork server runs."""
+
+MISSED = 10
+"""Questions in a row without an answer after which it is taken for stuck or stopped, and is killed.
+
+Questions are counted, not seconds: if the machine sleeps or this process is stopped, only one question is late.
+"""
+
+_MISSED_AT_START = 120
+"""The same for a fork server that still imports the code."""
+
 _READ_S = 0.05
 """Seconds that output is left to grow, so that a traceback is one line of the log."""
 
@@ -40,8 +52,8 @@ class ForkServerProcess:
     """A running fork server.
 
     `on_ended` gets the number and the exit status of each worker that ends. `on_lost` is called once if the fork server
-    ends by itself. The fork server removes the folder `temporary` when this process ends, even if it is killed.
-    `is_ready` is whether it has answered.
+    ends by itself, or is killed because it does not answer. The fork server removes the folder `temporary` when this
+    process ends, even if it is killed. `is_ready` is whether it has answered.
     """
 
     def __init__(
@@ -75,14 +87,20 @@ class ForkServerProcess:
         self._loop.add_reader(self._control, self._on_message)
         self._loop.add_reader(self._output, self._on_output)
         self._read_timer: asyncio.Handle | None = None
+        self._unanswered = 0
+        self._beat_timer: asyncio.Handle = self._loop.call_later(BEAT_S, self._beat)
 
     def command(self, number: int, sockets: Sequence[int] = ()) -> None:
-        """Start a worker that has a socket, or end a worker. A fork server that has ended does neither."""
+        """Start a worker that has a socket, or end a worker. Number 0 asks for a message.
+
+        A fork server that has ended, or does not read its messages, does none of these.
+        """
         with suppress(OSError):
             socket.send_fds(self._control, [MESSAGE.pack(number, 0)], sockets)
 
     def end(self) -> None:
         """End the fork server. Once it is ready, it ends its workers before it exits."""
+        self._beat_timer.cancel()
         self._loop.remove_reader(self._control)
         self._loop.remove_reader(self._output)
         self._control.close()
@@ -107,13 +125,29 @@ class ForkServerProcess:
         except OSError:
             data = b""
         if not data:
-            self._loop.remove_reader(self._control)
-            self._on_lost()
+            self._lose()
             return
         number, status = MESSAGE.unpack(data)
         self.is_ready = True
+        self._unanswered = 0
         if number:
             self._on_ended(number, status)
+
+    def _beat(self) -> None:
+        """Ask the fork server whether it runs, and give it up if it has not answered for long."""
+        if self._unanswered >= (MISSED if self.is_ready else _MISSED_AT_START):
+            _log.error("the workers' fork server does not answer")
+            self._lose()
+            return
+        self._unanswered += 1
+        self.command(0)
+        self._beat_timer = self._loop.call_later(BEAT_S, self._beat)
+
+    def _lose(self) -> None:
+        self._loop.remove_reader(self._control)
+        self._beat_timer.cancel()
+        self.process.kill()
+        self._on_lost()
 
     def _on_output(self) -> None:
         """Read the output a moment later. It comes through a pipe, so that no worker waits for a reader of the log."""
