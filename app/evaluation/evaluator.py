@@ -12,7 +12,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
-from app.cache import Cache
+from app.cache import Cache, CacheUsage
 from app.errors import Busy, InvalidRequest, TimedOut
 from app.evaluation.operations import OPERATIONS
 from app.evaluation.plans import CallPlan
@@ -120,6 +120,11 @@ class Evaluator:
     def kept_bytes(self) -> int:
         """An upper bound on the bytes of the cached structures and plans."""
         return self._structures.total + self._plans.total
+
+    @property
+    def caches(self) -> dict[str, CacheUsage]:
+        """The usage of the caches by their names."""
+        return {"structures": self._structures.usage, "plans": self._plans.usage, "graphs": self._graphs.usage}
 
     def answer(self, call: Call, deadline: float | None = None, observer: Observer = _NO_OBSERVER) -> Answer:
         """Return the reply to a request. `deadline` is in time.monotonic(). Raises Problem."""

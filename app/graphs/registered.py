@@ -24,7 +24,7 @@ import numpy as np
 import structlog
 from pydantic import ValidationError
 
-from app.cache import Cache
+from app.cache import Cache, CacheUsage
 from app.errors import NotFound, StoreUnavailable
 from app.graphs.store.store import Store, StoredGraph
 from app.schemas.faults import WORDS
@@ -181,9 +181,14 @@ class RegisteredGraphs:
         self._retry_after_s = settings.retry_after_s
         self._ready: Cache[str, Registered] = Cache(settings.max_graphs, settings.cached_graph_bytes)
 
+    @property
+    def usage(self) -> CacheUsage:
+        """The usage of the cache."""
+        return self._ready.usage
+
     def is_ready(self, graph_id: str) -> bool:
         """Return whether the graph is in the cache, so that `get` returns at once."""
-        return self._ready.get(graph_id) is not None
+        return graph_id in self._ready
 
     def get(self, graph_id: str) -> Registered:
         """Return a graph from the cache or the store. Raises NotFound, StoreUnavailable."""

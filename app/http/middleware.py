@@ -104,6 +104,11 @@ class Slots:
         self.taken = 0
 
     @property
+    def most(self) -> int:
+        """The limit."""
+        return self._most
+
+    @property
     def is_free(self) -> bool:
         """Whether a slot is free."""
         return self.taken < self._most

@@ -19,6 +19,7 @@ from app.http.client_address import ClientAddresses
 from app.http.exchange import in_progress
 from app.http.in_flight import InFlight
 from app.http.middleware import Slots
+from app.http.state_metrics import StateMetrics
 from app.settings import Settings
 from app.telemetry.logs import AccessLog
 from app.telemetry.metrics import Metrics
@@ -73,9 +74,11 @@ class Services:
         store = Store(settings)
         graphs = RegisteredGraphs(store, settings)
         evaluator = Evaluator(settings, graphs)
-        workers = Workers(settings.model_copy(update={"store": store.location}), store.temporary)
         in_flight = InFlight(settings.max_bytes_in_flight, settings.max_client_bytes_in_flight, settings.retry_after_s)
         metrics = Metrics()
+        workers = Workers(settings.model_copy(update={"store": store.location}), store.temporary, metrics.waited)
+        slots = Slots(settings.concurrency + settings.queue)
+        metrics.add(StateMetrics(slots, workers, evaluator))
         metrics.bytes_in_flight.set_function(lambda: in_flight.taken)
         return cls(
             settings=settings,
@@ -86,7 +89,7 @@ class Services:
             callers=Callers(ClientAddresses(settings.trusted_proxies), tracing),
             access_control=Access(settings),
             readiness=Readiness(),
-            slots=Slots(settings.concurrency + settings.queue),
+            slots=slots,
             in_flight=in_flight,
             store=store,
             graphs=graphs,

@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -88,6 +96,11 @@ class Metrics:
         )
         holds = counter("gradd_event_loop_holds", "Steps that held the event loop over 50 ms.", ["endpoint"])
         registry.register(_DroppedLines())
+        waits = histogram(
+            "gradd_worker_wait_seconds", "Time that calls waited for a worker process.", buckets=_PHASE_BOUNDS
+        )
+        self.waited: Callable[[float], None] = waits.observe
+        ProcessCollector(registry=registry)
         self._store = _Store()
         registry.register(self._store)
         self._answers: list[tuple[str, int, float]] = []
@@ -99,6 +112,10 @@ class Metrics:
         self._seconds: Callable[[str], _Durations] = cache(seconds.labels)
         self._phases: Callable[[str], _Durations] = cache(phases.labels)
         self._holds: Callable[[str], Counter] = holds.labels
+
+    def add(self, collector: Collector) -> None:
+        """Add metrics that a collector computes for each exposition."""
+        self._registry.register(collector)
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
         """Count a request and the seconds until its answer."""

@@ -181,14 +181,21 @@ class Dispatcher:
         try:
             async with (
                 asyncio.timeout_at(sent.deadline + _GRACE_S) as limit,
-                _cancelled_when(sent.gone),
+                _cancelled_when(sent.gone) as departure,
                 self.workers.acquire(sent.key) as worker,
             ):
                 acquired = time.perf_counter()
                 header = sent.header(others=self.workers.busy - 1)
-                reply, written = await worker.exchange(
-                    header, sent.body, sent.lease, lambda message: limit.reschedule(message["deadline"] + _GRACE_S)
-                )
+                try:
+                    reply, written = await worker.exchange(
+                        header, sent.body, sent.lease, lambda message: limit.reschedule(message["deadline"] + _GRACE_S)
+                    )
+                except asyncio.CancelledError:
+                    if departure.is_noticed:
+                        worker.ending = "client_gone"
+                    elif time.monotonic() >= _deadline(limit) + _GRACE_S:
+                        worker.ending = "deadline"
+                    raise
                 worker.spent = reply.get("spent", False)
                 worker.last = sent.key
         except TimeoutError:
@@ -249,25 +256,30 @@ class _WorkerCall:
         }
 
 
+class _Departure:
+    """The disconnection of a client."""
+
+    is_noticed = False
+
+
 @asynccontextmanager
-async def _cancelled_when(gone: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+async def _cancelled_when(gone: Callable[[], Awaitable[None]]) -> AsyncIterator[_Departure]:
     """Cancel the block when the client disconnects, and raise ClientGone. The watch starts after `_BRIEF_S`."""
     inside = asyncio.current_task()
     assert inside is not None
-    left = False
+    departure = _Departure()
 
     async def watch() -> None:
-        nonlocal left
         await asyncio.sleep(_BRIEF_S)
         await gone()
-        left = True
+        departure.is_noticed = True
         inside.cancel()
 
     watching = asyncio.ensure_future(watch())
     try:
-        yield
+        yield departure
     except asyncio.CancelledError:
-        if not left:
+        if not departure.is_noticed:
             raise
         inside.uncancel()
         raise ClientGone("The client closed the connection.") from None

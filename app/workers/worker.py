@@ -3,7 +3,7 @@
 A call's IPC message names the codecs and the number of other workers that compute now, which share the cores. The body
 is the client's, unread, in the message or in shared memory; in the second case the reply is written there too. A worker
 first sends the deadline that the client set, so that the server can enforce it. It then sends the answer, the problem,
-or the traceback of a defect of the service.
+or the traceback of a defect of the service, always with the usage of its caches.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def work(connection: socket.socket, settings: Settings) -> None:
             header, body, descriptors = receive(connection)
             mapping = mappings.mapping(header["segment"], descriptors) if "segment" in header else None
             reply, written = _answer(evaluator, _call(header, body, mapping), header, _Reporter(connection))
+            reply["caches"] = {name: tuple(usage) for name, usage in evaluator.caches.items()}
             if mapping is not None and mapping.reply_range:
                 reply, written = {**reply, "reply_range": mapping.reply_range}, b""
             del body

@@ -22,3 +22,13 @@ def test_weights_are_bounded() -> None:
     cache.put("b", 4, 1)
     cache.put("d", 5, 9)
     assert [cache.get(key) for key in "bd"] == [4, 5]
+
+
+def test_lookups_are_counted() -> None:
+    cache: Cache[str, int] = Cache(entries=10, weight=10)
+    cache.put("a", 1, 6)
+    for key in "aab":
+        cache.get(key)
+    assert "a" in cache
+    assert "b" not in cache
+    assert cache.usage == (1, 6, 2, 1)

@@ -196,7 +196,7 @@ def counted(found: Listening, capsys: pytest.CaptureFixture[str]) -> tuple[list[
         line["request_id"] = line["request_id"] if line["request_id"] == "mine" else len(line["request_id"])
     shown = [{name: value for name, value in line.items() if name not in {"ms", "timestamp"}} for line in lines]
     text = found.services.metrics.exposition().decode()
-    return [line for line in text.splitlines() if not re.search("bucket|sum|created|#", line)], shown
+    return [line for line in text.splitlines() if not re.search("bucket|sum|created|#|^process_", line)], shown
 
 
 def test_counters_and_log_lines_are_those_of_the_general_way(capsys: pytest.CaptureFixture[str]) -> None:
