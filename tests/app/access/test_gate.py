@@ -166,7 +166,7 @@ LEAVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
         (["Host: localhost:8000", "Origin: http://localhost:8000"], 200, ""),
         (["Host: evil.example"], 421, "unknown_host"),
         (["Host: evil.example", "Origin: http://evil.example", "Sec-Fetch-Site: same-origin"], 421, "unknown_host"),
-        (["Host: localhost", "Host: evil.example"], 421, "unknown_host"),
+        (["Host: localhost", "Host: evil.example"], 400, "malformed_http"),
         (["Host: localhost", "Origin: http://evil.example", "Content-Type: text/plain"], 403, "foreign_origin"),
         (["Host: localhost", "Origin: null"], 403, "foreign_origin"),
     ],
