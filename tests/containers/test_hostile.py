@@ -126,7 +126,9 @@ def target(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tar
     watched = free_port()
     differs: Path = tmp_path_factory.mktemp("compose") / "override.json"
     differs.write_text(override(watched))
-    made = Target(free_port(), watched, ["-f", "docker-compose.yml", "-f", str(differs)])
+    # A project of its own, so that it has a volume of its own to remove.
+    files = ["--project-name", "gradd-hostile", "-f", "docker-compose.yml", "-f", str(differs)]
+    made = Target(free_port(), watched, files)
     made.compose("up", "--detach", "--no-build")
     try:
         wait_until_live(made.url, seconds=PATIENCE_S)
