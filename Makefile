@@ -18,7 +18,7 @@ PIP_INSTALL = pip install --quiet --disable-pip-version-check --editable
 PYTEST = pytest $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format conformance examples browser clients containers startup postgres scale fuzz bench clean
+.PHONY: help run test lint format conformance examples browser clients containers startup postgres scale fuzz steps bench clean
 # One installation at a time: two of them in one environment trip over each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -65,6 +65,9 @@ postgres: .venv/.dev ## keep registered graphs in PostgreSQL, on a server that i
 
 scale: .venv/.dev ## run replicas behind nginx, with registered graphs in PostgreSQL
 	$(RUN) $(PYTEST) -m scale tests/scale
+
+steps: .venv/.dev ## search for requests that hold the event loop (SEARCH_S: seconds for each endpoint)
+	$(RUN) $(PYTEST) -m steps tests/promises/test_longest_step.py
 
 fuzz: .venv-fuzz/.installed ## send random input to the server and its parsers (CASES, SECONDS, SEQUENCES: how much)
 	$(RUN_FUZZ) $(PYTEST) -m fuzz tests/fuzz

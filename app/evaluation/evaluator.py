@@ -152,7 +152,8 @@ class Evaluator:
             arrays = decode_values(document, structure.sent, structure.dtype, slowly)
         except InvalidRequest:
             observer.refusing(key, len(call.body), source.work(document))
-            raise InvalidRequest(self._faults(source, document.whole(), deadline)) from None
+            searching = partial(observer.searching, key)
+            raise InvalidRequest(self._faults(source, document.whole(), searching, deadline)) from None
         parsed = time.perf_counter()
         made = partial(self._new_plan, source, document, structure, arrays, deadline)
         plan, kept = self._plan(structure, arrays, observer, made)
@@ -192,8 +193,13 @@ class Evaluator:
         self._structures.put(key, structure, structure.weight)
         return structure
 
-    def _faults(self, source: RequestSource, document: Document, deadline: float | None) -> list[Fault]:
-        """Return the faults of a request: of its structure and its values; if the values are valid, of its graph."""
+    def _faults(
+        self, source: RequestSource, document: Document, searching: Callable[[], None], deadline: float | None
+    ) -> list[Fault]:
+        """Return the faults of a request: of its structure and its values; if the values are valid, of its graph.
+
+        `searching` is called before a search for a plan.
+        """
         faults: list[Fault] = []
         try:
             structure = source.read((), document, self._read_limits)
@@ -206,6 +212,8 @@ class Evaluator:
         if not values:
             try:
                 arrays = decode_values(document, structure.sent, structure.dtype)
+                if structure.operation.kind.searches:
+                    searching()
                 self._new_plan(source, document, structure, arrays, deadline)
             except InvalidRequest as error:
                 values.extend(error.faults)

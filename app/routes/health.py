@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.errors import Busy, StoreUnavailable, TimedOut
+from app.http.description import description
 from app.http.negotiation import JSON, accepts
 from app.http.services import services_of
 from app.schemas.openapi import content, problems, ref
@@ -35,7 +36,7 @@ async def root(request: Request) -> Response:
 )
 async def openapi(request: Request) -> JSONResponse:
     """Describe every resource in OpenAPI 3.1."""
-    return JSONResponse(request.app.openapi())
+    return JSONResponse(await description(request.app))
 
 
 @router.get(

@@ -144,12 +144,27 @@ def _shaped(array: Array, nested: Shape, shape: Shape | None, path: Path) -> Arr
     """Return the array in the declared `shape`, or in the shape `nested` of its lists if none is declared."""
     if shape is None or shape == nested:
         return array.reshape(nested)
+    _check_dimensions(shape, path)
     if not array.size and shape[: len(nested)] == nested:  # an empty list has no inner lists
         return array.reshape(shape)
     if len(nested) != 1 or array.size != math.prod(shape):
         given = f"{array.size} values" if len(nested) == 1 else f"data of shape {list(nested)}"
         _refuse_shape(path, given, shape)
     return array.reshape(shape)
+
+
+def _check_dimensions(shape: Shape, path: Path) -> None:
+    """Raise InvalidRequest for a shape that no array can have. The other dimensions of an empty array count too."""
+    if len(shape) > MAX_NESTING:
+        detail = f"the shape has {len(shape)} dimensions, over the limit of {MAX_NESTING}"
+        _refuse(path, "too_many_dimensions", detail, "Give a shorter shape.")
+    if 0 in shape and math.prod(filter(None, shape)) > _MOST_ELEMENTS:
+        detail = f"the dimensions of {list(shape)} multiply to more than {_MOST_ELEMENTS}, without the zeros"
+        _refuse(path, "invalid_size", detail, "Give smaller dimensions.")
+
+
+_MOST_ELEMENTS = 2**59
+"""Limit on the product of dimensions without zeros. NumPy's own limit is 2**63 bytes, also for empty arrays."""
 
 
 def _refuse_shape(path: Path, given: str, shape: Shape) -> NoReturn:
@@ -326,6 +341,7 @@ def _from_bytes(raw: bytes | Array, form: TensorForm, path: Path, default: DType
     if form.shape is None:
         hint = 'Write the tensor as {"data": …, "shape": […]}.'
         _refuse(path, "missing_shape", "raw bytes do not tell their shape", hint)
+    _check_dimensions(form.shape, path)
     dtype = form.dtype or default
     if len(raw) != dtype.itemsize * math.prod(form.shape):
         _refuse_shape(path, f"{len(raw)} bytes of {dtype}, {dtype.itemsize} an element,", form.shape)

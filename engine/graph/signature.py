@@ -250,7 +250,8 @@ class Signature:
         positional: list[Any] = []
         for parameter in self.parameters:
             if parameter.variadic:
-                positional.extend(arguments.get(parameter.name, ()))
+                given = arguments.get(parameter.name, ())
+                positional.extend(given if isinstance(given, tuple) else (given,))
             elif not parameter.keyword_only:
                 positional.append(arguments.get(parameter.name, parameter.default))
         return positional, named

@@ -14,7 +14,10 @@ from rapidfuzz.distance import OSA
 from rapidfuzz.process import extract
 
 MAX_COMPARISONS = 5_000
-"""Maximum comparisons for a request. Together they take 0.3 ms for names of 8 characters, 20 ms for 128 characters."""
+"""Maximum comparisons for a request, each of names of up to `_SHORT` characters. Together they take 3 ms at most."""
+
+_SHORT = 45
+"""Length of a name up to which it counts as one comparison. The time of one grows with the square of the length."""
 
 MAX_COMPARED = 128
 """Maximum length of a compared name, in characters. It is also the maximum length of a tensor's name."""
@@ -39,8 +42,9 @@ class Suggestions:
         """
         if len(name) > MAX_COMPARED or self.comparisons <= 0:
             return ""
-        candidates = list(islice(known, self.comparisons))
-        self.comparisons -= len(candidates)
+        each = 1 + len(name) ** 2 // _SHORT**2
+        candidates = list(islice(known, max(self.comparisons // each, 1)))
+        self.comparisons -= len(candidates) * each
         near = extract(name, candidates, scorer=OSA.normalized_similarity, score_cutoff=similarity, limit=3)
         quoted = [f"{candidate!r}" for candidate, _, _ in near]
         return f"Did you mean {' or '.join(quoted)}?" if quoted else ""

@@ -5,6 +5,8 @@ The parts are concatenated, padded to equal length, and pooled as windows that d
 
 from __future__ import annotations
 
+from math import gcd
+
 import numpy as np
 
 from engine.errors import OpError
@@ -58,9 +60,14 @@ def _(*, size: int, parts: int, dtype: DType) -> np.ndarray:
 
 
 def _lengths(sizes: Shape, parts: Sizes) -> Sizes:
-    """Return the length of the longest part along each dimension."""
-    bounds = (_bounds(size, count) for size, count in zip(sizes, parts, strict=True))
-    return tuple(int((stop - start).max(initial=1)) for start, stop in bounds)
+    """Return the length of the longest part along each dimension, in a time that does not depend on `parts`.
+
+    Part i is from floor(i size / parts) to ceil((i + 1) size / parts). It is longest where the fraction that the floor
+    removes is largest: (parts - gcd(size, parts)) / parts.
+    """
+    return tuple(
+        -(-(count - gcd(size, count) + size) // count) if count else 1 for size, count in zip(sizes, parts, strict=True)
+    )
 
 
 def _laid_out(input: Tensor, parts: Sizes, lengths: Sizes, filler: float) -> Tensor:

@@ -253,8 +253,16 @@ def _columns(images: Array, counts: Sizes, slide: Slide, how: Layout) -> Array:
         return windows_of(images, counts, slide).reshape(len(images), 1, depth, counts[0] * length)
     lines = np.ascontiguousarray(windows_of(images, counts[1:], slide).swapaxes(1, 2))
     batch, line, *_, item = lines.strides
-    strides = (batch, line * slide.stride[0], length * item, item)
+    strides = (batch, *jumps((line,), slide.stride[:1], counts[:1]), length * item, item)
     return np.lib.stride_tricks.as_strided(lines, (len(images), counts[0], depth, length), strides, writeable=False)
+
+
+def jumps(steps: Sizes, factors: Sizes, counts: Sizes) -> Sizes:
+    """Return the strides of dimensions of `counts` items, `factors` times `steps` apart; 0 for a single item.
+
+    The stride of a single item has no meaning, and it may be larger than any array.
+    """
+    return tuple(step * factor if n > 1 else 0 for step, factor, n in zip(steps, factors, counts, strict=True))
 
 
 def windows_of(images: Array, counts: Sizes, slide: Slide) -> Array:
@@ -265,10 +273,9 @@ def windows_of(images: Array, counts: Sizes, slide: Slide) -> Array:
     lead = images.ndim - 1 - len(counts)
     kernel, stride, dilation = (numbers[len(numbers) - len(counts) :] for numbers in slide)
     before, (*steps, last) = images.strides[:lead], images.strides[lead:]
-    gaps = [step * d for step, d in zip(steps, dilation, strict=True)]
-    jumps = [step * s for step, s in zip(steps, stride, strict=True)]
+    inner = (*jumps(tuple(steps), dilation, kernel), *jumps(tuple(steps), stride, counts))
     shape = (*images.shape[:lead], *kernel, *counts, images.shape[-1])
-    return np.lib.stride_tricks.as_strided(images, shape, (*before, *gaps, *jumps, last), writeable=False)
+    return np.lib.stride_tricks.as_strided(images, shape, (*before, *inner, last), writeable=False)
 
 
 def _blocks(batch: slice, rows: slice, how: Layout) -> Iterator[tuple[slice, slice]]:

@@ -19,6 +19,7 @@ from engine.graph.primitive import linear
 from engine.graph.traits import CALL, STRIDED, arrays
 from engine.graph.types import Shape
 from engine.ops.shape.movement import reshaped
+from engine.ops.windows.im2col import jumps
 
 Sizes = tuple[int, ...]
 """One number for each spatial dimension."""
@@ -80,8 +81,8 @@ def _(input: np.ndarray, *, kernel: Sizes, stride: Sizes, dilation: Sizes) -> np
         (*input.shape[:-count], *counts, *kernel),
         (
             *input.strides[:-count],
-            *(step * s for step, s in zip(steps, stride, strict=True)),
-            *(step * d for step, d in zip(steps, dilation, strict=True)),
+            *jumps(steps, stride, counts),
+            *jumps(steps, dilation, kernel),
         ),
         writeable=False,
     )
