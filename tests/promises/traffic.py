@@ -40,7 +40,12 @@ class Message:
 
     def sent(self, request_id: str) -> bytes:
         """Return the bytes of the request."""
-        headers = {"host": "gradd", "x-request-id": request_id, "content-length": str(len(self.body)), **self.headers}
+        headers = {
+            "host": "127.0.0.1",
+            "x-request-id": request_id,
+            "content-length": str(len(self.body)),
+            **self.headers,
+        }
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"{self.method} {self.path} HTTP/1.1\r\n{lines}\r\n".encode("ascii") + self.body
 

@@ -249,5 +249,6 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     require_floating(input)
     if alpha == 0:
         raise OpError("range", "alpha is 0, and input is divided by it", "Give another number.", "alpha")
-    slope_rate = 1 / float(np.float32(alpha))  # PyTorch rounds alpha to single precision there, in every dtype
-    return _elu(input, alpha=alpha, scale=1.0, rate=1 / alpha, slope_rate=slope_rate)
+    with np.errstate(all="ignore"):
+        slope_rate = 1 / np.float64(np.float32(alpha))  # PyTorch rounds alpha to single precision there, in every dtype
+    return _elu(input, alpha=alpha, scale=1.0, rate=1 / alpha, slope_rate=float(slope_rate))
