@@ -18,7 +18,7 @@ PIP_INSTALL = pip install --quiet --disable-pip-version-check --editable
 PYTEST = pytest $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format conformance examples browser clients containers startup postgres scale fuzz steps bench clean
+.PHONY: help run test lint format conformance examples browser clients containers startup postgres scale fuzz steps soak bench clean
 # One installation at a time: two of them in one environment trip over each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -69,8 +69,11 @@ scale: .venv/.dev ## run replicas behind nginx, with registered graphs in Postgr
 steps: .venv/.dev ## search for requests that hold the event loop (SEARCH_S: seconds for each endpoint)
 	$(RUN) $(PYTEST) -m steps tests/promises/test_longest_step.py
 
-fuzz: .venv-fuzz/.installed ## send random input to the server and its parsers (CASES, SECONDS, SEQUENCES: how much)
+fuzz: .venv-fuzz/.installed ## send random input (CASES, SECONDS, SEQUENCES, REQUESTS, REJECTS: how much)
 	$(RUN_FUZZ) $(PYTEST) -m fuzz tests/fuzz
+
+soak: .venv/.dev ## load a server for 20 minutes while its workers are killed (ARGS="--minutes 1" for less)
+	$(RUN) tests.promises.soak $(ARGS)
 
 bench: .venv/.run .venv-bench/.installed ## measure gradd beside other libraries (ARGS="--only mlp,lenet" for some)
 	$(RUN_BENCH) benchmarks $(ARGS)

@@ -69,16 +69,31 @@ class BoundedProtocol(HttpToolsProtocol):
         expecting = self._in_headers
         if expecting and self._timer is None:
             self._expect_headers()
+        room = self.max_header_bytes - self._outside
+        if expecting and len(data) > room:
+            self._outside += room
+            if not self._parse(data[:room]):
+                return
+            data = data[room:]
+            if self._in_headers and self._outside == self.max_header_bytes:
+                self._refuse_too_large()
+                return
         self._outside += len(data)
         self._parse(data)
         if self._outside > self.max_header_bytes:
-            part = "line and headers" if self._in_headers else "trailers or chunk extensions"
-            self._refuse(HeadersTooLarge(f"The request's {part} have more than {self.max_header_bytes} bytes."))
+            self._refuse_too_large()
         elif expecting and not self._in_headers and self._incoming is None:
             self._receive_body()
 
-    def _parse(self, data: bytes) -> None:
-        """Pass bytes to the parser. It stops after the head of a request that asks for another protocol."""
+    def _refuse_too_large(self) -> None:
+        part = "line and headers" if self._in_headers else "trailers or chunk extensions"
+        self._refuse(HeadersTooLarge(f"The request's {part} have more than {self.max_header_bytes} bytes."))
+
+    def _parse(self, data: bytes) -> bool:
+        """Pass bytes to the parser. Return False if they are refused.
+
+        The parser stops after the head of a request that asks for another protocol.
+        """
         left = memoryview(data)
         while left:
             try:
@@ -88,9 +103,10 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._ignore_upgrade()
             except httptools.HttpParserError as error:
                 self._refuse(_problem(error))
-                return
+                return False
             else:
-                return
+                return True
+        return True
 
     def _ignore_upgrade(self) -> None:
         """Continue after the head of a request that asks for another protocol. Source: RFC 9110, section 7.8.

@@ -42,6 +42,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     r"make help$": (OWN, 'make("help")'),
     r"make clean$": (OWN, '"clean"'),
     r"make format$": (OWN, '"format"'),
+    r"make soak( ARGS=|$)": (".ci/run", "make soak ARGS="),
     r"make bench( ARGS=|$)": (".ci/run", "make bench ARGS="),
     r"make \.venv/\.examples$": ("Makefile", "examples: .venv/.dev .venv/.examples"),
     r"docker compose up$": (CONTAINERS, '"compose", "up"'),

@@ -222,10 +222,20 @@ def test_a_body_that_nobody_reads_does_not_hold_the_connection(impatient: tuple[
 
 
 def test_large_headers_are_refused(address: tuple[str, int]) -> None:
-    for parts in ([b"GET /" + b"x" * 5000], [b"GET / HTTP/1.1\r\n"] + [b"X-A: " + b"y" * 1000 + b"\r\n"] * 5):
+    whole = b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"y" * 5000 + b"\r\n\r\n"
+    endless = [b"GET / HTTP/1.1\r\n"] + [b"X-A: " + b"y" * 1000 + b"\r\n"] * 5
+    for parts in ([b"GET /" + b"x" * 5000], endless, [whole], [whole[:100], whole[100:]]):
         received = exchange(address, *parts)
         assert received.startswith(b"HTTP/1.1 431 ")
         assert b"headers_too_large" in received
+
+
+@pytest.mark.parametrize("cut", [0, 20, 97, 98, 4000])
+def test_a_body_larger_than_headers_may_be_comes_with_its_head(address: tuple[str, int], cut: int) -> None:
+    body = b'{"graph": {"tensors": {"x": [1]}, "ops": []}, "outputs": ["x"]}'.ljust(9000)
+    head = b"POST /v1/forward HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 9000\r\n\r\n"
+    request = head + body
+    assert exchange(address, request[:cut], request[cut:], pause=0.05).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_connection_serves_many_requests(address: tuple[str, int]) -> None:
