@@ -83,7 +83,7 @@ class Load:
 
     async def _replies(self) -> None:
         before = self.statuses.total()
-        while self.statuses.total() < before + REPLIES:  # noqa: ASYNC110  # clients stop waiting for nothing else
+        while self.statuses.total() < before + REPLIES:  # noqa: ASYNC110  # a count has no event
             await asyncio.sleep(0.01)
 
 

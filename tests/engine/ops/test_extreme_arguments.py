@@ -1,0 +1,62 @@
+"""Numbers at the edges of float32, float64 and int64 as arguments of every op: a fault, or a result. No other error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine import GraphError, JacobianRequest, Limits, OpCall, Program, ValueFault, compile_request, output_names
+from engine.graph.op import REGISTRY
+from tests.engine.programs import given, sample_program, with_outputs
+
+EDGES = (0, -1, 2**63 - 1, 0.0, 1e-50, 1e39, -1e308, math.inf, math.nan)
+LIMITS = Limits(rank=8, elements=2**14, nodes=5000, bytes=2**24)
+SAMPLES = 2
+
+
+def is_number(value: Any) -> bool:
+    """Whether an argument is a number, or a list of numbers."""
+    items = value if isinstance(value, tuple) else (value,)
+    return bool(items) and all(isinstance(item, int | float) for item in items)
+
+
+def edged(value: Any, edge: float) -> Any:
+    """Return an argument of the same form with an edge in place of each number."""
+    return (edge,) * len(value) if isinstance(value, tuple) else edge
+
+
+def variants(call: OpCall) -> Iterator[OpCall]:
+    """Yield the call with each number replaced, and with each optional number given."""
+    numbers = [
+        parameter.name
+        for parameter in REGISTRY[call.op].signature.parameters
+        if not parameter.required and {int, float} & set(parameter.takes)
+    ]
+    attributes = {**dict.fromkeys(numbers, 0), **call.attributes}
+    for edge in EDGES:
+        for name in [name for name, value in attributes.items() if is_number(value)]:
+            yield replace(call, attributes={**call.attributes, name: edged(attributes[name], edge)})
+        if isinstance(call.inputs, tuple):
+            for place in [place for place, value in enumerate(call.inputs) if is_number(value)]:
+                inputs = list(call.inputs)
+                inputs[place] = edged(inputs[place], edge)
+                yield replace(call, inputs=tuple(inputs))
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_a_number_at_an_edge_is_a_fault_or_has_a_result(name: str) -> None:
+    for sample in REGISTRY[name].samples[:SAMPLES]:
+        made, values = sample_program(name, sample)
+        made = with_outputs(made)
+        for call in variants(made.ops[0]):
+            outputs = tuple(output for output in output_names(call) if output)
+            with suppress(GraphError, ValueFault):
+                compiled = compile_request(
+                    Program(made.tensors, (call,), made.dtype), JacobianRequest(outputs=outputs), LIMITS
+                )
+                compiled.run(given(values))
