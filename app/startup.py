@@ -75,6 +75,7 @@ def settings_of(options: Options, *, serves: bool = False) -> Settings:
         lines += _of_host(settings, given, faults.keys())
         lines += _of_store(settings)
         lines += _of_keys(settings)
+        lines += _of_ports(settings)
         lines += _of_tracing(settings)
     if lines:
         raise BadSettings(lines)
@@ -177,6 +178,12 @@ def _conflicts(settings: Settings, wrong: AbstractSet[str]) -> Iterator[str]:
             value, most = getattr(settings, name), getattr(settings, other)
             if value > most:
                 yield f"{_variable(name)}={value} is over {_variable(other)}={most}. {meaning}"
+
+
+def _of_ports(settings: Settings) -> Iterator[str]:
+    """Yield a message if the metrics have no port of their own."""
+    if settings.metrics_port is not None and settings.metrics_port == settings.port:
+        yield f"{_variable('metrics_port')}={settings.metrics_port} is the service's own port; name another one."
 
 
 def _of_host(settings: Settings, given: Mapping[str, str], wrong: AbstractSet[str]) -> Iterator[str]:

@@ -24,7 +24,17 @@ class CrossOrigin(CORSMiddleware):
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["X-Request-ID", "Retry-After", "Server-Timing", "Location", "ETag", "traceresponse"],
+            expose_headers=[
+                "X-Request-ID",
+                "Retry-After",
+                "Server-Timing",
+                "Location",
+                "ETag",
+                "RateLimit",
+                "RateLimit-Policy",
+                "WWW-Authenticate",
+                "traceresponse",
+            ],
         )
         self._observe = observe
 

@@ -131,8 +131,10 @@ async def show(request: Request) -> Response:
 
     def work() -> bytes:
         shown = services.graphs.get(graph_id).shown()
-        if owner is not None:
+        if owner is not None:  # another key may have registered the graph earlier
             shown["created"] = services.store.created(graph_id, owner)
+            if shown["created"] is None:
+                raise unknown(graph_id)
         return writes.write(shown, "json")
 
     reply = await _off_loop(request, work)

@@ -213,3 +213,8 @@ def test_all_faults_come_at_once_without_a_traceback(tmp_path: Path) -> None:
     assert len(lines) == len(starts)
     for line, start in zip(lines, starts, strict=True):
         assert line.startswith(start)
+
+
+def test_metrics_on_the_service_s_own_port_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = lines_of(monkeypatch, PORT="9000", METRICS_PORT="9000")
+    assert lines == ["GRADD_METRICS_PORT=9000 is the service's own port; name another one."]
