@@ -81,7 +81,7 @@ def _middleware(services: Services) -> list[Middleware]:
         Middleware(AccessControl, access=services.access_control),
         Middleware(BodyBounds, most=most, pace=pace, in_flight=services.in_flight),
         Middleware(Admission, slots=services.slots, retry_after_s=settings.retry_after_s),
-        Middleware(Compression, most=settings.max_body_bytes),
+        Middleware(Compression, most=settings.max_body_bytes, timeout_s=settings.timeout_ms / 1000),
     ]
 
 

@@ -138,6 +138,9 @@ class Evaluator:
         began = time.perf_counter()
         source = self._source(call)
         operation = source.operation
+        if len(call.body) > _LONG:
+            deadline = _early_deadline(call, deadline)
+            observer.due(deadline)
         document = call.reads.read(call.body, source.sections, operation.volatile)
         key = source.key(blake2b(document.key, digest_size=20).digest())
         structure = self._structures.get(key)
@@ -290,6 +293,16 @@ def _checked(pieces: Iterable[Piece], deadline: float) -> Iterator[Piece]:
         if time.monotonic() > deadline:
             raise TimedOut("The reply was not written in time; nothing of it is kept.")
         yield piece
+
+
+_LONG = 2**16
+"""Bytes of a body from which its deadline is read before the rest."""
+
+
+def _early_deadline(call: Call, latest: float | None) -> float | None:
+    """Return the deadline of a body that is not decoded yet, if it is found. The decoder refuses an invalid one."""
+    found = call.reads.early_timeout(call.body)
+    return _deadline(0, found, latest) if type(found) is int and 0 < found <= 2**53 else latest
 
 
 def _deadline(spent: float, timeout_ms: int | None, latest: float | None) -> float | None:

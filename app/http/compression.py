@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -59,15 +59,15 @@ _READ = {b"accept-encoding", b"content-encoding"}
 
 
 class Compression:
-    """Decompresses bodies up to `most` bytes and compresses replies."""
+    """Decompresses bodies up to `most` bytes, for `timeout_s` at most, and compresses replies."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self.app, self.most = app, most
+    def __init__(self, app: ASGIApp, most: int, timeout_s: float) -> None:
+        self.app, self.most, self.timeout_s = app, most, timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the inner application. Raises NotAcceptable, UnsupportedMedia.
 
-        Reading the body raises BadBody, BodyTooLarge. Compressing the reply raises TimedOut.
+        Reading the body raises BadBody, BodyTooLarge, TimedOut. Compressing the reply raises TimedOut.
         """
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -97,9 +97,17 @@ class Compression:
                 parts.append(message.get("body", b""))
                 complete = not message.get("more_body", False)
             body = b"".join(parts)
-            return {"type": "http.request", "body": await asyncio.to_thread(coding.inflate, body, self.most, count)}
+            check = partial(_check_inflating, time.monotonic() + self.timeout_s)
+            inflate = partial(coding.inflate, body, self.most, count, check)
+            return {"type": "http.request", "body": await asyncio.to_thread(inflate)}
 
         return inflated
+
+
+def _check_inflating(deadline: float) -> None:
+    """Raise TimedOut after the deadline."""
+    if time.monotonic() > deadline:
+        raise TimedOut("The body was not decompressed in time.")
 
 
 def _sent(header: str) -> Coding | None:

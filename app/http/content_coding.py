@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import zstandard
 
@@ -41,7 +41,7 @@ class Coding:
     """One content coding: its name, a decompressor of bodies in pieces, and a compressor for a given reply size."""
 
     name: str
-    pieces: Callable[[bytes], Iterator[bytes]]
+    pieces: Callable[[bytes, Callable[[], None]], Iterator[bytes]]
     compressor: Callable[[int], Compressor]
 
     def compress(self, body: bytes | memoryview) -> bytes:
@@ -55,15 +55,23 @@ class Coding:
             yield compressor.compress(body[begin : begin + _STEP])
         yield compressor.flush()
 
-    def inflate(self, body: bytes, most: int, count: Callable[[int], None] | None = None) -> bytes:
-        """Return the decompressed body. `count` is called with the size of each piece, and may raise.
+    def inflate(
+        self,
+        body: bytes,
+        most: int,
+        count: Callable[[int], None] | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> bytes:
+        """Return the decompressed body.
 
-        Raises BadBody if the body is malformed, BodyTooLarge beyond `most` bytes.
+        `count` is called with the size of each piece. `check` is called at least once for each `CHUNK` bytes of input
+        and of output. Both may raise. Raises BadBody if the body is malformed, BodyTooLarge beyond `most` bytes.
         """
         inflated: list[bytes] = []
         size = 0
         try:
-            for piece in self.pieces(body):
+            for piece in self.pieces(body, check):
+                check()
                 size += len(piece)
                 if size > most:
                     raise BodyTooLarge(f"The body has more than {most} bytes once it is inflated.")
@@ -77,7 +85,7 @@ class Coding:
         return b"".join(inflated)
 
 
-def _gunzipped(body: bytes) -> Iterator[bytes]:
+def _gunzipped(body: bytes, check: Callable[[], None]) -> Iterator[bytes]:  # noqa: ARG001  # each piece is short
     """Yield the decompressed pieces of a gzip body, member by member. Raises EOFError, zlib.error."""
     position = members = 0
     while position < len(body) or not members:
@@ -100,13 +108,33 @@ _MAX_MEMBERS = 10_000
 """Limit on members. An empty member has 20 bytes, and a body of empty members could occupy a thread for seconds."""
 
 
-def _unpacked(body: bytes) -> Iterator[bytes]:
+class _Chunks:
+    """The bytes of a body for a reader. `check` is called before each `CHUNK` of them, and may raise.
+
+    A body of empty frames has no output, and the reader takes a second for 16 MB of them.
+    """
+
+    def __init__(self, body: bytes, check: Callable[[], None]) -> None:
+        self._body, self._check = memoryview(body), check
+        self._position = 0
+
+    def read(self, size: int) -> memoryview:
+        """Return the next bytes."""
+        self._check()
+        chunk = self._body[self._position : self._position + size]
+        self._position += len(chunk)
+        return chunk
+
+
+def _unpacked(body: bytes, check: Callable[[], None]) -> Iterator[bytes]:
     """Yield the decompressed pieces of a zstd body. Raises EOFError, ZstdError.
 
     The library's reader does not report a truncated frame. Therefore a frame with a known content follows the body. If
     this content is not the end of the output, the body is truncated.
     """
-    reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(body + _END, read_across_frames=True)
+    source: Any = _Chunks(body + _END, check)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+    reader = decompressor.stream_reader(source, read_size=CHUNK, read_across_frames=True)
     held = b""
     while piece := reader.read(CHUNK):
         held += piece

@@ -35,6 +35,8 @@ class Codec:
     """Seconds to decode a byte of a typical request."""
     read: Callable[[bytes | memoryview, Sections, frozenset[str]], Document]
     """Decodes a body, with the objects that contain tensors and the members that do not affect the plan."""
+    early_timeout: Callable[[bytes | memoryview], Any]
+    """Returns the member `timeout_ms` of a body without decoding the rest, or None."""
     pieces: Callable[[Members, str], Iterable[Piece]]
     """Encodes a reply, with the encoding of tensors' data. Returns the pieces of the reply in order."""
     aliases: frozenset[str] = frozenset()
@@ -52,7 +54,14 @@ class Codec:
 
 
 JSON = Codec(
-    "application/json", json_reply.MEASURES, json_reply.encoded, b"[{", 4e-9, json_body.read, json_reply.pieces
+    "application/json",
+    json_reply.MEASURES,
+    json_reply.encoded,
+    b"[{",
+    4e-9,
+    json_body.read,
+    json_body.early_timeout,
+    json_reply.pieces,
 )
 MSGPACK = Codec(
     "application/msgpack",
@@ -62,6 +71,7 @@ MSGPACK = Codec(
     bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)]),
     8e-9,  # raw bytes take less; one number for each byte takes 300 ns
     msgpack_body.read,
+    msgpack_body.early_timeout,
     msgpack_reply.pieces,
     frozenset({"application/x-msgpack", "application/vnd.msgpack"}),
 )

@@ -1,11 +1,18 @@
 """A request whose deadline passes is answered with 504 and ends, also where its kernel never looks at the clock."""
 
+import gzip
+from dataclasses import replace
 from typing import Any
 
+import msgpack
+import orjson
 import pytest
+import zstandard
 
+from app.evaluation.evaluator import Call, Evaluator, Observer
 from app.main import create_app
 from app.settings import Settings
+from app.wire.codec import CODECS
 from tests.app.bodies import op, request, sum_of_exp, wanted
 from tests.app.client import Client, client_of
 from tests.promises.conftest import Faulty
@@ -64,4 +71,60 @@ LONG: dict[str, Any] = {
 def test_the_requests_own_deadline_holds_in_every_phase(phase: str) -> None:
     with client_of(create_app(Settings(concurrency=1, timeout_ms=600_000))) as client:
         reply = client.post("/v1/forward", LONG[phase] | {"timeout_ms": 20})
+        assert (reply.status_code, reply.json()["code"]) == (504, "deadline_exceeded")
+
+
+class Due(Exception):
+    """The deadline is known."""
+
+
+class Noting(Observer):
+    """Stops the request once its own deadline is known."""
+
+    def due(self, deadline: float | None) -> None:
+        if deadline is not None:
+            raise Due
+
+
+@pytest.mark.parametrize("media_type", CODECS)
+def test_the_deadline_of_a_long_body_is_known_before_it_is_decoded(
+    media_type: str,
+) -> None:
+    tree = {"graph": {"tensors": {"x": [1] * 100_000}, "ops": []}, "timeout_ms": 100}
+    codec = CODECS[media_type]
+    body = msgpack.packb(tree) if media_type.endswith("msgpack") else orjson.dumps(tree)
+
+    def read(*arguments: Any) -> Any:
+        raise AssertionError("the body was decoded first")
+
+    with pytest.raises(Due):
+        Evaluator(Settings()).answer(Call("forward", body, replace(codec, read=read)), None, Noting())
+
+
+@pytest.mark.parametrize("coding", ["zstd", "gzip", "empty frames"])
+def test_the_servers_deadline_ends_decompression(coding: str) -> None:
+    frame = zstandard.ZstdCompressor(write_content_size=False).compress(b"")
+    bodies = {
+        "zstd": zstandard.ZstdCompressor().compress(bytes(2**27)),
+        "gzip": gzip.compress(bytes(2**27)),
+        "empty frames": frame * (2**26 // len(frame)),
+    }
+    name = "gzip" if coding == "gzip" else "zstd"
+    with client_of(create_app(Settings(concurrency=1, timeout_ms=50))) as client:
+        reply = client.post("/v1/forward", bodies[coding], headers={"content-encoding": name})
+    assert (reply.status_code, reply.json()["code"]) == (504, "deadline_exceeded")
+
+
+def test_the_requests_deadline_ends_the_compression_of_its_reply() -> None:
+    graph = request(
+        {"x": 1.0},
+        op("expand", ["x"], "y", attributes={"size": [16_000_000]}),
+        op("cumsum", ["y"], "z", attributes={"dim": 0}),
+        op("sin", ["z"], "s"),
+        outputs=["s"],
+        encoding="base64",
+        timeout_ms=1500,
+    )
+    with client_of(create_app(Settings(concurrency=1, timeout_ms=600_000))) as client:
+        reply = client.post("/v1/forward", graph, headers={"accept-encoding": "gzip, identity;q=0"})
         assert (reply.status_code, reply.json()["code"]) == (504, "deadline_exceeded")

@@ -50,6 +50,40 @@ def read(text: Text, sections: Sections, volatile: frozenset[str] = frozenset())
     return JsonDocument(whole, sections, volatile, whole)
 
 
+def early_timeout(text: Text) -> Any:
+    """Return the member `timeout_ms` of a request that is not decoded yet, or None if it is not found.
+
+    It is found within `_NEAR` bytes of the beginning or the end of the text. There the other bytes up to the beginning
+    or the end must be members of one object, which is then the outermost object.
+    """
+    key = b'"timeout_ms"'
+    end = bytes(text[-_NEAR:])
+    at = end.rfind(key)
+    if at > 0 and end[at - 1 : at] != b"\\":
+        members = _object(b"{" + end[at:])
+        if members is not None:
+            return members["timeout_ms"]
+    beginning = bytes(text[:_NEAR])
+    at = beginning.find(key)
+    value = _TIMEOUT.match(beginning, at + len(key)) if at > 0 else None
+    if value is None or _object(beginning[:at].rstrip().removesuffix(b",") + b"}") is None:
+        return None
+    return int(value[1])
+
+
+_NEAR = 2**12
+
+_TIMEOUT = re.compile(rb"\s*:\s*([0-9]{1,16})\s*[,}]")
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return found if type(found) is dict else None
+
+
 class JsonDocument(Document):
     """A request in JSON. `whole` is the client's text, `text` the text with placeholders for long values."""
 

