@@ -293,7 +293,7 @@ def test_large_bodies_are_handed_to_the_connection_in_pieces(size: int) -> None:
     async def receive() -> Any:
         return {"type": "http.request"}
 
-    asyncio.run(Compression(app, 10_000)({"type": "http", "headers": []}, receive, send))
+    asyncio.run(Compression(app, 10_000, 60)({"type": "http", "headers": []}, receive, send))
     start, *pieces = sent
     assert dict(start["headers"])[b"content-length"] == b"%d" % size
     assert b"".join(piece["body"] for piece in pieces) == bytes(size)
@@ -315,7 +315,7 @@ async def _tagged(scope: Scope, receive: Receive, send: Send) -> None:
 
 def test_streams_pass_and_tags_of_compressed_replies_are_weak(client: Client) -> None:
     async def ask(app: Any) -> httpx.Response:
-        transport = httpx.ASGITransport(app=Compression(app, 10_000))
+        transport = httpx.ASGITransport(app=Compression(app, 10_000, 60))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             packed = gzip.compress(b"a" * 5000)
             return await http.post("/", content=packed, headers={"Content-Encoding": "gzip"})
