@@ -99,7 +99,9 @@ def gaussian_nll_loss(
         if var < 0:
             raise OpError("range", f"var is {var}, below 0", "Variances are 0 or more.", "var")
         spread_known = max(var, eps)
-        loss = (square(input - target) / spread_known + math.log(spread_known)) * 0.5
+        with np.errstate(all="ignore"):
+            log_spread = float(np.log(np.float64(spread_known)))  # math.log refuses 0
+        loss = (square(input - target) / spread_known + log_spread) * 0.5
     return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 

@@ -16,7 +16,7 @@ from tests.engine.programs import given, sample_program, with_outputs
 
 EDGES = (0, -1, 2**63 - 1, 0.0, 1e-50, 1e39, -1e308, math.inf, math.nan)
 LIMITS = Limits(rank=8, elements=2**14, nodes=5000, bytes=2**24)
-SAMPLES = 2
+SAMPLES = 4
 
 
 def is_number(value: Any) -> bool:
@@ -31,21 +31,26 @@ def edged(value: Any, edge: float) -> Any:
 
 
 def variants(call: OpCall) -> Iterator[OpCall]:
-    """Yield the call with each number replaced, and with each optional number given."""
+    """Yield the call with each number replaced, each optional number given, and all of them at once."""
     numbers = [
         parameter.name
         for parameter in REGISTRY[call.op].signature.parameters
         if not parameter.required and {int, float} & set(parameter.takes)
     ]
     attributes = {**dict.fromkeys(numbers, 0), **call.attributes}
+    named = [name for name, value in attributes.items() if is_number(value)]
+    inputs = call.inputs if isinstance(call.inputs, tuple) else ()
+    placed = [place for place, value in enumerate(inputs) if is_number(value)]
+    chosen: list[tuple[list[str], list[int]]] = [([name], []) for name in named]
+    chosen += [([], [place]) for place in placed]
     for edge in EDGES:
-        for name in [name for name, value in attributes.items() if is_number(value)]:
-            yield replace(call, attributes={**call.attributes, name: edged(attributes[name], edge)})
-        if isinstance(call.inputs, tuple):
-            for place in [place for place, value in enumerate(call.inputs) if is_number(value)]:
-                inputs = list(call.inputs)
-                inputs[place] = edged(inputs[place], edge)
-                yield replace(call, inputs=tuple(inputs))
+        for names, places in [*chosen, (named, placed)] if named or placed else []:
+            yield replace(
+                call,
+                inputs=tuple(edged(value, edge) if place in places else value for place, value in enumerate(inputs))
+                or call.inputs,
+                attributes={**call.attributes, **{name: edged(attributes[name], edge) for name in names}},
+            )
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
