@@ -80,7 +80,7 @@ def _middleware(services: Services) -> list[Middleware]:
         Middleware(observe),
         Middleware(AccessControl, access=services.access_control),
         Middleware(BodyBounds, most=most, pace=pace, in_flight=services.in_flight),
-        Middleware(Admission, slots=services.slots, retry_after_s=settings.retry_after_s),
+        Middleware(Admission, slots=services.slots),
         Middleware(Compression, most=settings.max_body_bytes, timeout_s=settings.timeout_ms / 1000),
     ]
 

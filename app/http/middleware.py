@@ -99,8 +99,8 @@ class _Sending:
 class Slots:
     """Counter of the requests that compute or wait. `most` is the limit, `taken` the current number."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, retry_after_s: int) -> None:
+        self._most, self._retry_after_s = most, retry_after_s
         self.taken = 0
 
     @property
@@ -108,31 +108,31 @@ class Slots:
         """The limit."""
         return self._most
 
-    @property
-    def is_free(self) -> bool:
-        """Whether a slot is free."""
-        return self.taken < self._most
+    def require_free(self) -> None:
+        """Raise Busy if no slot is free."""
+        if self.taken >= self._most:
+            raise Busy("All slots are taken and the queue is full; come again later.", self._retry_after_s)
 
 
 class Admission:
     """Gives a slot to each POST request from the end of its body to the beginning of its answer."""
 
-    def __init__(self, app: ASGIApp, slots: Slots, retry_after_s: int) -> None:
-        self.app, self.slots, self.retry_after_s = app, slots, retry_after_s
+    def __init__(self, app: ASGIApp, slots: Slots) -> None:
+        self.app, self.slots = app, slots
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the inner application. Raises Busy if no slot is free, now or at the end of the body."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        self._require_free()
+        self.slots.require_free()
         holds = False
 
         async def received() -> Message:
             nonlocal holds
             message = await receive()
             if not holds and message["type"] == "http.request" and not message.get("more_body", False):
-                self._require_free()
+                self.slots.require_free()
                 self.slots.taken += 1
                 holds = True
             return message
@@ -150,10 +150,6 @@ class Admission:
             await self.app(scope, received, sent)
         finally:
             leave()
-
-    def _require_free(self) -> None:
-        if not self.slots.is_free:
-            raise Busy("All slots are taken and the queue is full; come again later.", self.retry_after_s)
 
 
 @dataclass(frozen=True, slots=True)

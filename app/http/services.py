@@ -77,7 +77,7 @@ class Services:
         in_flight = InFlight(settings.max_bytes_in_flight, settings.max_client_bytes_in_flight, settings.retry_after_s)
         metrics = Metrics()
         workers = Workers(settings.model_copy(update={"store": store.location}), store.temporary, metrics.waited)
-        slots = Slots(settings.concurrency + settings.queue)
+        slots = Slots(settings.concurrency + settings.queue, settings.retry_after_s)
         metrics.add(StateMetrics(slots, workers, evaluator))
         metrics.bytes_in_flight.set_function(lambda: in_flight.taken)
         return cls(

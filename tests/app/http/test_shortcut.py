@@ -280,14 +280,22 @@ def test_what_looks_like_a_call_inside_of_another_request_is_none(found: Listeni
         assert not found.taken
 
 
-def test_where_no_place_is_free_calls_are_turned_away(found: Listening) -> None:
+@pytest.mark.parametrize("name", ["with its DAG", "registered"])
+def test_where_no_slot_is_free_calls_are_refused_as_on_the_general_path(found: Listening, name: str) -> None:
+    call = SHORT[name]
+    found.exchange(post("/v1/graphs", REGISTER), call, call, LEAVE)
+    found.taken.clear()
     slots = found.services.slots
     slots.taken += 1000
     try:
-        reply = found.exchange(SHORT["with its DAG"], LEAVE)
+        short, general = (
+            found.exchange(sent, LEAVE) for sent in (call, call.replace(b"\r\n", b"\r\nExpect: 100-continue\r\n", 1))
+        )
     finally:
         slots.taken -= 1000
-    assert reply.startswith(b"HTTP/1.1 503 ")
+    assert found.taken == [503]
+    assert masked(short) == masked(general)
+    assert short.startswith(b"HTTP/1.1 503 ")
 
 
 def test_a_connection_closes_when_it_was_not_used_for_long() -> None:
