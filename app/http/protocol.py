@@ -206,13 +206,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._watch.start()
 
     def shutdown(self) -> None:
-        """Close the connection after the answers to complete requests."""
+        """Close the connection after the answers to complete requests. A body that arrives has `_STOP_S`."""
+        super().shutdown()
         if not self._in_headers and not self.is_answered:
-            retry_after_s = self.services.settings.retry_after_s
-            self._refuse(Busy("The server stops, and the body is not complete.", retry_after_s))
-        else:
-            super().shutdown()
+            self._stop_timer()
+            self._timer = self.loop.call_later(_STOP_S, self._refuse_at_stop)
         self._watch.start()
+
+    def _refuse_at_stop(self) -> None:
+        retry_after_s = self.services.settings.retry_after_s
+        self._refuse(Busy("The server stops, and the body is not complete.", retry_after_s))
 
     def _expect_headers(self) -> None:
         self._timer = self.loop.call_later(self.header_timeout_s, self._refuse_slow)
@@ -278,6 +281,9 @@ def _with_path(url: bytes) -> bytes:
 
 
 _FRAMING = {b"content-length", b"transfer-encoding"}
+
+_STOP_S = 2.0
+"""Seconds after a stop signal in which a body may become complete. Those that clients have sent are read by then."""
 
 _FRAMING_BYTES = 16
 """Bytes of chunk sizes and extensions that a client may send for each byte of a body."""

@@ -1,4 +1,4 @@
-"""A server that stops: what is incomplete ends at once, what is computed may finish, and all get problem documents."""
+"""A server that stops: what is incomplete ends soon, what is computed may finish, and all get problem documents."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def logged(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == "request" and line["path"] not in {"/health/live", "/metrics"}]
 
 
-def test_requests_that_are_not_complete_end_at_once() -> None:
+def test_requests_that_are_not_complete_end_soon() -> None:
     with serving(stop_timeout_s=LONG_S) as (process, words):
         halves = [connected(words, sent) for sent in HALVES.values()]
         headless = [connected(words, sent) for sent in HEADLESS.values()]
