@@ -46,6 +46,20 @@ def probe() -> Iterator[Probe]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def working() -> Iterator[Probe]:
+    with probing(workers=True, timeout_ms=500) as made:
+        warm_up(made)
+        yield made
+
+
+def probe_of(endpoint: str, request: pytest.FixtureRequest) -> Probe:
+    """Return the probe with worker processes for operations that search, else the probe without."""
+    operation = OPERATIONS.get(endpoint.rpartition("/")[2])
+    found: Probe = request.getfixturevalue("working" if operation and operation.kind.searches else "probe")
+    return found
+
+
 def warm_up(probe: Probe) -> None:
     """Let the process import what it imports with its first requests."""
     for candidate in examples("gradients"):
@@ -95,7 +109,8 @@ ENDPOINTS = [*OPERATIONS, *(f"graphs/{name}" for name in OPERATIONS), "graphs"]
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_a_few_requests_of_each_endpoint(probe: Probe, endpoint: str) -> None:
+def test_a_few_requests_of_each_endpoint(request: pytest.FixtureRequest, endpoint: str) -> None:
+    probe = probe_of(endpoint, request)
     search = Search(probe, random.Random(SEED))
     names = search.draw.sample(sorted(REGISTRY), FEW // 4)
     search.run(seeds_of(endpoint, probe, names), seconds=60, most=FEW)
@@ -105,7 +120,10 @@ def test_a_few_requests_of_each_endpoint(probe: Probe, endpoint: str) -> None:
 @pytest.mark.steps
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_the_worst_of_a_search(probe: Probe, endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_worst_of_a_search(
+    request: pytest.FixtureRequest, endpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe = probe_of(endpoint, request)
     search = Search(probe, random.Random(SEED))
     search.run(seeds_of(endpoint, probe, sorted(REGISTRY)), SEARCH_S)
     with capsys.disabled():
@@ -153,7 +171,8 @@ def test_large_arguments(probe: Probe, number: int) -> None:
 @pytest.mark.steps
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_large_arguments_of_all_operations(probe: Probe, operation: str) -> None:
+def test_large_arguments_of_all_operations(request: pytest.FixtureRequest, operation: str) -> None:
+    probe = probe_of(operation, request)
     for candidate in large_arguments(operation, LARGE):
         assert shortest(probe, candidate, 2) < MOST_S, (candidate.label, candidate.grown)
 

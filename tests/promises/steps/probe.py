@@ -129,8 +129,11 @@ class Probe:
 
 
 @contextmanager
-def probing(**settings: Any) -> Iterator[Probe]:
-    """Give a probe of an application with these settings."""
+def probing(*, workers: bool = False, **settings: Any) -> Iterator[Probe]:
+    """Give a probe of an application with these settings; with `workers`, a thread does not take their place.
+
+    The search for the passes of a Jacobian can take minutes. Only the end of its process ends it.
+    """
     given = {"concurrency": 1, "timeout_ms": 5000, "log_level": "error", **settings}
     taken: list[float] = []
     run = asyncio.Handle._run
@@ -146,7 +149,8 @@ def probing(**settings: Any) -> Iterator[Probe]:
         with listening(app) as found:
             patch.setattr(asyncio.Handle, "_run", timed)
             patch.setattr("app.http.exchange._log", Quiet())
-            patch.setattr(Dispatcher, "_ask_worker", _asker(found))
+            if not workers:
+                patch.setattr(Dispatcher, "_ask_worker", _asker(found))
             collector.configure()
             probe = Probe(found, taken)
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import msgpack
@@ -76,9 +77,15 @@ def members_of(operation: str, tree: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+@cache
+def _graph(name: str, index: int) -> dict[str, Any]:
+    op = REGISTRY[name]
+    return graph_of(op, op.samples[index], np.random.default_rng(0))
+
+
 def of_sample(op: Op, sample: Sample, operation: str) -> Candidate:
     """Return a request that calls an op with a sample, and sums its first result."""
-    graph = copy.deepcopy(graph_of(op, sample, np.random.default_rng(0)))
+    graph = copy.deepcopy(_graph(op.name, op.samples.index(sample)))
     output = graph["ops"][0]["output"]
     graph["ops"].append({"op": "sum", "inputs": [output if type(output) is str else output[0]], "output": "total"})
     tree = {"graph": graph}
