@@ -15,6 +15,7 @@ def test_the_runner_reads_it() -> None:
     assert "nginx.conf" in shown
 
 
-def test_it_demands_a_password() -> None:
+def test_it_demands_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
     with pytest.raises(AssertionError, match=f"{VARIABLE}.* set {VARIABLE} to a password"):
         run("compose", "-f", "deploy/compose.scale.yml", "config")
