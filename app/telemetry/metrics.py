@@ -112,6 +112,9 @@ class Metrics:
         self._seconds: Callable[[str], _Durations] = cache(seconds.labels)
         self._phases: Callable[[str], _Durations] = cache(phases.labels)
         self._holds: Callable[[str], Counter] = holds.labels
+        problems: list[type[ProblemError]] = [ProblemError, *ProblemError.__subclasses__()]
+        for problem in problems:
+            self._refused(problem.code)  # the increase of a counter that begins at 1 is not seen
 
     def add(self, collector: Collector) -> None:
         """Add metrics that a collector computes for each exposition."""
