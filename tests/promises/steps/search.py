@@ -38,9 +38,9 @@ class Search:
 
     def run(self, seeds: Iterable[Candidate], seconds: float, most: float = inf) -> None:
         """Try the seeds for half of the time at most, then what grows of the best; `most` requests at most."""
-        began = time.monotonic()
         listed = list(seeds)
         self.draw.shuffle(listed)
+        began = time.monotonic()
         for candidate in listed:
             self.tries(candidate)
             larger = grown(candidate, self.draw)
