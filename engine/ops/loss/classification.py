@@ -86,7 +86,7 @@ def _(input: np.ndarray, index: np.ndarray, *, classes: int) -> np.ndarray:
 
 def _flat(index: np.ndarray, classes: int) -> np.ndarray:
     """Return the flat positions of one element of each row."""
-    return np.arange(0, index.size * classes, classes) + index.reshape(-1)
+    return np.arange(0, index.size * classes, classes or 1) + index.reshape(-1)
 
 
 @_placed.vjp("input")
@@ -139,6 +139,8 @@ class _Targets:
     def __init__(self, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, dim: int) -> None:
         _require_indices(target, input, dim)
         classes = input.shape[dim]
+        if not classes and target.numel:
+            raise OpError("empty_reduction", "input has no classes", "Give at least one class.", "input")
         self.dim = dim
         self.index = _class_index(target, classes=classes, ignore_index=ignore_index)
         self.counts = ne(target, ignore_index)
@@ -231,7 +233,7 @@ def cross_entropy(
         return loss
     every = -_class_sum(log_probabilities, weight, dim)
     uniform = targets.reduced(where(targets.counts, every, 0.0), reduction)
-    return loss * (1 - label_smoothing) + uniform * (label_smoothing / input.shape[dim])
+    return loss * (1 - label_smoothing) + uniform * (label_smoothing / max(input.shape[dim], 1))
 
 
 def _distribution_loss(
@@ -251,7 +253,7 @@ def _distribution_loss(
             "ignore_index",
         )
     if label_smoothing:
-        target = target * (1 - label_smoothing) + label_smoothing / target.shape[dim]
+        target = target * (1 - label_smoothing) + label_smoothing / max(target.shape[dim], 1)
     return -_class_sum(log_probabilities * target, weight, dim)
 
 

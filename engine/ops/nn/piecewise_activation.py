@@ -92,7 +92,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
             f"Give weight one element, or {channels}.",
             "weight",
         )
-    slope = reshaped(weight, (weight.numel, *(1,) * max(input.ndim - 2, 0)) if weight.numel > 1 else ())
+    slope = reshaped(weight, (weight.numel, *(1,) * max(input.ndim - 2, 0)) if weight.numel != 1 else ())
     positive = input > 0
     return where(positive, input, slope * where(positive, 0.0, input))
 

@@ -1,4 +1,4 @@
-"""Numbers at the edges of float32, float64 and int64 as arguments of every op: a fault, or a result. No other error."""
+"""Every op gives a fault or a result, and no other error: for numbers at the edges of their types, for sizes of 0."""
 
 from __future__ import annotations
 
@@ -65,3 +65,22 @@ def test_a_number_at_an_edge_is_a_fault_or_has_a_result(name: str) -> None:
                     Program(made.tensors, (call,), made.dtype), JacobianRequest(outputs=outputs), LIMITS
                 )
                 compiled.run(given(values))
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_a_size_of_zero_is_a_fault_or_has_a_result(name: str) -> None:
+    for sample in REGISTRY[name].samples:
+        made, values = sample_program(name, sample)
+        made = with_outputs(made)
+        outputs = tuple(output for output in output_names(made.ops[0]) if output)
+        for size in {size for leaf in made.tensors.values() for size in leaf.shape}:
+            emptied = {
+                key: value[tuple(slice(0 if count == size else None) for count in value.shape)]
+                for key, value in values.items()
+            }
+            tensors = {key: replace(leaf, shape=emptied[key].shape) for key, leaf in made.tensors.items()}
+            for ops in (made.ops, tuple(variants(made.ops[0]))[-1:]):
+                with suppress(GraphError, ValueFault):
+                    program = Program(tensors, ops, made.dtype)
+                    compiled = compile_request(program, JacobianRequest(outputs=outputs), LIMITS)
+                    compiled.run(given(emptied))
