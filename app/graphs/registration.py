@@ -5,9 +5,13 @@ The routes call it. Its faults and their pointers are the same as in any request
 
 from __future__ import annotations
 
+import struct
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+
+import orjson
 
 from app.errors import InvalidRequest, TimedOut
 from app.graphs.registered import normalised
@@ -43,25 +47,56 @@ _SECTIONS = {"tensors": SECTIONS["tensors"]}
 def read(body: bytes, codec: Codec, settings: Settings, deadline: float | None) -> tuple[StoredGraph, list[str]]:
     """Return the graph for the store, and the sorted names of the tensors without values. Raises ProblemError."""
     document = codec.read(body, _SECTIONS, frozenset())
+    _check(deadline)
     try:
         graph = _graph(document, settings)
+        _check(deadline)
         forms = {("tensors", name): form for name, form in graph.tensors.items()}
         values = decode_values(document, forms, graph.dtype)
     except InvalidRequest:
+        _check(deadline)
         raise InvalidRequest(_faults(document.whole(), settings)) from None
     arrays = {name: array for (_, name), array in values.items()}
     try:
         faults = graph_faults(graph, arrays, settings.engine_limits(), deadline)
     except DeadlineExceeded:
-        raise TimedOut("The graph was not looked through in time; it is not registered.") from None
+        raise _late() from None
     if faults:
         raise InvalidRequest(faults[:MAX_FAULTS])
+    _check(deadline)
     kept = normalised(graph, arrays)
     if kept.bytes > settings.max_graph_bytes:
         detail = f"the graph has {kept.bytes} bytes, over the limit of {settings.max_graph_bytes}"
         hint = "Leave `data` out of the tensors that every call gives anyway."
         raise InvalidRequest([Fault(("graph",), "graph_bytes_limit", detail, hint)])
     return kept, sorted(graph.tensors.keys() - arrays.keys())
+
+
+def _check(deadline: float | None) -> None:
+    if deadline is not None and time.monotonic() > deadline:
+        raise _late()
+
+
+def _late() -> TimedOut:
+    return TimedOut("The graph was not looked through in time; it is not registered.")
+
+
+_LENGTHS = struct.Struct("<QQ")
+
+
+def packed(kept: StoredGraph, needs: list[str]) -> bytes:
+    """Return the results of `read` as bytes, for another process."""
+    named = orjson.dumps([kept.id, needs])
+    return b"".join([_LENGTHS.pack(len(named), len(kept.text)), named, kept.text, kept.data])
+
+
+def unpacked(written: bytes | memoryview) -> tuple[StoredGraph, list[str]]:
+    """Return the graph for the store, and the names of the tensors without values, from the bytes of `packed`."""
+    named_size, text_size = _LENGTHS.unpack_from(written)
+    rest = memoryview(written)[_LENGTHS.size :]
+    graph_id, needs = orjson.loads(rest[:named_size])
+    text, data = rest[named_size : named_size + text_size], rest[named_size + text_size :]
+    return StoredGraph(graph_id, bytes(text), bytes(data)), needs
 
 
 def _faults(document: Document, settings: Settings) -> list[Fault]:

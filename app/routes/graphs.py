@@ -16,7 +16,7 @@ from app.access.middleware import KEY
 from app.evaluation.operations import OPERATIONS
 from app.graphs import registration
 from app.graphs.registered import unknown
-from app.graphs.store.store import Owner
+from app.graphs.store.store import Owner, StoredGraph
 from app.http.negotiation import VARY, codecs, reply_codec
 from app.http.services import services_of
 from app.routes.derivatives import BareRoute, answered, gone
@@ -37,6 +37,9 @@ ID_PARAMETER = {
     "description": "what the registration replied",
     "example": REGISTERED_ID,
 }
+
+_BRIEF = 2**14
+"""Bytes of a body up to which a thread reads a graph. A thread cannot be ended, so a worker reads larger ones."""
 
 _FOREVER = "private, max-age=31536000, immutable"
 """An id is a hash of its graph, so a cached reply never becomes stale. Source: RFC 8246."""
@@ -63,10 +66,10 @@ def _owner(request: Request) -> str | None:
     return None if key is None else key.name
 
 
-async def _off_loop(request: Request, work: Callable[[], T]) -> T:
+async def _off_loop(request: Request, work: Callable[[], T], deadline: float | None = None) -> T:
     """Return the result of blocking work, run outside the event loop. Raises its errors, TimedOut, ClientGone."""
     services = services_of(request.app)
-    timeout_s = services.settings.timeout_ms / 1000
+    timeout_s = services.settings.timeout_ms / 1000 if deadline is None else max(0.0, deadline - time.monotonic())
     return await services.pool.run(work, timeout_s=timeout_s, gone=partial(gone, request))
 
 
@@ -95,13 +98,17 @@ async def register(request: Request) -> Response:
     key: ApiKey | None = request.scope.get(KEY)
     owner = None if key is None else Owner(key.name, key.quotas.graphs, key.quotas.bytes)
 
+    deadline = time.monotonic() + services.settings.timeout_ms / 1000
+    found: tuple[StoredGraph, list[str]] | None = None
+    if len(body) > _BRIEF:
+        found = await services.dispatcher.registration(body, reads, deadline, partial(gone, request))
+
     def work() -> tuple[str, bytes, bool]:
-        deadline = time.monotonic() + services.settings.timeout_ms / 1000
-        kept, needs = registration.read(body, reads, services.settings, deadline)
-        created, new = services.store.put(kept, owner)
+        kept, needs = found or registration.read(body, reads, services.settings, deadline)
+        created, new = services.store.put(kept, owner, deadline)
         return kept.id, writes.write({"id": kept.id, "created": created, "needs": needs}, "json"), new
 
-    graph_id, reply, new = await _off_loop(request, work)
+    graph_id, reply, new = await _off_loop(request, work, deadline)
     services.expiry.note(graph_id)
     location = f"{request.scope.get('root_path', '')}/v1/graphs/{graph_id}"
     headers = {**VARY, "Location": location, "ETag": f'"{graph_id}"'}
@@ -159,7 +166,9 @@ def _has(request: Request, graph_id: str) -> bool:
 async def delete(request: Request) -> Response:
     """Delete a graph. Calls of it return 404 from now on. The same graph, registered again, has the same id."""
     graph_id: str = request.path_params["id"]
-    if not await _off_loop(request, lambda: services_of(request.app).store.delete(graph_id, _owner(request))):
+    services, owner = services_of(request.app), _owner(request)
+    deadline = time.monotonic() + services.settings.timeout_ms / 1000
+    if not await _off_loop(request, lambda: services.store.delete(graph_id, owner, deadline), deadline):
         raise unknown(graph_id)
     return Response(status_code=204)
 

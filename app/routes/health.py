@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.errors import Busy, StoreUnavailable, TimedOut
+from app.graphs.store.store import StoreUsage
 from app.http.description import description
 from app.http.negotiation import JSON, accepts
 from app.http.services import services_of
@@ -59,10 +60,12 @@ async def live() -> JSONResponse:
     responses={200: content(ref(Health)), **problems(406, 503)},
 )
 async def ready(request: Request) -> JSONResponse:
-    """Answer 200 while the service accepts requests, 503 while it starts or stops."""
+    """Answer 200 while the service accepts requests, 503 while it starts or stops or its store's file fails."""
     services = services_of(request.app)
     if not services.readiness.is_ready:
         raise Busy("The service is starting or stopping.", services.settings.retry_after_s)
+    with suppress(TimedOut):  # a store that is busy is there
+        await services.lookups.run(services.store.verify, timeout_s=_USAGE_S)
     return JSONResponse({"status": "ok"})
 
 
@@ -92,7 +95,16 @@ async def limits(request: Request) -> JSONResponse:
 async def metrics(request: Request) -> Response:
     """Return counters in Prometheus' text format. The store's counters are left out while it is unavailable."""
     services = services_of(request.app)
-    usage = None
-    with suppress(StoreUnavailable, TimedOut):
-        usage = await services.lookups.run(services.store.usage, timeout_s=_USAGE_S)
-    return Response(services.metrics.exposition(usage), media_type=CONTENT_TYPE_LATEST)
+    usage, available = None, True
+
+    def look() -> StoreUsage:
+        services.store.verify()
+        return services.store.usage()
+
+    try:
+        usage = await services.lookups.run(look, timeout_s=_USAGE_S)
+    except StoreUnavailable:
+        available = False
+    except TimedOut:
+        pass
+    return Response(services.metrics.exposition(usage, store_available=available), media_type=CONTENT_TYPE_LATEST)

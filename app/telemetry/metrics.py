@@ -166,10 +166,10 @@ class Metrics:
         """Count a call of a registered graph, by whether its id is registered."""
         self._lookups(_found(found)).inc()
 
-    def exposition(self, usage: Usage | None = None) -> bytes:
-        """Return all metrics in Prometheus' text format, without the store's gauges if `usage` is None."""
+    def exposition(self, usage: Usage | None = None, *, store_available: bool = True) -> bytes:
+        """Return all metrics in Prometheus' text format, without the store's counts if `usage` is None."""
         self._count()
-        self._store.usage = usage
+        self._store.usage, self._store.available = usage, store_available
         return generate_latest(self._registry)
 
 
@@ -178,12 +178,15 @@ def _found(found: bool) -> str:
 
 
 class _Store(Collector):
-    """The gauges of the store, computed for each exposition. There are none while the usage is unknown."""
+    """The gauges of the store, computed for each exposition. There are no counts while the usage is unknown."""
 
     usage: Usage | None = None
+    available = True
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges of the store."""
+        what = "Whether registered graphs can be read and written."
+        yield GaugeMetricFamily("gradd_store_available", what, value=float(self.available))
         if self.usage is not None:
             graphs, size = self.usage.graphs, self.usage.bytes
             yield GaugeMetricFamily("gradd_graphs", "Graphs that are registered.", value=graphs)

@@ -17,11 +17,15 @@ from app.cache import Cache
 from app.errors import Busy, ClientGone, ProblemError, TimedOut
 from app.evaluation.evaluator import Answer, Call, Evaluator, Observer, Timings
 from app.evaluation.structure import Key
+from app.graphs import registration
 from app.graphs.registered import RegisteredGraphs
+from app.graphs.store.store import StoredGraph
 from app.settings import Settings
+from app.wire.codec import Codec
 from app.workers.ipc import Header
 from app.workers.pool import Lost, Workers
 from app.workers.shared_memory import Lease
+from app.workers.worker import REGISTRATION
 
 CONTAINER_S = 50e-9
 """Minimum seconds to read a list or an object of a request. An unknown one takes 0.6 to 1.5 us.
@@ -156,6 +160,17 @@ class Dispatcher:
             except _TooLong as found:
                 key, deadline = found.key, found.deadline
         return await self._ask_worker(_WorkerCall(call, body, lease, key, deadline, gone))
+
+    async def registration(
+        self, body: bytes, reads: Codec, deadline: float, gone: Callable[[], Awaitable[None]]
+    ) -> tuple[StoredGraph, list[str]]:
+        """Return what `app.graphs.registration.read` returns for a body. A worker reads it, and ends at the deadline.
+
+        Raises TimedOut, ClientGone, and the errors of the reading.
+        """
+        call = Call(REGISTRATION, b"", reads, reads)
+        answer = await self._ask_worker(_WorkerCall(call, [body], None, None, deadline, gone))
+        return registration.unpacked(answer.body)
 
     def _inline(self, call: Call, read_s: float, deadline: float) -> Answer:
         """Return the answer, computed on the event loop. Raises _TooLong, and the evaluation's errors."""

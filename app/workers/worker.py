@@ -10,12 +10,18 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from app.errors import Busy, ProblemError
-from app.evaluation.evaluator import Call, Evaluator, Observer
+from app.evaluation.evaluator import Answer, Call, Evaluator, Observer, Timings
 from app.evaluation.structure import Key
+from app.graphs import registration
+from app.graphs.registered import RegisteredGraphs
+from app.graphs.store.store import Store
 from app.settings import Settings
 from app.wire.codec import CODECS
 from app.workers import collector
@@ -29,16 +35,21 @@ def work(connection: socket.socket, settings: Settings) -> None:
     _bound_memory(settings.worker_memory_bytes)
     collector.configure()
     mappings = Mappings()
-    evaluator = Evaluator(settings)
+    evaluator = Evaluator(settings, RegisteredGraphs(Store(settings, makes=False), settings))
     while True:
         try:
             header, body, descriptors = receive(connection)
             mapping = mappings.mapping(header["segment"], descriptors) if "segment" in header else None
-            reply, written = _answer(evaluator, _call(header, body, mapping), header, _Reporter(connection))
+            call = _call(header, body, mapping)
+            if call.operation == REGISTRATION:
+                work = partial(_registration, call, settings, header["deadline"])
+            else:
+                work = partial(_computation, evaluator, call, header, _Reporter(connection))
+            reply, written = _answer(work)
             reply["caches"] = {name: tuple(usage) for name, usage in evaluator.caches.items()}
             if mapping is not None and mapping.reply_range:
                 reply, written = {**reply, "reply_range": mapping.reply_range}, b""
-            del body
+            del body, call, work
             send(connection, reply, written)
         except (Closed, OSError):
             return
@@ -79,15 +90,37 @@ class _Reporter(Observer):
         self.seconds = seconds
 
 
-def _answer(evaluator: Evaluator, call: Call, header: Header, reporter: _Reporter) -> tuple[Header, bytes | memoryview]:
-    """Return header and body of the answer. `spent` in the header says that the worker reached its memory limit."""
+REGISTRATION = "register"
+"""The operation of a call whose body is a graph to register. The answer is `app.graphs.registration.packed`."""
+
+_UNTIMED = Timings(0.0, 0.0, 0.0, 0.0, kept=False)
+
+
+def _answer(work: Callable[[], tuple[Answer, float]]) -> tuple[Header, bytes | memoryview]:
+    """Return header and body of the answer. `spent` in the header says that the worker reached its memory limit.
+
+    `work` returns the answer and its predicted seconds.
+    """
     try:
-        with ExitStack() as others:
-            for _ in range(header["others"]):
-                others.enter_context(computing())
-            answer = evaluator.answer(call, header["deadline"], reporter)
+        answer, seconds = work()
     except ProblemError as problem:
         return {"problem": problem.packed(), "spent": isinstance(problem, Busy)}, b""
     except Exception:  # noqa: BLE001  # the server raises it again and logs it
         return {"failed": traceback.format_exc()}, b""
-    return {"timings": tuple(answer.timings), "began": answer.began, "seconds": reporter.seconds}, answer.body
+    return {"timings": tuple(answer.timings), "began": answer.began, "seconds": seconds}, answer.body
+
+
+def _computation(evaluator: Evaluator, call: Call, header: Header, reporter: _Reporter) -> tuple[Answer, float]:
+    with ExitStack() as others:
+        for _ in range(header["others"]):
+            others.enter_context(computing())
+        return evaluator.answer(call, header["deadline"], reporter), reporter.seconds
+
+
+def _registration(call: Call, settings: Settings, deadline: float) -> tuple[Answer, float]:
+    began = time.perf_counter()
+    try:
+        kept, needs = registration.read(bytes(call.body), call.reads, settings, deadline)
+        return Answer(registration.packed(kept, needs), _UNTIMED, began=began), 0.0
+    except MemoryError:
+        raise Busy("The server has no memory for this graph now.", settings.retry_after_s) from None

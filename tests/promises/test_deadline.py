@@ -128,3 +128,28 @@ def test_the_requests_deadline_ends_the_compression_of_its_reply() -> None:
     with client_of(create_app(Settings(concurrency=1, timeout_ms=600_000))) as client:
         reply = client.post("/v1/forward", graph, headers={"accept-encoding": "gzip, identity;q=0"})
         assert (reply.status_code, reply.json()["code"]) == (504, "deadline_exceeded")
+
+
+LARGE = {"graph": {"tensors": {f"x{index}": [1.0] for index in range(3000)}, "ops": [op("exp", ["x0"], "y")]}}
+"""A graph that takes some tenths of a second to register."""
+
+
+def test_a_large_registration_ends_at_its_deadline_with_its_worker(faulty: Faulty) -> None:
+    with faulty(timeout_ms=20) as client:
+        late = client.post("/v1/graphs", LARGE)
+        assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+        client.until(lambda: client.services.dispatcher.workers.busy == 0)
+        assert client.services.store.usage().graphs == 0
+
+
+def test_a_large_registration_is_read_by_a_worker(faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a thread cannot be ended")
+
+    monkeypatch.setattr("app.routes.graphs.registration.read", never)
+    with faulty() as client:
+        first, again = (client.post("/v1/graphs", LARGE) for _ in range(2))
+        assert (first.status_code, again.status_code) == (201, 200)
+        assert client.post(f"/v1/graphs/{first.json()['id']}/forward", {}).status_code == 200
+        refused = client.post("/v1/graphs", {"graph": {**LARGE["graph"], "ops": [op("expp", ["x0"], "y")]}})
+        assert refused.json()["errors"][0]["code"] == "unknown_op"

@@ -29,10 +29,12 @@ class Database:
     """The database at a location. Several threads and processes may use it.
 
     `location` is the path of a SQLite file, or a URL. If it is None, the database is a SQLite file in a temporary
-    folder, which is removed when the process ends.
+    folder, which is removed when the process ends. A SQLite file is created by the first opening of a process that
+    `makes` it. A file that was removed since, or replaced, is noticed before anything is read or committed.
     """
 
-    def __init__(self, location: str | None) -> None:
+    def __init__(self, location: str | None, *, makes: bool = True) -> None:
+        self._makes = makes
         self._folder = TemporaryFolder() if location is None else None
         self.location = str(self._folder.path / "graphs.sqlite") if self._folder else str(location)
         self._opened: dict[int, Opened] = {}
@@ -50,10 +52,16 @@ class Database:
         url = _url(self.location)
         return "that GRADD_STORE names" if url is None else url.set(query={}).render_as_string()
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the database is a SQLite file."""
+        return "://" not in self.location or self.location.startswith("sqlite")
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Yield a connection for reading, which waits for no writer. Raises SQLAlchemyError, OSError, UnusableStore."""
-        with self.open().engine.connect() as connection:
+        opened = self._in_place()
+        with opened.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -62,10 +70,26 @@ class Database:
 
         Raises SQLAlchemyError, OSError, UnusableStore.
         """
-        opened = self.open()
+        opened = self._in_place()
         with opened.engine.begin() as connection:
             connection.exec_driver_sql(opened.lock)
             yield connection
+            self._check_place(opened)
+
+    def _in_place(self) -> Opened:
+        opened = self.open()
+        self._check_place(opened)
+        return opened
+
+    def _check_place(self, opened: Opened) -> None:
+        """Check that the database is the one that was opened, else close it. The next call opens what is there."""
+        try:
+            opened.check_place()
+        except UnusableStore:
+            if self._opened.get(os.getpid()) is opened:
+                del self._opened[os.getpid()]
+            opened.engine.dispose()
+            raise
 
     def open(self) -> Opened:
         """Return this process's connections. Raises SQLAlchemyError, OSError, UnusableStore.
@@ -77,6 +101,7 @@ class Database:
         found = self._opened.get(process)
         if found is None:
             made = self._made()
+            self._makes = False
             found = self._opened.setdefault(process, made)
             if found is not made:  # another thread was faster
                 made.engine.dispose()
@@ -84,7 +109,7 @@ class Database:
 
     def check(self) -> None:
         """Check that the database can be read and written. Raises SQLAlchemyError, OSError, UnusableStore."""
-        opened = self.open()
+        opened = self._in_place()
         if opened.engine.dialect.name == "sqlite":
             sqlite.check_writable(opened)
 
@@ -109,12 +134,12 @@ class Database:
         if self._folder is not None:
             self._folder.make()
         if "://" not in self.location:
-            return sqlite.opened(self.location)
+            return sqlite.opened(self.location, makes=self._makes)
         url = _url(self.location)
         if url is None:
             raise UnusableStore(f"GRADD_STORE is not a URL; it takes {_KINDS}.")
         if url.drivername in {"sqlite", "sqlite+pysqlite"} and _is_file(url.database) and not url.query:
-            return sqlite.opened(url.database)
+            return sqlite.opened(url.database, makes=self._makes)
         if url.drivername in _POSTGRESQL:
             return self._connected(url)
         raise UnusableStore(f"The store {self.name} cannot be used; GRADD_STORE takes {_KINDS}.")

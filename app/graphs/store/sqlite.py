@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import URL, Engine, create_engine, event
@@ -21,8 +22,13 @@ APPLICATION = 0x67726164
 _LOCK = "BEGIN IMMEDIATE"
 
 
-def opened(path: str) -> Opened:
-    """Open the file, and create the table of a new file. Raises SQLAlchemyError, UnusableStore."""
+def opened(path: str, *, makes: bool = True) -> Opened:
+    """Open the file, and create the table of a new file. Raises SQLAlchemyError, UnusableStore.
+
+    Without `makes` there must be a file: a new one would have none of the graphs.
+    """
+    if not makes and not Path(path).exists():
+        raise _removed(path)
     engine = create_engine(
         URL.create("sqlite+pysqlite", database=path),
         # Without an isolation level the driver begins no transaction; `_LOCK` begins it.
@@ -32,13 +38,33 @@ def opened(path: str) -> Opened:
     event.listen(engine, "connect", _configure)
     try:
         _prepare(engine, path)
+        place = _place(path)
     except BaseException as error:
         engine.dispose()
         obstacle = _obstacle(Path(path)) if isinstance(error, OperationalError) else ""
         if obstacle:
             raise UnusableStore(f"The store {path} cannot be opened: {obstacle}.") from None
         raise
-    return Opened(engine, _LOCK)
+    return Opened(engine, _LOCK, partial(_check_place, path, place))
+
+
+def _place(path: str) -> tuple[int, int]:
+    """Return what identifies the file at the path. Raises UnusableStore if there is none."""
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        raise _removed(path) from None
+    return found.st_dev, found.st_ino
+
+
+def _check_place(path: str, place: tuple[int, int]) -> None:
+    """Check that the path still leads to the opened file. SQLite writes to a removed file without an error."""
+    if _place(path) != place:
+        raise UnusableStore(f"The store {path} was replaced by another file while it was open.")
+
+
+def _removed(path: str) -> UnusableStore:
+    return UnusableStore(f"The store {path} was removed. Put it back, or restart the server to begin without graphs.")
 
 
 def check_writable(opened: Opened) -> None:

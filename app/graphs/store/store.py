@@ -20,7 +20,7 @@ import structlog
 from sqlalchemy import Connection, delete, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import OverQuota, QuotaExceeded, StoreUnavailable, quota_headers
+from app.errors import OverQuota, QuotaExceeded, StoreUnavailable, TimedOut, quota_headers
 from app.graphs.store.database import Database, reason
 from app.graphs.store.tables import CALLS, GRAPHS, OWNERS, UnusableStore
 from app.settings import Settings
@@ -74,9 +74,9 @@ class Store:
     see the graphs of this owner alone, without one they see all.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, makes: bool = True) -> None:
         self._settings = settings
-        self._database = Database(settings.store)
+        self._database = Database(settings.store, makes=makes)
         self._found_until: dict[tuple[str, str | None], float] = {}
         self._deletions = 0
         self._lock = Lock()
@@ -112,6 +112,15 @@ class Store:
                 return f"The store {self.name} does not answer: {reason(error)}. Registered graphs wait for it."
             raise UnusableStore(f"The store {self.name} cannot be opened: {reason(error)}.") from None
         return ""
+
+    def verify(self) -> None:
+        """Verify that a permanent SQLite file is there and can be read and written. Raises StoreUnavailable.
+
+        A database on another machine is not asked: all servers would become unready together.
+        """
+        if self.temporary is None and self._database.is_file:
+            with self._available():
+                self._database.check()
 
     def close(self) -> None:
         """Close the connections, and remove a temporary store."""
@@ -156,13 +165,13 @@ class Store:
             row = connection.execute(query).first()
         return None if row is None else StoredGraph(*row)
 
-    def put(self, graph: StoredGraph, owner: Owner | None = None) -> tuple[str, bool]:
+    def put(self, graph: StoredGraph, owner: Owner | None = None, deadline: float | None = None) -> tuple[str, bool]:
         """Store a graph. Return the time of its first registration, and whether this call is the first.
 
-        Of concurrent calls with the same graph, exactly one is first; with owners, one of each owner. Raises OverQuota,
-        QuotaExceeded, StoreUnavailable.
+        Of concurrent calls with the same graph, exactly one is first; with owners, one of each owner. Nothing is stored
+        after the deadline, a moment of time.monotonic(). Raises OverQuota, QuotaExceeded, StoreUnavailable, TimedOut.
         """
-        with self._available(), self._database.writing() as connection:
+        with self._writing(deadline) as connection:
             known = _created(connection, graph.id, None if owner is None else owner.name)
             if known is not None:
                 return known, False
@@ -178,14 +187,14 @@ class Store:
                 connection.execute(insert(OWNERS).values(graph_id=graph.id, owner=owner.name, created=created))
             return created, True
 
-    def delete(self, graph_id: str, owner: str | None = None) -> bool:
-        """Delete a graph. Return whether it existed. Raises StoreUnavailable.
+    def delete(self, graph_id: str, owner: str | None = None, deadline: float | None = None) -> bool:
+        """Delete a graph. Return whether it existed. Raises StoreUnavailable, TimedOut.
 
-        With an owner, the graph stays as long as it has other owners.
+        With an owner, the graph stays as long as it has other owners. Nothing is deleted after the deadline.
         """
         if not _is_askable(graph_id):
             return False
-        with self._available(), self._database.writing() as connection:
+        with self._writing(deadline) as connection:
             found = _created(connection, graph_id, owner) is not None
             if owner is not None:
                 connection.execute(delete(OWNERS).where(OWNERS.c.graph_id == graph_id, OWNERS.c.owner == owner))
@@ -244,6 +253,17 @@ class Store:
         )
         if full:
             raise OverQuota(f"{full}.", settings.retry_after_s)
+
+    @contextmanager
+    def _writing(self, deadline: float | None) -> Iterator[Connection]:
+        """Yield a connection in a writing transaction, which is undone if the deadline passes before its end.
+
+        Raises StoreUnavailable, TimedOut.
+        """
+        with self._available(), self._database.writing() as connection:
+            yield connection
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimedOut("The store was not written in time; nothing in it is changed.")
 
     @contextmanager
     def _available(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ an older format, and refuse other databases.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, Engine, Integer, LargeBinary, MetaData, Table, Text
@@ -65,11 +66,13 @@ class UnusableStore(Exception):
 class Opened:
     """The connections of one process to a database that has the tables of this release.
 
-    `lock` is the first statement of a writing transaction. It waits until no other transaction writes.
+    `lock` is the first statement of a writing transaction. It waits until no other transaction writes. `check_place`
+    raises UnusableStore if the database is no longer the one that was opened.
     """
 
     engine: Engine
     lock: str
+    check_place: Callable[[], None] = lambda: None
 
 
 def check_version(store: str, found: int) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,13 +12,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, delete
 
-from app.errors import OverQuota, QuotaExceeded, StoreUnavailable
+from app.errors import OverQuota, QuotaExceeded, StoreUnavailable, TimedOut
 from app.graphs.expiry import Expiry
 from app.graphs.store.database import Database
 from app.graphs.store.store import Owner, Store, StoredGraph, StoreUsage
 from app.graphs.store.tables import GRAPHS
 from app.settings import Settings
-from tests.serving import CHECKOUT
+from tests.serving import CHECKOUT, PATIENCE_S
 
 
 def kept(name: str, size: int = 10) -> StoredGraph:
@@ -426,3 +427,15 @@ def test_without_a_time_nothing_expires(opened: Open) -> None:
     expiry.start()
     expiry.stop()
     assert store.temporary is None
+
+
+def test_nothing_is_written_after_the_deadline(location: str) -> None:
+    store = Store(Settings(store=location))
+    passed = time.monotonic() - 1
+    with pytest.raises(TimedOut):
+        store.put(kept("a"), deadline=passed)
+    assert store.usage().graphs == 0
+    store.put(kept("a"), deadline=passed + PATIENCE_S)
+    with pytest.raises(TimedOut):
+        store.delete(kept("a").id, deadline=passed)
+    assert store.usage().graphs == 1

@@ -47,4 +47,4 @@ def test_a_problem_counts_once_for_each_code() -> None:
 def test_the_store_is_left_out_while_it_is_not_available() -> None:
     metrics = Metrics()
     assert {"gradd_graphs 3.0", "gradd_store_bytes 1000.0"} <= set(shown(metrics, Usage()))
-    assert not [line for line in shown(metrics) if line.startswith(("gradd_graphs", "gradd_store"))]
+    assert not [line for line in shown(metrics) if line.startswith(("gradd_graphs", "gradd_store_bytes"))]
