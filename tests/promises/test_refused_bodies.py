@@ -27,7 +27,7 @@ import zstandard
 from app.evaluation.evaluator import Call, Evaluator
 from app.main import create_app
 from app.settings import Settings
-from app.workers.worker import _answer, _Reporter
+from app.workers.worker import _answer, _computation, _Reporter
 from tests.app.bodies import echo, op, request
 from tests.app.client import Client, client_of
 from tests.app.http.test_server import serving
@@ -190,7 +190,8 @@ def test_a_worker_keeps_no_body(name: str) -> None:
         teller = _Reporter(connection)
 
         def refuse(body: bytes) -> None:
-            reply, _ = _answer(evaluator, Call("forward", body), {"deadline": None, "others": 0}, teller)
+            header = {"deadline": None, "others": 0}
+            reply, _ = _answer(lambda: _computation(evaluator, Call("forward", body), header, teller))
             assert "problem" in reply
 
         assert left_behind(body, refuse) == (0, 0)
