@@ -68,6 +68,8 @@ def _cast(value: Number, dtype: DType) -> Number:
     if type(value) is float and dtype.is_floating:
         return value
     if dtype.is_integral:
+        if not -(2**63) <= value.real < 2**64:
+            raise OpError("overflow", f"{value} does not fit in {dtype}", "Give a smaller number.")
         return int(np.array(int(value.real)).astype(dtype.numpy))  # wraps, as PyTorch's conversions do
     if dtype is bool_:
         return bool(value)

@@ -54,6 +54,12 @@ class Connection:
             self.close()
         return Reply(int(line.split()[1]), headers.get("content-type", ""), _decoded(headers, body))
 
+    async def answer(self, message: Message) -> Reply:
+        """Send a request until it is answered with something else than 503 and 504, as a client does; return that."""
+        while (reply := await self.send(message)).is_refusal_of_load:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        return reply
+
     async def leave(self, message: Message, share: float, pause: float) -> None:
         """Send a share of a request, wait, and close the connection without reading an answer."""
         _, writer = await self._open()
@@ -87,7 +93,7 @@ async def sequential(address: Address, messages: Iterable[Message]) -> list[Repl
     """Send requests one after the other."""
     connection = Connection(address)
     try:
-        return [await connection.send(message) for message in messages]
+        return [await connection.answer(message) for message in messages]
     finally:
         connection.close()
 
@@ -100,7 +106,7 @@ async def concurrent(address: Address, messages: Sequence[Message], connections:
     async def client() -> None:
         connection = Connection(address)
         for index, message in waiting:
-            replies[index] = await connection.send(message)
+            replies[index] = await connection.answer(message)
         connection.close()
 
     async with asyncio.TaskGroup() as group:

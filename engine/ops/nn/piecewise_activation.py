@@ -5,6 +5,8 @@ Derivatives at the kinks equal PyTorch's. Smooth activation functions are in `sm
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from engine.errors import OpError
@@ -103,7 +105,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     refuse_inplace(inplace)
     require_number(input)
     if input.dtype.is_integral:
-        return where(input > int(threshold), input, int(value))
+        return where(input > _whole(threshold), input, _whole(value))
     return where(input <= threshold, value, input)
 
 
@@ -119,10 +121,17 @@ def _(grad: Tensor, out: Tensor, input: Tensor, low: Tensor, high: Tensor) -> Te
 _SIXTH = float(np.float32(1 / 6))  # PyTorch's slope of hardsigmoid, single precision in every dtype
 
 
+def _whole(value: float) -> int:
+    """Return an argument for integer elements, rounded towards 0. Raises OpError if it is not finite."""
+    if not math.isfinite(value):
+        raise OpError("range", f"{value} is no integer, and input has integers", "Give a finite number.")
+    return int(value)
+
+
 def _bounded(input: Tensor, low: float, high: float) -> Tensor:
     require_number(input)
     if input.dtype.is_integral:
-        return _hardtanh(input, int(low), int(high))
+        return _hardtanh(input, _whole(low), _whole(high))
     return _hardtanh(input, low, high)
 
 

@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 
-from engine import GraphError, JacobianRequest, Limits, OpCall, Program, ValueFault, compile_request, output_names
+from engine import (
+    DTYPES,
+    DType,
+    ForwardRequest,
+    GraphError,
+    JacobianRequest,
+    Limits,
+    OpCall,
+    Program,
+    ValueFault,
+    compile_request,
+    output_names,
+)
 from engine.graph.op import REGISTRY
 from tests.engine.programs import given, sample_program, with_outputs
 
@@ -53,17 +65,28 @@ def variants(call: OpCall) -> Iterator[OpCall]:
             )
 
 
-@pytest.mark.parametrize("name", sorted(REGISTRY))
-def test_a_number_at_an_edge_is_a_fault_or_has_a_result(name: str) -> None:
+def typed(name: str, dtype: DType | None) -> Iterator[tuple[Program, dict[str, Any]]]:
+    """Yield the programs of an op's samples with their values; with another dtype for floating tensors, if given."""
     for sample in REGISTRY[name].samples[:SAMPLES]:
         made, values = sample_program(name, sample)
         made = with_outputs(made)
+        if dtype is not None:
+            floating = {key for key, leaf in made.tensors.items() if leaf.dtype.is_floating}
+            values |= {key: values[key].astype(dtype.numpy) for key in floating}
+            leaves = {key: replace(made.tensors[key], dtype=dtype, requires_grad=False) for key in floating}
+            made = replace(made, tensors={**made.tensors, **leaves})
+        yield made, values
+
+
+@pytest.mark.parametrize("dtype", [None, DTYPES["int64"]], ids=str)
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_a_number_at_an_edge_is_a_fault_or_has_a_result(name: str, dtype: DType | None) -> None:
+    for made, values in typed(name, dtype):
         for call in variants(made.ops[0]):
             outputs = tuple(output for output in output_names(call) if output)
+            wanted = JacobianRequest(outputs=outputs) if dtype is None else ForwardRequest()
             with suppress(GraphError, ValueFault):
-                compiled = compile_request(
-                    Program(made.tensors, (call,), made.dtype), JacobianRequest(outputs=outputs), LIMITS
-                )
+                compiled = compile_request(replace(made, ops=(call,)), wanted, LIMITS)
                 compiled.run(given(values))
 
 
