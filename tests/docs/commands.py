@@ -30,6 +30,7 @@ CHECKED = (
     "postgres",
     "scale",
     "fuzz",
+    "steps",
 )
 """Tasks that `.ci/run` runs before a change is taken."""
 
