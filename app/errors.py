@@ -2,6 +2,7 @@
 
     ProblemError                 RFC 9457: type, title, status, detail, code, request_id, errors
     ├── MalformedHttp       400  the bytes are not an HTTP/1.1 request
+    ├── UnknownCoding       400  a transfer coding other than chunked
     ├── CrossOriginRefused  400  a page of another origin may not make this request
     ├── BadBody             400  the body is not JSON or MessagePack, or repeats a key
     ├── Unauthenticated     401  the request has no known key
@@ -21,7 +22,6 @@
     ├── HeadersTooLarge     431
     ├── ClientGone          499  the client closed the connection; in logs and metrics only
     ├── Unexpected          500  a defect of the service; the log has the details, with the request's id
-    ├── UnknownCoding       501  a transfer coding other than chunked
     ├── Busy                503  no slot is free
     ├── StoreUnavailable    503  registered graphs cannot be read or written
     └── TimedOut            504  the deadline passed
@@ -261,9 +261,12 @@ class Unexpected(ProblemError):
 
 
 class UnknownCoding(ProblemError):
-    """The body has a transfer coding other than chunked."""
+    """The body has a transfer coding other than chunked.
 
-    status, code, title = 501, "unknown_transfer_coding", "The transfer coding is not known"
+    RFC 9112, section 6.1, suggests 501. The contract allows clients no 5xx but 503 and 504.
+    """
+
+    status, code, title = 400, "unknown_transfer_coding", "The transfer coding is not known"
 
 
 class Busy(ProblemError):

@@ -51,7 +51,7 @@ ELSEWHERE = {
     (429, "quota_exceeded"): ("tests/app/access/test_quotas.py", "429, b'\"quota_exceeded\"'"),
     (429, "over_quota"): ("tests/app/graphs/test_graphs.py", '429, "over_quota"'),
     (431, "headers_too_large"): ("tests/app/http/test_refusals.py", '431, "headers_too_large"'),
-    (501, "unknown_transfer_coding"): ("tests/promises/test_framing.py", '501, "unknown_transfer_coding"'),
+    (400, "unknown_transfer_coding"): ("tests/promises/test_framing.py", '400, "unknown_transfer_coding"'),
     (503, "busy"): ("tests/app/http/test_middleware.py", '"busy"'),
     (503, "store_unavailable"): ("tests/app/graphs/test_graphs.py", '503, "store_unavailable"'),
     (504, "deadline_exceeded"): ("tests/app/evaluation/test_check.py", '504, "deadline_exceeded"'),

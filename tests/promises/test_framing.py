@@ -99,7 +99,7 @@ LONG: dict[str, bytes] = {
 }
 CASES = {
     **{name: (sent, 400, "malformed_http") for name, sent in MALFORMED.items()},
-    **{name: (sent, 501, "unknown_transfer_coding") for name, sent in UNKNOWN.items()},
+    **{name: (sent, 400, "unknown_transfer_coding") for name, sent in UNKNOWN.items()},
     **{name: (sent, 431, "headers_too_large") for name, sent in LONG.items()},
 }
 
