@@ -27,6 +27,9 @@ _RESERVED = (".localhost", ".local", ".internal", ".home.arpa", ".svc")
 Sources: RFC 6761, RFC 6762, RFC 8375, ICANN board resolution 2024.07.29.06.
 """
 
+_OF_TESTS = {"localhost", "test", "testserver"}
+"""Names that always are the service's own: those that test clients send without a network. RFC 6761 reserves two."""
+
 
 class Gate:
     """The host names by which clients may call the service, and the origins of the web pages that may.
@@ -39,7 +42,7 @@ class Gate:
         given = [name.lower().rstrip(".") for name in settings.allowed_hosts]
         self._any = "*" in given
         self._domains = tuple(name[1:] for name in given if name.startswith("*."))
-        self._names = {"localhost", *given}
+        self._names = {*_OF_TESTS, *given}
         self._is_local: Callable[[str], bool] = _is_loopback
         if not _is_loopback(settings.host):
             self._is_local = _is_internal

@@ -19,6 +19,8 @@ from tests.app.listening import Listening, listening
 
 LOOPBACK = [
     "localhost",
+    "testserver",
+    "test:8000",
     "LocalHost:1",
     "localhost.:8000",
     "127.0.0.1",
