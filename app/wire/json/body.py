@@ -180,7 +180,7 @@ def _refusal(text: bytes, error: orjson.JSONDecodeError) -> Exception:
         overflowing = _overflowing(text)
         if overflowing:
             return InvalidRequest(overflowing)
-    if "depth limit" in error.msg:
+    if "depth" in error.msg:
         return too_deep()
     if not text.strip():
         return BadBody(Fault((), "malformed_json", "the body is empty", "Send a JSON object."))
