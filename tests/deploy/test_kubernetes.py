@@ -64,11 +64,10 @@ def test_every_variable_is_a_setting() -> None:
 
 def test_the_limits_are_those_of_the_compose_file() -> None:
     """Both have 4 GiB and two workers."""
-    (container,) = OBJECTS["Deployment"]["spec"]["template"]["spec"]["containers"]
-    given = {variable["name"]: variable.get("value") for variable in container["env"]}
+    given = {variable["name"]: variable.get("value") for variable in CONTAINER["env"]}
     service = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["gradd"]
     limits = {name: str(value) for name, value in service["environment"].items() if str(value).isdecimal()}
-    assert (container["resources"]["limits"]["memory"], service["mem_limit"]) == ("4Gi", "4g")
+    assert (CONTAINER["resources"]["limits"]["memory"], service["mem_limit"]) == ("4Gi", "4g")
     assert {name: given.get(name) for name in limits} == limits
 
 
