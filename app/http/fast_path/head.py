@@ -79,6 +79,10 @@ class _Found:
         self.url = b""
         self.headers: list[tuple[str, str]] = []
         self.is_complete = False
+        self._messages = 0
+
+    def on_message_begin(self) -> None:
+        self._messages += 1
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -87,7 +91,7 @@ class _Found:
         self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
-        self.is_complete = True
+        self.is_complete = self._messages == 1
 
     def on_body(self, body: bytes) -> None:  # noqa: ARG002
         self.is_complete = False

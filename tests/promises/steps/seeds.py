@@ -22,6 +22,17 @@ MOST_BYTES = 100_000
 """The largest request, with its head."""
 
 
+def is_small(tree: Any) -> bool:
+    """Whether a tree has at most as many members as a request has bytes. Rules may nest repeated lists."""
+    waiting, count = [tree], 0
+    while waiting and count <= MOST_BYTES:
+        item = waiting.pop()
+        found = list(item.values()) if isinstance(item, dict) else item if isinstance(item, list) else []
+        count += len(found)
+        waiting.extend(found)
+    return count <= MOST_BYTES
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A request of the search. `tree` is its body as plain data, `raw` the body if it is none; `label` its origin."""
@@ -53,6 +64,8 @@ class Candidate:
         return data if len(data) <= MOST_BYTES else None
 
     def _body(self) -> bytes:
+        if not is_small(self.tree):
+            raise OverflowError
         packed: bytes = msgpack.packb(self.tree) if self.codec is MSGPACK else orjson.dumps(self.tree)
         return packed
 
