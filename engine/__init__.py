@@ -30,7 +30,8 @@ from engine.hints.suggestions import Suggestions, did_you_mean
 from engine.inspect import catalogue
 from engine.inspect.not_finite import not_finite
 from engine.program.program import Argument, Leaf, OpCall, Program, Ref
-from engine.program.trace import output_names, references, trace
+from engine.program.references import output_names, references
+from engine.program.trace import trace
 
 __all__ = [
     "DTYPES",

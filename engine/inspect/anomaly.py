@@ -16,7 +16,8 @@ import numpy as np
 from engine.autodiff.reverse import Edge
 from engine.errors import ValueFault
 from engine.graph.graph import Node, Tensor
-from engine.program.trace import Trace, TracedCall, names_read
+from engine.program.references import names_read
+from engine.program.trace import Trace, TracedCall
 
 Array = np.ndarray[Any, Any]
 

@@ -11,7 +11,8 @@ from engine.graph.graph import Tensor
 from engine.graph.op import camel
 from engine.graph.types import DType, Shape
 from engine.program.program import Argument, Leaf, OpCall, Ref
-from engine.program.trace import Trace, TracedCall, names_read, output_names
+from engine.program.references import names_read, output_names
+from engine.program.trace import Trace, TracedCall
 
 
 @dataclass(frozen=True, slots=True)
