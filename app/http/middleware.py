@@ -100,17 +100,12 @@ class Slots:
     """Counter of the requests that compute or wait. `most` is the limit, `taken` the current number."""
 
     def __init__(self, most: int, retry_after_s: int) -> None:
-        self._most, self._retry_after_s = most, retry_after_s
+        self.most, self._retry_after_s = most, retry_after_s
         self.taken = 0
-
-    @property
-    def most(self) -> int:
-        """The limit."""
-        return self._most
 
     def require_free(self) -> None:
         """Raise Busy if no slot is free."""
-        if self.taken >= self._most:
+        if self.taken >= self.most:
             raise Busy("All slots are taken and the queue is full; come again later.", self._retry_after_s)
 
 

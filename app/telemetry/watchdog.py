@@ -1,8 +1,7 @@
 """The watchdog of the event loop: measures its lag, and reports the request whose step holds it for long.
 
-`app.http.server` starts it. A thread looks at the loop every `_PERIOD_S`. It asks a loop that works for an answer, and
-the time until the answer is the lag. While an answer is late, the thread reads the stack of the loop's thread. Requests
-do nothing for the watchdog, and a loop that waits for events is not woken.
+`app.http.server` starts it. A thread asks the loop for an answer every `_PERIOD_S`; the time until the answer is the
+lag. While an answer is late, the thread reads the stack of the loop's thread. Requests do nothing for the watchdog.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -25,7 +24,7 @@ HELD_S = 0.05
 """Seconds of lag beyond which a line is logged. A step that takes `HELD_S + _PERIOD_S` is always found."""
 
 _PERIOD_S = 0.025
-"""Seconds between two looks. A look takes 70 us of CPU."""
+"""Seconds between two questions. A question takes 70 us of CPU."""
 
 _LONG_S = 5.0
 """Seconds of lag after which the line is logged before the end of the step, which may never come."""
@@ -62,11 +61,7 @@ class EventLoopWatchdog:
         self._stopped.set()
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
-        waits = _waiting_code(loop)
         while not self._stopped.wait(_PERIOD_S):
-            if waits is not None and getattr(_top(thread), "f_code", None) is waits:
-                self._metrics.lagged(0.0)
-                continue
             asked = time.perf_counter()
             self._answered.clear()
             try:
@@ -102,12 +97,6 @@ class EventLoopWatchdog:
         more = {"left_out": left_out} if left_out else {}
         event = "event loop was held" if is_over else "event loop is held"
         _log.warning(event, ms=round(seconds * 1000, 3), **holder, **more)
-
-
-def _waiting_code(loop: asyncio.AbstractEventLoop) -> CodeType | None:
-    """Return the code in which the loop waits for events, or None for a loop that is not written in Python."""
-    select = getattr(getattr(loop, "_selector", None), "select", None)
-    return getattr(select, "__code__", None)
 
 
 def _top(thread: int) -> FrameType | None:

@@ -1,4 +1,4 @@
-"""The configuration of nginx: its bounds are those of the settings, its errors those of the service."""
+"""nginx has the limits of the service's settings, and its errors are problem documents of the service."""
 
 import re
 

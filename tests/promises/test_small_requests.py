@@ -6,8 +6,6 @@ the event loop's own CPU time is held, which does not depend on what else the ma
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +17,7 @@ from app.settings import Settings
 from app.wire.codec import CODECS
 from benchmarks.service.short_requests import SHORT
 from tests.app.client import Client, client_of
+from tests.promises.steps.timing import record_steps
 
 MOST_S = 0.05
 """CPU seconds of the event loop between two chances to answer others."""
@@ -33,16 +32,7 @@ def client() -> Iterator[Client]:
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the CPU seconds of each callback that the event loop runs."""
-    taken: list[float] = []
-    run = asyncio.Handle._run
-
-    def timed(handle: asyncio.Handle) -> None:
-        began = time.thread_time()
-        run(handle)
-        taken.append(time.thread_time() - began)
-
-    monkeypatch.setattr(asyncio.Handle, "_run", timed)
-    return taken
+    return record_steps(monkeypatch)
 
 
 @pytest.mark.parametrize("name", SHORT)

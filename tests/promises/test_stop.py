@@ -1,4 +1,4 @@
-"""A server that stops: what is incomplete ends soon, what is computed may finish, and all get problem documents."""
+"""A stop signal ends incomplete requests and lets computations finish. Refused requests get problem documents."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from app.workers import collector
 from app.workers.dispatch import PLAN_S, Dispatcher
 from app.workers.worker import REGISTRATION, _registration
 from tests.app.listening import Listening, listening
+from tests.promises.steps.timing import record_steps
 
 PLANNED_S, RUN_S = 0.015, 0.002
 """Predicted seconds of planning and running up to which the stand-in for a worker computes a call.
@@ -136,19 +137,11 @@ def probing(*, workers: bool = False, **settings: Any) -> Iterator[Probe]:
     The search for the passes of a Jacobian can take minutes. Only the end of its process ends it.
     """
     given = {"concurrency": 1, "timeout_ms": 5000, "log_level": "error", **settings}
-    taken: list[float] = []
-    run = asyncio.Handle._run
-
-    def timed(handle: asyncio.Handle) -> None:
-        began = time.thread_time()
-        run(handle)
-        taken.append(time.thread_time() - began)
-
     thresholds = gc.get_threshold()
     with pytest.MonkeyPatch.context() as patch:
         app = create_app(Settings(**given))
         with listening(app) as found:
-            patch.setattr(asyncio.Handle, "_run", timed)
+            taken = record_steps(patch)
             patch.setattr("app.http.exchange._log", Quiet())
             if not workers:
                 patch.setattr(Dispatcher, "_ask_worker", _asker(found))
