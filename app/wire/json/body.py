@@ -38,6 +38,11 @@ from engine import Fault, Path
 _STRING_OR_NEGATIVE_ZERO = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![eE])-0(?=[,\]}\s])')
 
 
+_CLOSING, _SPACE = bytes.maketrans(b"}", b"]"), b" \t\r\n"
+_MANY = b"]" * 32
+"""Closing brackets that no usual request has in a row. Fewer are written safely, however deep they are."""
+
+
 def read(text: Text, sections: Sections, volatile: frozenset[str] = frozenset()) -> Document:
     """Return the decoded request. Raises BadBody for invalid JSON, and InvalidRequest if numbers overflow."""
     shortened, long = cut(text)
@@ -88,8 +93,8 @@ class JsonDocument(Document):
     """A request in JSON. `whole` is the client's text, `text` the text with placeholders for long values."""
 
     def __init__(self, text: bytes, sections: Sections, volatile: frozenset[str], whole: Text) -> None:
-        super().__init__(_load(text), sections, volatile)
         self._text, self._whole, self._volatile = text, whole, volatile
+        super().__init__(_load(text), sections, volatile)
         self.lacks_signs = NEGATIVE_ZERO.search(text) is not None
         # A duplicate key has a colon in the text and none in the skeleton. Tensors' values contain no colons. An
         # escaped colon in a string changes the count, so such texts are decoded again.
@@ -97,6 +102,11 @@ class JsonDocument(Document):
             refuse_repeated(_read_again(text, object_pairs_hook=object_of, parse_int=_nothing, parse_float=_nothing))
         if b"e+" in self.key:
             _refuse_wide_integers(text, sections)
+
+    def _check(self, skeleton: Any) -> None:
+        """Check the depth if the text has many closing brackets in a row, perhaps in a tensor or in a string."""
+        if _MANY in self._text.translate(_CLOSING, _SPACE):
+            super()._check(skeleton)
 
     def put_back(self, long: Mapping[str, Long]) -> bool:
         """Replace the placeholders by the long values. Return False if one of them is not the value of a tensor."""

@@ -117,6 +117,7 @@ class MsgpackDocument(Document):
     """A request in MessagePack. Raises InvalidRequest if its structure cannot be represented in JSON."""
 
     def _check(self, skeleton: Any) -> None:
+        super()._check(skeleton)
         packed = msgpack.packb(skeleton)
         if _SUSPECT.search(packed):
             faults = [_misplaced(path, value) for path, value in islice(find(skeleton, _is_misplaced), MAX_FAULTS)]

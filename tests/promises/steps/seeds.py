@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -22,15 +23,9 @@ MOST_BYTES = 100_000
 """The largest request, with its head."""
 
 
-def is_small(tree: Any) -> bool:
-    """Whether a tree has at most as many members as a request has bytes. Rules may nest repeated lists."""
-    waiting, count = [tree], 0
-    while waiting and count <= MOST_BYTES:
-        item = waiting.pop()
-        found = list(item.values()) if isinstance(item, dict) else item if isinstance(item, list) else []
-        count += len(found)
-        waiting.extend(found)
-    return count <= MOST_BYTES
+def as_json(tree: Any) -> bytes:
+    """Return a tree as JSON. orjson writes past its buffer for deep trees."""
+    return json.dumps(tree, separators=(",", ":"), allow_nan=False).encode()
 
 
 @dataclass(frozen=True)
@@ -64,9 +59,7 @@ class Candidate:
         return data if len(data) <= MOST_BYTES else None
 
     def _body(self) -> bytes:
-        if not is_small(self.tree):
-            raise OverflowError
-        packed: bytes = msgpack.packb(self.tree) if self.codec is MSGPACK else orjson.dumps(self.tree)
+        packed: bytes = msgpack.packb(self.tree) if self.codec is MSGPACK else as_json(self.tree)
         return packed
 
     def but(self, grown: str, **changes: Any) -> Candidate:
